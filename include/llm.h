@@ -1,0 +1,223 @@
+/* llm.h - the public interface of libllm.
+ *
+ * Two nouns: an immutable llm_model that any number of threads may share, and a
+ * single-threaded llm_session that holds the key/value cache and the logits of
+ * one or more sequences. Nothing here prints, exits or keeps global state.
+ *
+ * Conventions. Every options struct starts with its own size, so that a program
+ * built against an older header keeps working; fields that are zero mean the
+ * default. Every function that can fail returns an llm_status and, if err is not
+ * NULL, fills it with the status and one sentence naming the file, key, got and
+ * wanted values. Closing NULL is fine. Enum values are never renumbered. */
+#ifndef LLM_H
+#define LLM_H
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define LLM_API __attribute__((visibility("default")))
+#else
+#define LLM_API
+#endif
+
+#define LLM_VERSION "0.1.0"
+
+/*       code                    number  name            meaning */
+#define LLM_STATUS_LIST(X) \
+    X(LLM_OK,                0, "ok",            "success") \
+    X(LLM_ERR_ARG,           1, "argument",      "an argument is out of range or NULL") \
+    X(LLM_ERR_IO,            2, "io",            "a file could not be opened, read or written") \
+    X(LLM_ERR_FORMAT,        3, "format",        "a file breaks the rules of its format") \
+    X(LLM_ERR_UNSUPPORTED,   4, "unsupported",   "well-formed, but this build cannot run it") \
+    X(LLM_ERR_MEMORY,        5, "memory",        "an allocation failed or would pass the limit") \
+    X(LLM_ERR_CONTEXT,       6, "context",       "the tokens do not fit into the context") \
+    X(LLM_ERR_CANCELLED,     7, "cancelled",     "a callback asked to stop") \
+    X(LLM_ERR_MISMATCH,      8, "mismatch",      "saved state belongs to another model") \
+    X(LLM_ERR_INTERNAL,      9, "internal",      "a bug in this library")
+
+typedef enum {
+#define X(code, number, name, text) code = number,
+    LLM_STATUS_LIST(X)
+#undef X
+    LLM_STATUS_MAX_ = 0x7fffffff
+} llm_status;
+
+typedef struct { llm_status status; char text[508]; } llm_error;
+
+LLM_API const char *llm_version(void);
+LLM_API const char *llm_status_name(llm_status s);      /* "format"; never NULL */
+LLM_API const char *llm_status_text(llm_status s);      /* one clause; never NULL */
+
+typedef int32_t llm_token;
+typedef struct llm_model llm_model;
+typedef struct llm_session llm_session;
+
+typedef enum { LLM_LOG_INFO = 0, LLM_LOG_WARN = 1 } llm_log_level;
+typedef void (*llm_log_fn)(void *user, llm_log_level level, const char *line);    /* line has no newline */
+typedef int (*llm_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total); /* nonzero: stop */
+
+/* ---- model ------------------------------------------------------------- */
+
+typedef enum { LLM_BACKEND_CPU = 0 } llm_backend_kind;
+
+typedef struct {
+    uint32_t         size;          /* sizeof(llm_model_options) */
+    const char      *path;          /* GGUF file (any part of a split one), or a safetensors folder */
+    llm_backend_kind backend;
+    int              n_threads;     /* 0: the cores this process may use */
+    const char      *cpu;           /* NULL: best this machine has; "scalar", "avx2", "avx512", "neon" */
+    llm_log_fn       log;
+    llm_progress_fn  progress;
+    void            *user;          /* handed to log and progress */
+    int              vocab_only;    /* nonzero: tokenizer and metadata, no weights */
+} llm_model_options;
+
+/* Maps and checks a model. On failure *out is NULL. progress may return nonzero
+ * to stop: LLM_ERR_CANCELLED. Strings in opt are not kept. */
+LLM_API llm_status llm_model_open(llm_model **out, const llm_model_options *opt, llm_error *err);
+LLM_API void llm_model_close(llm_model *m);             /* close its sessions first */
+
+typedef struct {
+    uint32_t    size;               /* set by the caller: sizeof(llm_model_info) */
+    const char *arch;               /* "gpt-oss", "qwen3", ... owned by the model */
+    const char *name;               /* what the file calls itself, or "" */
+    int         n_layer, d_model, n_vocab, n_ctx_train, n_head, n_expert, n_expert_used;
+    uint64_t    n_param;            /* weights bound by the forward pass; a tied table counts once */
+    uint64_t    weight_bytes;       /* bytes of those weights as stored */
+    llm_token   bos, eos;           /* -1: none */
+    int         add_bos;            /* the model wants BOS in front of a text */
+} llm_model_info;
+LLM_API llm_status llm_model_get_info(const llm_model *m, llm_model_info *info);
+
+/* Walks every tensor of the file. slot: what it is bound to ("layer 3 wq"), or
+ * NULL when nothing uses it. dim [n_dim], outermost first. Index runs from 0;
+ * LLM_ERR_ARG past the end. Pointers are owned by the model. */
+typedef struct {
+    uint32_t       size;
+    const char    *name, *dtype, *slot;
+    int            n_dim;
+    int64_t        dim[4];
+    uint64_t       bytes;
+} llm_tensor_info;
+LLM_API llm_status llm_model_get_tensor(const llm_model *m, size_t index, llm_tensor_info *info);
+
+/* Metadata as text: GGUF keys, or the keys of config.json with dots between
+ * levels. Values longer than cap are cut and *n says the full length. */
+LLM_API llm_status llm_model_get_meta(const llm_model *m, size_t index, const char **key,
+                                      char *value, size_t cap, size_t *n);
+
+/* ---- text <-> tokens ---------------------------------------------------- */
+
+enum {
+    LLM_TOKENIZE_BOS     = 1,       /* put BOS in front if the model wants one */
+    LLM_TOKENIZE_SPECIAL = 2        /* the text of control tokens becomes those tokens: only for trusted text */
+};
+/* text [len] bytes, any content. Writes at most cap ids to out and the full
+ * count to *n (out may be NULL with cap 0 to ask for it). */
+LLM_API llm_status llm_tokenize(const llm_model *m, const char *text, size_t len, unsigned flags,
+                                llm_token *out, size_t cap, size_t *n, llm_error *err);
+/* The bytes of one token ("" for an unknown id); *len may be NULL. Not NUL-terminated
+ * text in general: a token may be any bytes. Control tokens give their spelling. */
+LLM_API const char *llm_token_bytes(const llm_model *m, llm_token t, size_t *len);
+LLM_API int llm_token_is_control(const llm_model *m, llm_token t);
+LLM_API int llm_token_is_end(const llm_model *m, llm_token t);  /* ends an answer: EOS, end of turn, ... */
+/* The id whose spelling is exactly text, or -1. */
+LLM_API llm_token llm_token_find(const llm_model *m, const char *text, size_t len);
+
+/* Streaming detokenizer: bytes come out as soon as they form whole UTF-8
+ * characters; half a character is held back until it is finished or flushed. */
+typedef struct llm_detok llm_detok;
+enum { LLM_DETOK_CONTROL = 1 };     /* control tokens appear as their spelling instead of nothing */
+LLM_API llm_status llm_detok_open(llm_detok **out, const llm_model *m, unsigned flags, llm_error *err);
+LLM_API void llm_detok_close(llm_detok *d);
+/* *text [*len] is valid until the next call on d. */
+LLM_API llm_status llm_detok_push(llm_detok *d, llm_token t, const char **text, size_t *len, llm_error *err);
+LLM_API llm_status llm_detok_flush(llm_detok *d, const char **text, size_t *len, llm_error *err);
+
+/* ---- session ------------------------------------------------------------ */
+
+typedef enum { LLM_KV_DEFAULT = 0, LLM_KV_F32 = 1, LLM_KV_F16 = 2 } llm_kv_type;
+
+typedef struct {
+    uint32_t    size;
+    int         n_ctx;              /* tokens a sequence may hold; 0: min(trained context, 4096) */
+    int         n_seq;              /* sequences; 0: 1 */
+    int         n_batch;            /* rows computed at once; 0: 512. Does not change any result. */
+    int         n_threads;          /* 0: as the model was opened with */
+    llm_kv_type kv_type;            /* 0: F16 */
+} llm_session_options;
+
+LLM_API llm_status llm_session_open(llm_session **out, llm_model *m, const llm_session_options *opt, llm_error *err);
+LLM_API void llm_session_close(llm_session *s);
+LLM_API int llm_session_n_ctx(const llm_session *s);
+
+/* Bytes that llm_session_open would take with these options. */
+typedef struct { uint32_t size; uint64_t kv_bytes, scratch_bytes, weight_bytes; } llm_memory_plan;
+LLM_API llm_status llm_session_plan(llm_model *m, const llm_session_options *opt, llm_memory_plan *plan, llm_error *err);
+
+/* Appends n tokens to sequence 0 and computes them; logits of the last one are
+ * kept. When they do not fit nothing is changed: LLM_ERR_CONTEXT says how many
+ * were asked for and how many fit. */
+LLM_API llm_status llm_session_decode(llm_session *s, const llm_token *tok, size_t n, llm_error *err);
+
+/* The general form: rows of several sequences in one go. Positions follow from
+ * the length of each sequence, in row order. Rows with want_logits nonzero keep
+ * theirs, in row order. */
+typedef struct { llm_token token; int seq; int want_logits; } llm_row;
+LLM_API llm_status llm_session_decode_rows(llm_session *s, const llm_row *row, size_t n, llm_error *err);
+
+LLM_API size_t llm_session_n_logits(const llm_session *s);           /* rows kept by the last decode */
+LLM_API const float *llm_session_logits(const llm_session *s);       /* [n_logits, n_vocab], until the next decode */
+
+LLM_API int llm_session_length(const llm_session *s, int seq);       /* tokens held */
+/* Drops tokens from position n on. LLM_ERR_ARG where a sliding window no longer
+ * holds what the shorter sequence needs; the sequence is unchanged then. */
+LLM_API llm_status llm_session_truncate(llm_session *s, int seq, int n, llm_error *err);
+LLM_API llm_status llm_session_copy(llm_session *s, int from, int to, llm_error *err);   /* to is replaced */
+
+/* Saves every sequence and the tokens in it, and restores them into a session of the same model
+ * and options. Written to a temporary name, then renamed. LLM_ERR_MISMATCH when the
+ * file belongs to another model. On a failed restore the session is empty. */
+LLM_API llm_status llm_session_save(const llm_session *s, const char *path, llm_error *err);
+LLM_API llm_status llm_session_restore(llm_session *s, const char *path, llm_error *err);
+
+/* Named activations as they are computed: data [n, width], il -1 outside layers. */
+typedef void (*llm_tap_fn)(void *user, const char *name, int il, const float *data, int n, int width);
+LLM_API void llm_session_set_tap(llm_session *s, llm_tap_fn tap, void *user);
+
+/* ---- sampling ----------------------------------------------------------- */
+
+typedef struct { llm_token token; float bias; } llm_logit_bias;
+
+typedef struct {
+    uint32_t size;
+    float    temperature;           /* 0: greedy */
+    int      top_k;                 /* 0: off */
+    float    top_p, min_p, typical_p;   /* 0: off; top_p and typical_p 1: off */
+    float    repeat_penalty;        /* 0 or 1: off; divides positive and multiplies negative logits */
+    float    frequency_penalty, presence_penalty;
+    int      penalty_last_n;        /* tokens looked back on; 0: 64, -1: all */
+    uint64_t seed;
+    const llm_logit_bias *bias;     /* [n_bias], copied */
+    size_t   n_bias;
+} llm_sampler_options;
+
+typedef struct llm_sampler llm_sampler;
+/* Defaults of the model's generation_config (or greedy where there is none). */
+LLM_API llm_status llm_sampler_defaults(const llm_model *m, llm_sampler_options *opt);
+LLM_API llm_status llm_sampler_open(llm_sampler **out, const llm_model *m, const llm_sampler_options *opt, llm_error *err);
+LLM_API void llm_sampler_close(llm_sampler *p);
+/* Tells the penalties about a token that is part of the text (prompt or answer). */
+LLM_API llm_status llm_sampler_accept(llm_sampler *p, llm_token t, llm_error *err);
+/* Picks from logits [n_vocab]; the draw depends on (seed, pos) and the logits
+ * alone. Returns -1 and an error when no logit is finite. Does not accept. */
+LLM_API llm_token llm_sampler_pick(llm_sampler *p, const float *logits, uint64_t pos, llm_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,146 @@
+/* backend.h - the seam between the forward pass and what computes it.
+ *
+ * The forward pass (libllm/model/forward.c) is written in the ops below; a backend
+ * fills the table. The scalar reference fills all of it, faster sets overlay entries
+ * and must return the same bits. Views are plain structs; nothing here owns memory
+ * unless it says so. All activations are float rows. Ops return nothing: the first
+ * failure sticks in llm_backend.err and the forward pass returns it. */
+#ifndef LLM_BACKEND_H
+#define LLM_BACKEND_H
+#include "cpu.h"
+#include "dtype.h"
+#include "status.h"
+#include <stdbool.h>
+
+typedef enum { ACT_SILU, ACT_GELU_TANH, ACT_SWIGLU_OAI } llm_act;
+typedef enum { ROPE_HALF, ROPE_PAIRS } llm_rope_style;   /* pairs (i, i+R/2) | (2i, 2i+1) */
+typedef enum { GATE_SOFTMAX, GATE_TOPK_SOFTMAX, GATE_SIGMOID } llm_gate;
+
+/* Scales of an FP8 weight: one value per tile of tile_rows x tile_cols elements (the last
+ * ones may be partial), row-major; one value in all when both cover the matrix. */
+typedef struct {
+    const void *data;                   /* NULL: no scale */
+    const void *const *part;            /* as llm_tensor.part */
+    llm_dtype dtype;                    /* DT_F32 or DT_BF16 */
+    int64_t tile_rows, tile_cols;
+} llm_scale;
+
+/* A weight as it lies in the file. dim is outermost first and 1 beyond the tensor's
+ * own dimensions: a vector is [n,1,1], a matrix [rows, cols, 1], experts [E, rows, cols].
+ * Rows are contiguous: row_bytes apart. */
+typedef struct {
+    const void *data;                   /* NULL: absent (part is NULL too) */
+    const void *const *part;            /* [dim[0]] start of each matrix of a 3-D weight whose matrices lie apart; else NULL */
+    llm_dtype dtype;
+    int64_t dim[3];
+    size_t row_bytes;
+    llm_scale scale;
+    const int32_t *perm;                /* GPTQ act-order, [cols]: column k multiplies x[perm[k]]; NULL: k */
+    void *packed;                       /* the backend's own form of the same weight, or NULL */
+} llm_tensor;
+
+static inline bool tensor_bound(const llm_tensor *t) { return t->data != NULL || t->part != NULL; }
+
+/* n rows of width values; row i starts at data + i * stride. */
+typedef struct { float *data; int n, width; int64_t stride; } llm_rows;
+
+static inline float *row_at(llm_rows r, int64_t i) { return r.data + i * r.stride; }
+
+/* One y = w x (+ bias). w [rows, cols], x [n, cols], y [n, rows], bias F32/F16/BF16 [rows] or NULL. */
+typedef struct { llm_rows y; const llm_tensor *w, *bias; } llm_linear;
+
+/* The rows of one step. They are grouped by sequence: span i is n rows of one sequence at
+ * consecutive positions pos0, pos0+1, ... */
+typedef struct { int seq, row0, n, pos0; } llm_span;
+typedef struct {
+    int n, n_span;
+    const int32_t *token, *pos, *seq;   /* [n] */
+    const llm_span *span;               /* [n_span] */
+} llm_batch;
+
+/* Rotation angles: freq [n_rot/2] radians per position; cos and sin are both multiplied by mscale. */
+typedef struct { const float *freq; int n_rot; float mscale; } llm_rope;
+
+/* One layer's keys and values for every sequence. Cell of position p is p % n_cell; n_cell is a
+ * multiple of KV_BLOCK and, with a window, at least window + n_batch - 1 rounded up. How the bytes
+ * lie is the backend's choice (kernels/cpu/kv.h). latent: v is the first d_v values of k (MLA). */
+enum { KV_BLOCK = 64 };
+typedef struct {
+    llm_dtype dtype;                    /* DT_F32 or DT_F16 */
+    int n_kv_head, d_k, d_v, n_cell, n_seq;
+    bool latent;
+    void *k, *v;                        /* v NULL when latent; seq s starts at s * k_seq_bytes */
+    size_t k_seq_bytes, v_seq_bytes;    /* multiples of 64 */
+} llm_kv_layer;
+
+/* window: a query at p sees keys j with p - j < window (0: all j <= p). sinks [n_head] or NULL:
+ * a score per head that joins the softmax without a value. */
+typedef struct {
+    int n_head, window;
+    float scale, softcap;               /* softcap 0: none; s = cap * tanh(s / cap) after scale */
+    const llm_tensor *sinks;
+} llm_attn_args;
+
+/* score [n, n_expert] are the router's logits. See facts in route_ref.c for each kind. bias: the
+ * correction that enters selection only (DeepSeek-V3). group_top2: a group's score is the sum of its two best
+ * (V3), else its best (V2). renorm: divide by the sum of the chosen weights. */
+typedef struct {
+    llm_gate gate;
+    int n_expert, n_used, n_group, n_group_used;
+    bool renorm, group_top2;
+    float scale;
+} llm_route_args;
+
+/* Gated feed-forward of experts: y_i = sum_u weight[i][u] * (down_e (act(gate_e x_i + bgate_e, up_e x_i + bup_e)) + bdown_e)
+ * with e = expert[i][u], summed in ascending u. */
+typedef struct {
+    const llm_tensor *gate, *up, *down; /* [E, d_ff, d_model] twice, [E, d_model, d_ff] */
+    const llm_tensor *bgate, *bup, *bdown;  /* [E, rows] or NULL */
+    llm_act act;
+    float limit;                        /* ACT_SWIGLU_OAI's clamp */
+} llm_moe_args;
+
+/* What a session needs at most, so that scratch is allocated once. */
+typedef struct { int n_batch, max_cols, max_rows, n_expert, n_expert_used, d_ff_expert, d_model, n_head, max_d_head, n_ctx; } llm_limits;
+
+typedef struct llm_backend llm_backend;
+typedef struct {
+    /* y_i = scale * table[token_i] */
+    void (*embed)(llm_backend *be, llm_rows y, const llm_tensor *table, const int32_t *token, float scale);
+    /* y_i = x_i / rms(x_i) * (w + offset); w [width]; x and y may be the same rows */
+    void (*norm)(llm_backend *be, llm_rows y, llm_rows x, const llm_tensor *w, float eps, float offset);
+    /* n products of the same x */
+    void (*linear)(llm_backend *be, const llm_linear *l, int n, llm_rows x);
+    /* cs [batch, n_rot]: n_rot/2 cosines, then n_rot/2 sines, times mscale */
+    void (*rope_table)(llm_backend *be, llm_rows cs, const llm_rope *rope, const int32_t *pos);
+    /* rotates n_rot values at offset of every head (heads are d_head apart) of every row, in place */
+    void (*rope)(llm_backend *be, llm_rows x, llm_rows cs, int d_head, int offset, llm_rope_style style);
+    /* puts the rows' keys [n, n_kv_head*d_k] and values [n, n_kv_head*d_v] (ignored when latent) into their cells */
+    void (*store)(llm_backend *be, llm_kv_layer *kv, llm_rows k, llm_rows v, const llm_batch *b);
+    /* o [n, n_head*d_v] from q [n, n_head*d_k]; the batch's own keys are stored already */
+    void (*attend)(llm_backend *be, llm_rows o, llm_rows q, const llm_kv_layer *kv, const llm_batch *b, const llm_attn_args *a);
+    /* per head h: y[h*y_step ..+rows] = w_h x[h*x_step ..+cols]; w [n_head, rows, cols] (MLA) */
+    void (*absorb)(llm_backend *be, llm_rows y, int y_step, llm_rows x, int x_step, const llm_tensor *w);
+    /* y = act(gate) * up (ACT_SWIGLU_OAI: see glu_ref); y may be gate */
+    void (*glu)(llm_backend *be, llm_rows y, llm_rows gate, llm_rows up, llm_act act, float limit);
+    void (*add)(llm_backend *be, llm_rows x, llm_rows y);                       /* x += y */
+    void (*add_gated)(llm_backend *be, llm_rows x, llm_rows y, llm_rows gate);  /* x += sigmoid(gate[i][0]) * y */
+    void (*route)(llm_backend *be, llm_rows weight, int32_t *expert, llm_rows score, const llm_tensor *bias, const llm_route_args *a);
+    void (*moe)(llm_backend *be, llm_rows y, llm_rows x, llm_rows weight, const int32_t *expert, const llm_moe_args *a);
+    void (*softcap)(llm_backend *be, llm_rows x, float cap);                    /* x = cap * tanh(x / cap) */
+    /* bytes of one sequence's keys and values for this shape (n_cell, d_k, ... filled in; sets the two seq_bytes) */
+    bool (*kv_size)(llm_kv_layer *kv);
+} llm_ops;
+
+struct llm_backend {
+    llm_ops op;
+    llm_error err;                      /* status LLM_OK until the first failure */
+    void *impl;                         /* the backend's own state: threads, scratch */
+};
+
+/* A CPU backend with n_thread threads and scratch for limits. */
+llm_status backend_cpu_open(llm_backend *be, llm_isa isa, int n_thread, const llm_limits *limits, llm_error *err);
+void backend_cpu_close(llm_backend *be);        /* a zeroed one is fine */
+/* Bytes of scratch that backend_cpu_open allocates; 0 when it wraps. */
+size_t backend_cpu_scratch(const llm_limits *limits, int n_thread);
+#endif

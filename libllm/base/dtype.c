@@ -1,0 +1,37 @@
+#include "dtype.h"
+#include <strings.h>
+
+static const llm_dtype_info table[] = {
+#define X(id, number, name, n, bytes) { DT_##id, name, n, bytes },
+    LLM_DTYPE_LIST(X)
+#undef X
+};
+enum { N_DTYPE = sizeof table / sizeof table[0] };
+
+const llm_dtype_info *dtype_info(int dtype)
+{
+    for (int i = 0; i < N_DTYPE; i++)
+        if ((int)table[i].dtype == dtype) return &table[i];
+    return NULL;
+}
+
+const llm_dtype_info *dtype_find(const char *name)
+{
+    for (int i = 0; i < N_DTYPE; i++)
+        if (strcasecmp(table[i].name, name) == 0) return &table[i];
+    return NULL;
+}
+
+const char *dtype_name(int dtype)
+{
+    const llm_dtype_info *t = dtype_info(dtype);
+    return t ? t->name : "?";
+}
+
+bool dtype_bytes(int dtype, int64_t n, size_t *bytes)
+{
+    const llm_dtype_info *t = dtype_info(dtype);
+
+    if (t == NULL || n < 0 || n % t->block != 0) return false;
+    return ck_mul((size_t)(n / t->block), (size_t)t->block_bytes, bytes);
+}

@@ -1,0 +1,23 @@
+/* threads.h - a persistent pool that runs one loop at a time over all its threads. */
+#ifndef LLM_BASE_THREADS_H
+#define LLM_BASE_THREADS_H
+#include "status.h"
+
+typedef struct llm_pool llm_pool;
+
+/* Items begin..end-1 of a loop; thread counts from 0 (the caller). */
+typedef void (*pool_fn)(void *arg, int64_t begin, int64_t end, int thread);
+
+int threads_available(void);                    /* cores this process may use, at least 1 */
+
+/* n_thread in 1..1024; the caller of pool_run is one of them. */
+llm_status pool_open(llm_pool **out, int n_thread, llm_error *err);
+void pool_close(llm_pool *p);
+int pool_size(const llm_pool *p);               /* NULL counts as 1 */
+
+/* Runs fn over 0..n-1 in chunks of at most grain items, claimed in any order by any
+ * thread; returns when all are done. Chunk borders are multiples of grain, so they do not
+ * depend on the number of threads. One caller at a time; fn must not call pool_run.
+ * p may be NULL: the caller does it all. */
+void pool_run(llm_pool *p, int64_t n, int64_t grain, pool_fn fn, void *arg);
+#endif

@@ -1,0 +1,35 @@
+/* model.h - an open model: config, weights and tokenizer. Immutable once open; sessions share it. */
+#ifndef LLM_MODEL_H
+#define LLM_MODEL_H
+#include "config.h"
+#include "tokenizer.h"
+
+struct llm_model {
+    llm_store *store;
+    llm_meta *meta;
+    llm_tokenizer *tokenizer;           /* NULL: the file carries none */
+    const llm_arch *arch;
+    llm_config config;
+    llm_tensor embed, out_norm, head;   /* head is embed where the table is tied */
+    llm_layer *layer;                   /* [n_layer] */
+    const char **slot;                  /* [store_n_tensor] what each tensor is bound to, or NULL */
+    uint64_t n_param, weight_bytes;
+    llm_isa isa;
+    int n_thread;
+    llm_log_fn log;
+    llm_progress_fn progress;
+    void *user;
+    uint8_t identity[32];               /* of config, tensor table and sampled weight bytes: for saved sessions */
+};
+
+/* config.c: shared keys, then the family's; ranges and products checked before any allocation follows from them. */
+llm_status config_read(llm_config *c, const llm_arch *arch, llm_meta *m, llm_error *err);
+void config_free(llm_config *c);
+/* arch.c */
+const llm_arch *arch_find(llm_meta *m, llm_error *err);     /* NULL: unknown, err lists what there is */
+/* weights.c: names, shapes, dtypes, load transforms. Tensors that nothing binds are logged. */
+llm_status weights_bind(llm_model *m, llm_error *err);
+void weights_free(llm_model *m);
+/* Number a shape symbol stands for in layer il (-1: whole model). */
+int64_t config_dim(const llm_config *c, int il, llm_sym sym);
+#endif

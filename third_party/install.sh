@@ -1,0 +1,23 @@
+#!/bin/sh
+# Installs the packages of packages.txt that are missing. Prints nothing where all are there.
+set -eu
+list=$(dirname "$0")/packages.txt
+missing=
+while read -r name package rest; do
+    case $name in
+    ''|'#'*)    continue ;;
+    libc)       [ -e /usr/include/stdio.h ] || missing="$missing $package" ;;
+    command:*)  command -v "${name#command:}" >/dev/null 2>&1 || missing="$missing $package" ;;
+    *)          pkg-config --exists "$name" 2>/dev/null || missing="$missing $package" ;;
+    esac
+done <"$list"
+[ -n "$missing" ] || exit 0
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "libllm needs these packages (Debian's names), and there is no apt-get here to install them:$missing" >&2
+    exit 1
+fi
+sudo=
+if [ "$(id -u)" != 0 ]; then sudo=sudo; fi
+echo "installing:$missing" >&2
+$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >&2 ||
+    { $sudo apt-get update -qq >&2 && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >&2; }
