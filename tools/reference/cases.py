@@ -2,14 +2,20 @@
 purpose, and prompts are longer than the sliding windows.
 
 A case is a dict: config, and optionally
-  store      how the Hugging Face weights are kept: f32 (default), bf16, mxfp4, fp8, gptq, awq
+  store      how the Hugging Face weights are kept: f32 (default), bf16, f16, mxfp4, fp8, gptq, awq
+  seed       appended to the name for drawing
   shards     number of safetensors files (0: one file without index)
   gguf       False where llama.cpp has no way to say it
+  matrix_type  GGUF type of the matrices (default F32)
+  gguf_types {end of GGUF name: type}: no Hugging Face folder, matrices quantized in GGUF; the first match counts
+  old_mla    also writes model-old.gguf with kv_b unsplit
   extra      {name: shape} tensors that belong to the checkpoint but not to the language model
   generation generation_config.json
-  int8_block block length of int8 activations, where the engine rounds them; sets the tolerance
-  tol        largest difference of a logit allowed, as a share of the largest logit
+  int8_block block length of int8 activations, where an engine may round them; sets tol
+  exact      with int8_block: float32 activations are expected too, so tol stays tight and tol_int8 is the other
 """
+from gguf import GGMLQuantizationType as T
+
 COMMON = {"attention_dropout": 0.0, "initializer_range": 0.02, "rms_norm_eps": 1e-6, "use_cache": True}
 
 
@@ -118,7 +124,7 @@ CASES = {
     "qwen3": {"config": _qwen3(), "generation": GEN},
     "llama2": {"config": _llama(),
                "extra": {f"model.layers.{il}.self_attn.rotary_emb.inv_freq": (4,) for il in range(2)}},
-    "gpt-oss": {"config": _gpt_oss(), "store": "mxfp4", "shards": 3, "int8_block": 32,
+    "gpt-oss": {"config": _gpt_oss(), "store": "mxfp4", "shards": 3, "int8_block": 32, "seed": "10",
                 "generation": {"bos_token_id": 1, "do_sample": True, "eos_token_id": [2, 4], "pad_token_id": 0}},
     "gpt-oss-f32": {"config": _gpt_oss(num_hidden_layers=2, hidden_size=40, intermediate_size=20,
                                        num_local_experts=5, num_experts_per_tok=2, experts_per_token=2)},
@@ -136,10 +142,10 @@ CASES = {
                   "multi_modal_projector.mm_soft_emb_norm.weight": (8,)},
         "gguf": False},
     "deepseek-v3": {"config": _deepseek3()},
-    "deepseek-v2-lite": {"config": _deepseek(), "store": "bf16"},
+    "deepseek-v2-lite": {"config": _deepseek(), "store": "bf16", "old_mla": True},
     "qwen2": {"config": _qwen2(), "generation": GEN},
-    "qwen2-untied": {"config": _qwen2(tie_word_embeddings=False), "shards": 3, "store": "bf16"},
-    "qwen2-yarn": {"config": _qwen2(rope_scaling=YARN4, rope_theta=10000.0), "store": "bf16"},
+    "qwen2-untied": {"config": _qwen2(tie_word_embeddings=False), "shards": 3, "store": "f16", "matrix_type": "F16"},
+    "qwen2-yarn": {"config": _qwen2(rope_scaling=YARN4, rope_theta=10000.0), "store": "bf16", "matrix_type": "BF16"},
     "qwen2moe": {"config": {**_qwen2(tie_word_embeddings=False, intermediate_size=72, num_key_value_heads=6),
                             "architectures": ["Qwen2MoeForCausalLM"], "model_type": "qwen2_moe",
                             "decoder_sparse_step": 1, "moe_intermediate_size": 12, "norm_topk_prob": False,
@@ -181,4 +187,39 @@ CASES = {
                                         routed_scaling_factor=16.0, q_lora_rank=28, n_routed_experts=8)},
 }
 CASES["llama3"]["config"]["rms_norm_eps"] = 1e-5
+for key in ("rope_theta", "rope_local_base_freq", "rms_norm_eps", "sliding_window_pattern"):
+    del CASES["gemma3-mm"]["config"]["text_config"][key]       # as published: the defaults count
 CASES["deepseek-v3"]["extra"] = _mtp(CASES["deepseek-v3"]["config"])
+
+GPTQ = {"bits": 4, "damp_percent": 0.01, "desc_act": False, "group_size": 32, "quant_method": "gptq",
+        "static_groups": False, "sym": True, "true_sequential": True}
+AWQ = {"bits": 4, "group_size": 32, "quant_method": "awq", "version": "gemm", "zero_point": True}
+INT4 = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4}
+
+CASES |= {
+    "deepseek-v3-fp8": {
+        "config": _deepseek3() | {"hidden_size": 192, "intermediate_size": 136, "kv_lora_rank": 32,
+                                  "q_lora_rank": 140, "n_routed_experts": 6, "n_group": 3, "topk_group": 2,
+                                  "num_experts_per_tok": 2, "moe_intermediate_size": 16, "num_hidden_layers": 2,
+                                  "num_nextn_predict_layers": 0, "vocab_size": 101},
+        "store": "fp8", "gguf": False},
+    "qwen2-gptq": {"config": _qwen2(**INT4, quantization_config=GPTQ), "store": "gptq", "gguf": False,
+                   "int8_block": 32, "exact": True},
+    "qwen2-gptq-act": {"config": _qwen2(**INT4, quantization_config={**GPTQ, "desc_act": True, "sym": False}),
+                       "store": "gptq", "gguf": False, "int8_block": 32, "exact": True},
+    "qwen2-awq": {"config": _qwen2(**INT4, quantization_config=AWQ), "store": "awq", "gguf": False,
+                  "int8_block": 32, "exact": True},
+    "qwen3-q8_0": {"config": _qwen3(hidden_size=64, intermediate_size=96, head_dim=16, num_hidden_layers=2),
+                   "gguf_types": {"weight": T.Q8_0}, "int8_block": 32},
+    "llama-kquants": {
+        "config": _llama(hidden_size=256, intermediate_size=256, num_attention_heads=4, num_key_value_heads=1,
+                         vocab_size=101),
+        "gguf_types": {
+            "0.attn_q.weight": T.Q4_K, "0.attn_k.weight": T.Q5_K, "0.attn_v.weight": T.Q6_K,
+            "0.attn_output.weight": T.Q3_K, "0.ffn_gate.weight": T.Q2_K, "0.ffn_up.weight": T.Q4_K,
+            "0.ffn_down.weight": T.Q6_K, "1.attn_q.weight": T.IQ4_XS, "1.attn_k.weight": T.Q4_0,
+            "1.attn_v.weight": T.Q5_0, "1.attn_output.weight": T.Q5_1, "1.ffn_gate.weight": T.IQ4_XS,
+            "1.ffn_up.weight": T.Q4_1, "1.ffn_down.weight": T.Q5_K, "token_embd.weight": T.Q4_K,
+            "output.weight": T.Q6_K},
+        "int8_block": 256},
+}

@@ -42,6 +42,12 @@ def interleave_rotary(w, n_head):
     return w.reshape(n_head, 2, d // 2, *w.shape[1:]).transpose(1, 2).reshape(w.shape).contiguous()
 
 
+def split_rotary(w, n_head):
+    """The inverse of interleave_rotary."""
+    d = w.shape[0] // n_head
+    return w.reshape(n_head, d // 2, 2, *w.shape[1:]).transpose(1, 2).reshape(w.shape).contiguous()
+
+
 def _rename(cfg, rest):
     """Name of a layer tensor after "blk.N."; the post-attention norm has three meanings."""
     if rest.startswith("post_attention_layernorm"):
@@ -193,9 +199,9 @@ def _heads(w, cfg, old_mla):
         w.add_rope_scaling_yarn_log_mul(0.1 * cfg["rope_scaling"]["mscale_all_dim"])
 
 
-def write(path, cfg, tensors, old_mla=False, raw=None):
+def write(path, cfg, tensors, old_mla=False, raw=None, matrix_type=None):
     """cfg: the text config. tensors: float32 checkpoint tensors. raw: {GGUF name: (bytes array, type)} replaces
-    the float32 form of those tensors."""
+    the float32 form of those tensors; matrix_type is the type of the other matrices (default float32)."""
     arch = ARCH[cfg["model_type"]]
     w = gguf.GGUFWriter(path, arch)
     w.add_name("tiny seeded " + arch)
@@ -220,6 +226,9 @@ def write(path, cfg, tensors, old_mla=False, raw=None):
         if name in raw:
             data, kind = raw[name]
             w.add_tensor(name, data, raw_dtype=kind)
+        elif matrix_type and x.ndim > 1:
+            kind = gguf.GGMLQuantizationType[matrix_type]
+            w.add_tensor(name, gguf.quants.quantize(x.numpy(), kind), raw_dtype=kind)
         else:
             w.add_tensor(name, np.ascontiguousarray(x.float().numpy()))
     w.write_header_to_file()

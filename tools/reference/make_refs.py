@@ -15,7 +15,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np                                                            # noqa: E402
 import torch                                                                  # noqa: E402
 import transformers                                                           # noqa: E402
-from safetensors.torch import load_file                                       # noqa: E402
 
 import cases                                                                  # noqa: E402
 import gguf_out                                                               # noqa: E402
@@ -82,38 +81,46 @@ def dump(folder, tokens, logits, taps, info):
     weights.write_json(folder, "case.json", info)
 
 
+def tolerance(spec, int8):
+    """The largest difference to allow. Rounding activations to int8 costs what it costs the official code, twice."""
+    info = {"tol": 2e-4}
+    if spec.get("int8_block"):
+        info["int8_diff"], loose = float(f"{int8:.2e}"), float(f"{2 * int8:.1e}")
+        info["tol_int8" if spec.get("exact") else "tol"] = loose
+    return info
+
+
 def make(case, spec, folder):
-    cfg, store = spec["config"], spec.get("store", "f32")
-    base = shapes.text_config(cfg)
-    table = shapes.tensors(cfg)
-    values = weights.fill(case, table | spec.get("extra", {}), base)
-    cfg, kept, exact, raw = quantized.store(case, cfg, values, store)
-    if spec.get("mutate"):
-        spec["mutate"](kept)
-    weights.save_hf(os.path.join(folder, "hf"), cfg, kept, spec.get("generation"), spec.get("shards", 0),
-                    first=0 if base["model_type"] == "gpt_oss" else 1)
+    cfg, kind = spec["config"], spec.get("store", "f32")
+    key, base = case + spec.get("seed", ""), shapes.text_config(cfg)
+    values = weights.fill(key, shapes.tensors(cfg) | spec.get("extra", {}), base)
+    if "gguf_types" in spec:                           # GGUF alone, quantized there
+        raw, exact = quantized.in_gguf(key, cfg, values, spec["gguf_types"])
+    else:
+        cfg, kept, exact, raw = quantized.store(key, cfg, values, kind)
+        weights.save_hf(os.path.join(folder, "hf"), cfg, kept, spec.get("generation"), spec.get("shards", 0),
+                        first=0 if base["model_type"] == "gpt_oss" else 1)
     plain_cfg, plain = plain_config(cfg), plain_names(exact)
-    tokens = tokens_of(case, base["vocab_size"])
-    block = spec.get("int8_block", 0)
-    logits, taps, source, noise, int8 = reference(plain_cfg, plain, [int(t) for t in tokens], block)
+    tokens = tokens_of(key, base["vocab_size"])
+    logits, taps, source, noise, int8 = reference(plain_cfg, plain, [int(t) for t in tokens],
+                                                  spec.get("int8_block", 0))
     if noise > 2e-5:
         raise SystemExit(f"{case}: float32 is {noise:.1e} away from float64: a router tie? change the seed")
-    info = {"family": base["model_type"], "hf": True, "gguf": spec.get("gguf", True), "store": store,
-            "tol": spec.get("tol", 2e-4), "source": source, "float32_noise": float(f"{noise:.2e}"),
+    info = {"family": base["model_type"], "hf": "gguf_types" not in spec, "gguf": spec.get("gguf", True),
+            "store": kind, **tolerance(spec, int8), "source": source, "float32_noise": float(f"{noise:.2e}"),
             "n_params": shapes.n_params(cfg)}
-    if block:                                          # twice what rounding to int8 costs the official code
-        info |= {"int8_diff": float(f"{int8:.2e}"), "tol": float(f"{2 * int8:.1e}")}
     if info["gguf"]:
         info["arch"] = gguf_out.ARCH[base["model_type"]]
         if base["model_type"] in ("llama", "deepseek"):
-            info["gguf_skip_taps"] = ["q", "k"]    # the same numbers in another order
-        gguf_out.write(os.path.join(folder, "model.gguf"), plain_cfg, plain, raw=raw)
-    if case == "deepseek-v2-lite":
+            info["gguf_skip_taps"] = ["q", "k"]        # the same numbers in another order
+        gguf_out.write(os.path.join(folder, "model.gguf"), plain_cfg, plain, raw=raw,
+                       matrix_type=spec.get("matrix_type"))
+    if spec.get("old_mla"):
         gguf_out.write(os.path.join(folder, "model-old.gguf"), plain_cfg, plain, old_mla=True)
         info["gguf_also"] = ["model-old.gguf"]
-    info |= spec.get("info", {})
     dump(folder, tokens, logits, taps, info)
-    print(f"{case}: max |logit| {np.abs(logits).max():.2f}, float32 noise {noise:.1e}, {source}", flush=True)
+    print(f"{case}: max |logit| {np.abs(logits).max():.2f}, float32 noise {noise:.1e}, int8 {int8:.1e}, {source}",
+          flush=True)
 
 
 def main():
@@ -121,16 +128,14 @@ def main():
     torch.manual_seed(0)
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     for case, spec in cases.CASES.items():
         if wanted and case not in wanted:
             continue
         folder = os.path.join(out, case)
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder)
-        if spec.get("gguf_only"):
-            quantized.make_gguf_only(case, spec, folder, sys.modules[__name__])
-        else:
-            make(case, spec, folder)
+        make(case, spec, folder)
 
 
 if __name__ == "__main__":

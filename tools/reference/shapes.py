@@ -7,9 +7,15 @@ and published.py adds the products up to the published parameter counts.
 from math import prod
 
 
+# What published Gemma 3 configs of 4B and up leave out (defaults of Gemma3TextConfig).
+GEMMA3_DEFAULTS = {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 262208}
+
+
 def text_config(cfg):
     """The language part of a multimodal config, or the config itself."""
-    return cfg.get("text_config", cfg)
+    if "text_config" not in cfg:
+        return cfg
+    return {**GEMMA3_DEFAULTS, **cfg["text_config"]}
 
 
 def is_moe_layer(cfg, il):
