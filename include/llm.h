@@ -6,9 +6,11 @@
  *
  * Conventions. Every options struct starts with its own size, so that a program
  * built against an older header keeps working; fields that are zero mean the
- * default. Every function that can fail returns an llm_status and, if err is not
- * NULL, fills it with the status and one sentence naming the file, key, got and
- * wanted values. Closing NULL is fine. Enum values are never renumbered. */
+ * default. A struct that is larger than this library's must be zero in the part
+ * the library does not know; a struct that it fills is filled as far as it goes.
+ * Every function that can fail returns an llm_status and, if err is not NULL,
+ * fills it on failure with the status and one sentence naming the file, key, got
+ * and wanted values. Closing NULL is fine. Enum values are never renumbered. */
 #ifndef LLM_H
 #define LLM_H
 #include <stddef.h>
@@ -142,6 +144,8 @@ LLM_API llm_status llm_detok_flush(llm_detok *d, const char **text, size_t *len,
 
 typedef enum { LLM_KV_DEFAULT = 0, LLM_KV_F32 = 1, LLM_KV_F16 = 2 } llm_kv_type;
 
+/* Limits: n_ctx up to 16777216, n_seq up to 256, n_batch up to 16384, n_threads up to 1024. */
+
 typedef struct {
     uint32_t    size;
     int         n_ctx;              /* tokens a sequence may hold; 0: min(trained context, 4096) */
@@ -151,17 +155,20 @@ typedef struct {
     llm_kv_type kv_type;            /* 0: F16 */
 } llm_session_options;
 
+/* opt NULL: all defaults. Refused with the numbers when the memory is not there. */
 LLM_API llm_status llm_session_open(llm_session **out, llm_model *m, const llm_session_options *opt, llm_error *err);
 LLM_API void llm_session_close(llm_session *s);
 LLM_API int llm_session_n_ctx(const llm_session *s);
 
-/* Bytes that llm_session_open would take with these options. */
+/* Bytes that llm_session_open would take with these options: kv when every context is full (memory
+ * is touched as it fills), scratch at once; weights are mapped from their file and shared. */
 typedef struct { uint32_t size; uint64_t kv_bytes, scratch_bytes, weight_bytes; } llm_memory_plan;
 LLM_API llm_status llm_session_plan(llm_model *m, const llm_session_options *opt, llm_memory_plan *plan, llm_error *err);
 
-/* Appends n tokens to sequence 0 and computes them; logits of the last one are
+/* Appends n >= 1 tokens to sequence 0 and computes them; logits of the last one are
  * kept. When they do not fit nothing is changed: LLM_ERR_CONTEXT says how many
- * were asked for and how many fit. */
+ * were asked for and how many fit. After a later failure or a cancellation the sequences
+ * hold the pieces of n_batch rows that were finished (llm_session_length), and no logits are kept. */
 LLM_API llm_status llm_session_decode(llm_session *s, const llm_token *tok, size_t n, llm_error *err);
 
 /* The general form: rows of several sequences in one go. Positions follow from
@@ -173,23 +180,31 @@ LLM_API llm_status llm_session_decode_rows(llm_session *s, const llm_row *row, s
 LLM_API size_t llm_session_n_logits(const llm_session *s);           /* rows kept by the last decode */
 LLM_API const float *llm_session_logits(const llm_session *s);       /* [n_logits, n_vocab], until the next decode */
 
-LLM_API int llm_session_length(const llm_session *s, int seq);       /* tokens held */
+LLM_API int llm_session_length(const llm_session *s, int seq);       /* tokens held; -1: no such sequence */
+/* The tokens held, [llm_session_length], until the session is changed; NULL: no such sequence. */
+LLM_API const llm_token *llm_session_tokens(const llm_session *s, int seq);
 /* Drops tokens from position n on. LLM_ERR_ARG where a sliding window no longer
  * holds what the shorter sequence needs; the sequence is unchanged then. */
 LLM_API llm_status llm_session_truncate(llm_session *s, int seq, int n, llm_error *err);
 LLM_API llm_status llm_session_copy(llm_session *s, int from, int to, llm_error *err);   /* to is replaced */
 
-/* Saves every sequence and the tokens in it, and restores them into a session of the same model
- * and options. Written to a temporary name, then renamed. LLM_ERR_MISMATCH when the
- * file belongs to another model. On a failed restore the session is empty. */
+/* Saves every sequence and the tokens in it, and restores them into a session of the same model and
+ * kv_type whose n_ctx and n_seq hold them. Written to a temporary name, then renamed. LLM_ERR_MISMATCH when
+ * the file belongs to another model, LLM_ERR_FORMAT when it is damaged. On a failed restore the session is empty. */
 LLM_API llm_status llm_session_save(const llm_session *s, const char *path, llm_error *err);
 LLM_API llm_status llm_session_restore(llm_session *s, const char *path, llm_error *err);
 
 /* Named activations as they are computed: data [n, width], il -1 outside layers. */
 typedef void (*llm_tap_fn)(void *user, const char *name, int il, const float *data, int n, int width);
 LLM_API void llm_session_set_tap(llm_session *s, llm_tap_fn tap, void *user);
+/* Called with ("decode", rows done, rows in all) before each piece of n_batch rows; nonzero: LLM_ERR_CANCELLED. */
+LLM_API void llm_session_set_progress(llm_session *s, llm_progress_fn progress, void *user);
 
 /* ---- sampling ----------------------------------------------------------- */
+
+/* The steps run in this order (llama.cpp's default): bias, penalties, top_k, typical_p, top_p, min_p, temperature,
+ * draw. The filters see probabilities without the temperature and leave at least one token; at temperature 0 the
+ * greatest logit after bias and penalties wins, and the lowest id among equals. */
 
 typedef struct { llm_token token; float bias; } llm_logit_bias;
 
@@ -197,7 +212,7 @@ typedef struct {
     uint32_t size;
     float    temperature;           /* 0: greedy */
     int      top_k;                 /* 0: off */
-    float    top_p, min_p, typical_p;   /* 0: off; top_p and typical_p 1: off */
+    float    top_p, min_p, typical_p;   /* 0..1; 0: off; top_p and typical_p 1: off */
     float    repeat_penalty;        /* 0 or 1: off; divides positive and multiplies negative logits */
     float    frequency_penalty, presence_penalty;
     int      penalty_last_n;        /* tokens looked back on; 0: 64, -1: all */
@@ -207,15 +222,31 @@ typedef struct {
 } llm_sampler_options;
 
 typedef struct llm_sampler llm_sampler;
-/* Defaults of the model's generation_config (or greedy where there is none). */
+/* What the model's publisher recommends (generation_config.json, or general.sampling.* of a GGUF file); greedy where there
+ * is nothing. opt->size is set by the caller, the rest is overwritten. */
 LLM_API llm_status llm_sampler_defaults(const llm_model *m, llm_sampler_options *opt);
+/* opt NULL: the model's defaults. */
 LLM_API llm_status llm_sampler_open(llm_sampler **out, const llm_model *m, const llm_sampler_options *opt, llm_error *err);
 LLM_API void llm_sampler_close(llm_sampler *p);
 /* Tells the penalties about a token that is part of the text (prompt or answer). */
 LLM_API llm_status llm_sampler_accept(llm_sampler *p, llm_token t, llm_error *err);
-/* Picks from logits [n_vocab]; the draw depends on (seed, pos) and the logits
- * alone. Returns -1 and an error when no logit is finite. Does not accept. */
+/* Picks from logits [n_vocab]; the draw depends on (seed, pos), the logits and the accepted tokens alone (give each
+ * sequence its own seed). Rows of the vocabulary that no token stands for are never picked. Returns -1 and an error when
+ * a logit is NaN or infinite, or none is left. Does not accept. */
 LLM_API llm_token llm_sampler_pick(llm_sampler *p, const float *logits, uint64_t pos, llm_error *err);
+
+/* ---- stop strings ------------------------------------------------------- */
+
+/* Looks for any of n strings in a text that arrives in pieces. len [n] are their lengths, or NULL: they end at NUL. */
+typedef struct llm_stop llm_stop;
+LLM_API llm_status llm_stop_open(llm_stop **out, const char *const *text, const size_t *len, size_t n, llm_error *err);
+LLM_API void llm_stop_close(llm_stop *p);
+/* Text that can no longer be part of a stop string comes out in *out [*out_len], valid until the next call. When one is
+ * complete *hit is 1, what precedes it comes out, and all later text is dropped until a flush. */
+LLM_API llm_status llm_stop_push(llm_stop *p, const char *text, size_t len, const char **out, size_t *out_len, int *hit,
+                                 llm_error *err);
+/* At the end of the text: what was held back comes out, and p is ready for another text. */
+LLM_API llm_status llm_stop_flush(llm_stop *p, const char **out, size_t *out_len, llm_error *err);
 
 #ifdef __cplusplus
 }

@@ -130,6 +130,10 @@ typedef struct {
     void (*softcap)(llm_backend *be, llm_rows x, float cap);                    /* x = cap * tanh(x / cap) */
     /* bytes of one sequence's keys and values for this shape (n_cell, d_k, ... filled in; sets the two seq_bytes) */
     bool (*kv_size)(llm_kv_layer *kv);
+    /* copies positions pos..pos+n-1 (n <= n_cell) of one sequence out of their cells, or into them, as plain rows of kv->dtype:
+     * k [n, n_kv_head*d_k], v [n, n_kv_head*d_v] (NULL when latent) */
+    void (*kv_get)(const llm_kv_layer *kv, int seq, int pos, int n, void *k, void *v);
+    void (*kv_put)(llm_kv_layer *kv, int seq, int pos, int n, const void *k, const void *v);
 } llm_ops;
 
 struct llm_backend {
