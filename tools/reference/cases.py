@@ -47,6 +47,18 @@ def _qwen3(**kw):
             "vocab_size": 151, **COMMON, **kw}
 
 
+def _qwen1(**kw):
+    return {"architectures": ["QWenLMHeadModel"], "attn_dropout_prob": 0.0, "bf16": False,
+            "emb_dropout_prob": 0.0, "fp16": True, "fp32": False, "hidden_size": 48,
+            "initializer_range": 0.02, "intermediate_size": 152, "kv_channels": 12,
+            "layer_norm_epsilon": 1e-3, "max_position_embeddings": 32768, "model_type": "qwen",
+            "no_bias": True, "num_attention_heads": 4, "num_hidden_layers": 2, "onnx_safe": None,
+            "rotary_emb_base": 10000, "rotary_pct": 1.0, "scale_attn_weights": True,
+            "seq_length": 8192, "tie_word_embeddings": False, "torch_dtype": "float32",
+            "tokenizer_class": "QWenTokenizer", "use_cache": True, "use_dynamic_ntk": True,
+            "use_flash_attn": False, "use_logn_attn": True, "vocab_size": 151, **kw}
+
+
 def _gemma(kind, cls, **kw):
     return {"architectures": [cls], "model_type": kind, "attention_bias": False, "bos_token_id": 2,
             "eos_token_id": 1, "head_dim": 16, "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 40,
@@ -122,7 +134,7 @@ GEN = {"bos_token_id": 1, "eos_token_id": [2, 3], "do_sample": True, "temperatur
 
 CASES = {
     "qwen3": {"config": _qwen3(), "generation": GEN},
-    "llama2": {"config": _llama(),
+    "llama2": {"config": _llama() | {"rms_norm_eps": 1e-3},
                "extra": {f"model.layers.{il}.self_attn.rotary_emb.inv_freq": (4,) for il in range(2)}},
     "gpt-oss": {"config": _gpt_oss(), "store": "mxfp4", "shards": 3, "int8_block": 32, "seed": "10",
                 "generation": {"bos_token_id": 1, "do_sample": True, "eos_token_id": [2, 4], "pad_token_id": 0}},
@@ -156,7 +168,12 @@ CASES = {
                             "decoder_sparse_step": 1, "mlp_only_layers": [], "moe_intermediate_size": 12,
                             "norm_topk_prob": True, "num_experts": 8, "num_experts_per_tok": 3,
                             "output_router_logits": False, "router_aux_loss_coef": 0.001}},
-    "gemma1": {"config": _gemma("gemma", "GemmaForCausalLM", hidden_act="gelu_pytorch_tanh", rope_scaling=None)
+    "qwen2moe-mixed": {"config": {**_qwen2(tie_word_embeddings=False, intermediate_size=56, num_hidden_layers=4),
+                                  "architectures": ["Qwen2MoeForCausalLM"], "model_type": "qwen2_moe",
+                                  "decoder_sparse_step": 2, "mlp_only_layers": [3], "moe_intermediate_size": 12,
+                                  "norm_topk_prob": True, "num_experts": 5, "num_experts_per_tok": 2,
+                                  "shared_expert_intermediate_size": 20}, "store": "bf16", "gguf": False},
+    "gemma1": {"config": _gemma("gemma", "GemmaForCausalLM", hidden_act="gelu", rope_scaling=None)
                | {"num_key_value_heads": 1, "num_hidden_layers": 2}},
     "gemma2": {"config": _gemma2()},
     "llama3": {"config": _llama(bos_token_id=1, eos_token_id=[2, 3], num_key_value_heads=2,
@@ -164,15 +181,8 @@ CASES = {
                                 tie_word_embeddings=True, rope_theta=500000.0, max_position_embeddings=512,
                                 rope_scaling={"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                                               "original_max_position_embeddings": 64, "rope_type": "llama3"})},
-    "qwen1": {"config": {"architectures": ["QWenLMHeadModel"], "attn_dropout_prob": 0.0, "bf16": False,
-                         "emb_dropout_prob": 0.0, "fp16": True, "fp32": False, "hidden_size": 48,
-                         "initializer_range": 0.02, "intermediate_size": 152, "kv_channels": 12,
-                         "layer_norm_epsilon": 1e-6, "max_position_embeddings": 32768, "model_type": "qwen",
-                         "no_bias": True, "num_attention_heads": 4, "num_hidden_layers": 2, "onnx_safe": None,
-                         "rotary_emb_base": 10000, "rotary_pct": 1.0, "scale_attn_weights": True,
-                         "seq_length": 8192, "tie_word_embeddings": False, "torch_dtype": "float32",
-                         "tokenizer_class": "QWenTokenizer", "use_cache": True, "use_dynamic_ntk": True,
-                         "use_flash_attn": False, "use_logn_attn": True, "vocab_size": 151}},
+    "qwen1": {"config": _qwen1()},
+    "qwen1-long": {"config": _qwen1(seq_length=24), "gguf": False},
     "deepseek-moe": {"store": "bf16", "config": {"architectures": ["DeepseekForCausalLM"], "model_type": "deepseek",
                                 "attention_bias": False, "aux_loss_alpha": 0.001, "bos_token_id": 1,
                                 "eos_token_id": 2, "first_k_dense_replace": 1, "hidden_act": "silu",
@@ -187,6 +197,11 @@ CASES = {
                                         routed_scaling_factor=16.0, q_lora_rank=28, n_routed_experts=8)},
 }
 CASES["llama3"]["config"]["rms_norm_eps"] = 1e-5
+del CASES["gemma1"]["config"]["hidden_activation"]
+NEW = CASES["qwen3moe"]["config"]                             # as transformers 5 writes it
+for key in ("rope_theta", "rope_scaling", "torch_dtype"):
+    del NEW[key]
+NEW |= {"dtype": "float32", "rope_parameters": {"rope_theta": 1000000.0, "rope_type": "default"}}
 for key in ("rope_theta", "rope_local_base_freq", "rms_norm_eps", "sliding_window_pattern"):
     del CASES["gemma3-mm"]["config"]["text_config"][key]       # as published: the defaults count
 CASES["deepseek-v3"]["extra"] = _mtp(CASES["deepseek-v3"]["config"])

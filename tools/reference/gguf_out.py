@@ -137,9 +137,11 @@ def _rope(w, cfg):
         if "beta_fast" in s:
             w.add_rope_scaling_yarn_beta_fast(s["beta_fast"])
             w.add_rope_scaling_yarn_beta_slow(s["beta_slow"])
-    w.add_rope_freq_base(float(cfg.get("rope_theta", cfg.get("rotary_emb_base", 10000.0))))
-    if "rope_local_base_freq" in cfg:
-        w.add_rope_freq_base_swa(float(cfg["rope_local_base_freq"]))
+    if cfg["model_type"] == "deepseek":
+        w.add_rope_scaling_type(gguf.RopeScalingType.NONE)
+    if cfg["model_type"] not in ("gemma", "gemma2"):   # files of these families rely on the default
+        new = cfg.get("rope_parameters", {})
+        w.add_rope_freq_base(float(new.get("rope_theta") or cfg.get("rope_theta") or cfg["rotary_emb_base"]))
 
 
 def _moe(w, cfg):
@@ -162,9 +164,8 @@ def _moe(w, cfg):
         w.add_expert_group_used_count(cfg["topk_group"])
     if cfg.get("norm_topk_prob"):
         w.add_expert_weights_norm(True)
-    if kind != "deepseek":
-        sigmoid = cfg["scoring_func"] == "sigmoid"
-        w.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID if sigmoid else gguf.ExpertGatingFuncType.SOFTMAX)
+    sigmoid = cfg["scoring_func"] == "sigmoid"
+    w.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID if sigmoid else gguf.ExpertGatingFuncType.SOFTMAX)
 
 
 def _heads(w, cfg, old_mla):

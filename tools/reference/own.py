@@ -2,7 +2,13 @@
 
 Written from the papers (Qwen technical report; DeepSeekMoE, arXiv 2401.06066) and checked against
 llama.cpp. Same taps as official.py.
+
+Qwen 1's dynamic NTK is left out on purpose: the official code fixes its factor by the length of the first
+prompt and keeps it while decoding, so a prompt of up to seq_length tokens never changes the rotation, however
+long the answer. The cases have the result of such a session.
 """
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -68,6 +74,9 @@ def run(cfg, t, tokens, dtype=torch.float32):
             theta, wo, kv = cfg["rope_theta"], t[p + "self_attn.o_proj.weight"], cfg["num_key_value_heads"]
         split = lambda y, n: y.reshape(len(tokens), n, -1)
         q, k, v = _rotate(split(q, heads), theta), _rotate(split(k, kv), theta), split(v, kv)
+        if cfg.get("use_logn_attn"):               # the official code applies it to queries past seq_length
+            pos, train = torch.arange(1, len(tokens) + 1, dtype=dtype), cfg["seq_length"]
+            q = q * torch.where(pos > train, pos.log() / math.log(train), torch.ones_like(pos))[:, None, None]
         a = _attend(q, k, v)
         taps[il, "q"], taps[il, "k"], taps[il, "v"], taps[il, "attn"] = q, k, v, a
         x = x + F.linear(a, wo)
