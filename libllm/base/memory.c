@@ -20,14 +20,6 @@ void memory_unmap(void *p, size_t n)
     if (p != NULL) munmap(p, n);
 }
 
-void memory_forget(void *p, size_t n)
-{
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t begin = ((uintptr_t)p + page - 1) / page * page, end = ((uintptr_t)p + n) / page * page;
-
-    if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
-}
-
 /* The number after key at the start of a line of a small text file; with key "" the first number. */
 static bool number_in(const char *path, const char *key, uint64_t *out)
 {

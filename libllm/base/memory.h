@@ -7,8 +7,6 @@
 /* n > 0 bytes of zeros on a page border, or NULL. Pages cost memory from their first write on. */
 void *memory_map(size_t n);
 void memory_unmap(void *p, size_t n);       /* NULL is fine */
-/* Gives the whole pages inside p [n] back; they read as zeros again. */
-void memory_forget(void *p, size_t n);
 
 /* Bytes this process may still take: the least of what the system calls available, what its control
  * group leaves, and its address-space limit. UINT64_MAX when none of them can be read. */

@@ -19,6 +19,8 @@ struct llm_model {
     llm_log_fn log;
     llm_progress_fn progress;
     void *user;
+    const char *name;                   /* what the file calls itself, or "" */
+    llm_sampler_options sampler;        /* what the publisher recommends */
     uint8_t identity[32];               /* of config, tensor table and sampled weight bytes: for saved sessions */
 };
 

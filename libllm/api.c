@@ -1,0 +1,413 @@
+/* api.c - the public functions: check arguments, call down. */
+#include "sampler.h"
+#include "session.h"
+#include "sha256.h"
+#include "threads.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- structs that say their size ---- */
+
+/* Copies a caller's options into ours [own bytes], which may be older or newer. */
+static llm_status take(void *ours, size_t own, const void *theirs, const char *name, llm_error *err)
+{
+    uint32_t size;
+    const char *p = theirs;
+
+    memcpy(&size, theirs, sizeof size);
+    if (size < sizeof size || size > 1 << 16)
+        return llm_fail(err, LLM_ERR_ARG, "%s.size is %u, want sizeof(%s), which is %zu here", name, (unsigned)size, name, own);
+    for (size_t i = own; i < size; i++)
+        if (p[i] != 0)
+            return llm_fail(err, LLM_ERR_UNSUPPORTED, "%s has a field set that this library (%s) does not know", name, LLM_VERSION);
+    memset(ours, 0, own);
+    memcpy(ours, theirs, size < own ? size : own);
+    return LLM_OK;
+}
+
+/* Fills a caller's struct from ours [own bytes], as far as it goes. */
+static llm_status give(void *theirs, const void *ours, size_t own)
+{
+    uint32_t size;
+    char *p = theirs;
+
+    memcpy(&size, theirs, sizeof size);
+    if (size < sizeof size || size > 1 << 16) return LLM_ERR_ARG;
+    memset(p + sizeof size, 0, size - sizeof size);
+    memcpy(p + sizeof size, (const char *)ours + sizeof size, (size < own ? size : own) - sizeof size);
+    return LLM_OK;
+}
+
+static llm_status null_arg(const char *function, const char *what, llm_error *err)
+{
+    return llm_fail(err, LLM_ERR_ARG, "%s: %s is NULL", function, what);
+}
+
+/* ---- model ---- */
+
+/* What two models must share for the cache of one to serve the other: keys and values (the tokenizer's aside), the table of
+ * tensors, and bytes from the middle of up to 256 tensors. Fine-tuned copies differ in nearly all of them. */
+static void identify(llm_model *m)
+{
+    enum { SAMPLED = 256, BYTES = 64 };
+    size_t n = store_n_tensor(m->store), every = n / SAMPLED + 1, len;
+    llm_sha256 h;
+    const char *key;
+    char value[1024];
+
+    sha256_begin(&h);
+    for (size_t i = 0; meta_at(m->meta, i, &key, value, sizeof value, &len); i++) {
+        if (strncmp(key, "tokenizer", 9) == 0) continue;
+        sha256_add(&h, key, strlen(key) + 1);
+        sha256_add(&h, value, strlen(value) + 1);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const store_tensor *t = store_tensor_at(m->store, i);
+        int32_t type = (int32_t)t->dtype;
+        sha256_add(&h, t->name, strlen(t->name) + 1);
+        sha256_add(&h, &type, sizeof type);
+        sha256_add(&h, t->dim, (size_t)t->n_dim * sizeof t->dim[0]);
+        if (i % every == 0 && t->data != NULL) {
+            size_t some = t->bytes < BYTES ? t->bytes : BYTES;
+            sha256_add(&h, (const char *)t->data + (t->bytes - some) / 2, some);
+        }
+    }
+    sha256_end(&h, m->identity);
+}
+
+/* Defaults for sampling: the keys of generation_config.json, or those a GGUF converter copies from it. transformers samples only
+ * where do_sample says so; a GGUF file that names a temperature or a filter means it. */
+static void read_sampler(llm_model *m)
+{
+    llm_sampler_options *o = &m->sampler;
+    bool sample = false, found;
+
+    o->size = sizeof *o;
+    o->temperature = 1;
+    found = meta_f32(m->meta, "general.sampling.temp", "generation:temperature", &o->temperature);
+    found |= meta_int(m->meta, "general.sampling.top_k", "generation:top_k", &o->top_k);
+    found |= meta_f32(m->meta, "general.sampling.top_p", "generation:top_p", &o->top_p);
+    found |= meta_f32(m->meta, "general.sampling.min_p", "generation:min_p", &o->min_p);
+    meta_f32(m->meta, NULL, "generation:typical_p", &o->typical_p);
+    if (meta_f32(m->meta, "general.sampling.penalty_repeat", "generation:repetition_penalty", &o->repeat_penalty))
+        o->penalty_last_n = -1;
+    meta_int(m->meta, "general.sampling.penalty_last_n", NULL, &o->penalty_last_n);
+    meta_bool(m->meta, NULL, "generation:do_sample", &sample);
+    if (meta_kind(m->meta) == STORE_GGUF) sample = found;
+    if (!sample) o->temperature = 0;
+    if (o->top_k < 0) o->top_k = 0;
+}
+
+/* Further tokens that end an answer, beside those the tokenizer's own files name. */
+static void read_ends(llm_model *m)
+{
+    static const char *const key[] = { "generation:eos_token_id", "eos_token_id" };
+    int id[64];
+
+    for (size_t k = 0; k < sizeof key / sizeof key[0]; k++) {
+        size_t n = 0, cap = sizeof id / sizeof id[0];
+        if (!meta_ints(m->meta, NULL, key[k], id, cap, &n)) continue;
+        for (size_t i = 0; i < n && i < cap; i++)
+            if (id[i] >= 0 && id[i] < tokenizer_n_vocab(m->tokenizer)) tokenizer_set_end(m->tokenizer, id[i]);
+    }
+}
+
+static llm_status open_weights(llm_model *m, llm_error *err)
+{
+    llm_error why;
+    llm_status st;
+
+    if ((m->arch = arch_find(m->meta, &why)) == NULL) return llm_fail(err, why.status, "%s", why.text);
+    if ((st = config_read(&m->config, m->arch, m->meta, err)) != LLM_OK) return st;
+    if ((st = weights_bind(m, err)) != LLM_OK) return st;
+    return LLM_OK;
+}
+
+static llm_status open_parts(llm_model *m, const llm_model_options *o, llm_error *err)
+{
+    llm_status st;
+
+    if ((st = cpu_choose_isa(&m->isa, o->cpu, err)) != LLM_OK) return st;
+    if ((st = store_open(&m->store, o->path, o->vocab_only != 0, err)) != LLM_OK) return st;
+    if ((st = meta_open(&m->meta, m->store, err)) != LLM_OK) return st;
+    if (!o->vocab_only && (st = open_weights(m, err)) != LLM_OK) return st;
+    if ((st = tokenizer_open(&m->tokenizer, m->meta, m->store, m->config.n_vocab, err)) != LLM_OK) return st;
+    if (m->tokenizer != NULL) read_ends(m);
+    read_sampler(m);
+    m->name = "";
+    meta_str(m->meta, "general.name", "_name_or_path", &m->name);
+    if (!o->vocab_only) identify(m);
+    return meta_error(m->meta, err);
+}
+
+llm_status llm_model_open(llm_model **out, const llm_model_options *opt, llm_error *err)
+{
+    llm_model_options o;
+    llm_model *m;
+    llm_status st;
+
+    if (out == NULL) return null_arg("llm_model_open", "out", err);
+    *out = NULL;
+    if (opt == NULL) return null_arg("llm_model_open", "opt", err);
+    if ((st = take(&o, sizeof o, opt, "llm_model_options", err)) != LLM_OK) return st;
+    if (o.path == NULL || o.path[0] == 0) return llm_fail(err, LLM_ERR_ARG, "llm_model_open: path is missing");
+    if (o.backend != LLM_BACKEND_CPU)
+        return llm_fail(err, LLM_ERR_UNSUPPORTED, "llm_model_open: backend %d is not in this build, 0 (CPU) is", (int)o.backend);
+    if (o.n_threads < 0 || o.n_threads > 1024)
+        return llm_fail(err, LLM_ERR_ARG, "llm_model_open: n_threads is %d, want 0 (default) or 1..1024", o.n_threads);
+    if ((m = calloc(1, sizeof *m)) == NULL) return llm_fail_memory(err, sizeof *m, "a model");
+    m->n_thread = o.n_threads ? o.n_threads : threads_available();
+    m->log = o.log, m->progress = o.progress, m->user = o.user;
+    if ((st = open_parts(m, &o, err)) != LLM_OK) {
+        llm_model_close(m);
+        return st;
+    }
+    *out = m;
+    return LLM_OK;
+}
+
+void llm_model_close(llm_model *m)
+{
+    if (m == NULL) return;
+    tokenizer_close(m->tokenizer);
+    weights_free(m);
+    config_free(&m->config);
+    meta_close(m->meta);
+    store_close(m->store);
+    free(m);
+}
+
+llm_status llm_model_get_info(const llm_model *m, llm_model_info *info)
+{
+    const llm_config *c;
+    llm_model_info i = { 0 };
+
+    if (m == NULL || info == NULL) return LLM_ERR_ARG;
+    c = &m->config;
+    i.arch = m->arch ? m->arch->gguf_name : meta_arch(m->meta), i.name = m->name;
+    i.n_layer = c->n_layer, i.d_model = c->d_model, i.n_vocab = c->n_vocab, i.n_ctx_train = c->n_ctx;
+    i.n_head = c->n_head, i.n_expert = c->n_expert, i.n_expert_used = c->n_expert_used;
+    i.n_param = m->n_param, i.weight_bytes = m->weight_bytes;
+    i.bos = i.eos = -1;
+    if (m->tokenizer != NULL) {
+        i.bos = tokenizer_bos(m->tokenizer), i.eos = tokenizer_eos(m->tokenizer);
+        i.add_bos = tokenizer_adds_bos(m->tokenizer);
+        if (i.n_vocab == 0) i.n_vocab = tokenizer_n_vocab(m->tokenizer);
+    }
+    return give(info, &i, sizeof i);
+}
+
+llm_status llm_model_get_tensor(const llm_model *m, size_t index, llm_tensor_info *info)
+{
+    const store_tensor *t;
+    llm_tensor_info i = { 0 };
+
+    if (m == NULL || info == NULL || (t = store_tensor_at(m->store, index)) == NULL) return LLM_ERR_ARG;
+    i.name = t->name, i.dtype = dtype_name(t->dtype), i.slot = m->slot ? m->slot[index] : NULL;
+    i.n_dim = t->n_dim, i.bytes = t->bytes;
+    for (int d = 0; d < t->n_dim && d < 4; d++) i.dim[d] = t->dim[d];
+    return give(info, &i, sizeof i);
+}
+
+llm_status llm_model_get_meta(const llm_model *m, size_t index, const char **key, char *value, size_t cap, size_t *n)
+{
+    const char *k;
+    size_t len;
+    char none[1];
+
+    if (m == NULL || (value == NULL && cap > 0)) return LLM_ERR_ARG;
+    if (!meta_at(m->meta, index, &k, cap ? value : none, cap ? cap : sizeof none, &len)) return LLM_ERR_ARG;
+    if (key != NULL) *key = k;
+    if (n != NULL) *n = len;
+    return LLM_OK;
+}
+
+/* ---- text <-> tokens ---- */
+
+static llm_status no_tokenizer(const llm_model *m, llm_error *err)
+{
+    return llm_fail(err, LLM_ERR_UNSUPPORTED, "%s: the model carries no tokenizer", store_path(m->store));
+}
+
+llm_status llm_tokenize(const llm_model *m, const char *text, size_t len, unsigned flags, llm_token *out, size_t cap,
+                        size_t *n, llm_error *err)
+{
+    const unsigned known = LLM_TOKENIZE_BOS | LLM_TOKENIZE_SPECIAL;
+    size_t count = 0;
+    llm_status st;
+
+    if (m == NULL) return null_arg("llm_tokenize", "the model", err);
+    if (text == NULL && len > 0) return null_arg("llm_tokenize", "text", err);
+    if (out == NULL && cap > 0) return null_arg("llm_tokenize", "out", err);
+    if (flags & ~known) return llm_fail(err, LLM_ERR_ARG, "llm_tokenize: flags are 0x%x, known ones 0x%x", flags, known);
+    if (m->tokenizer == NULL) return no_tokenizer(m, err);
+    st = tokenizer_encode(m->tokenizer, text ? text : "", len, flags, out, cap, &count, err);
+    if (n != NULL) *n = count;
+    return st;
+}
+
+const char *llm_token_bytes(const llm_model *m, llm_token t, size_t *len)
+{
+    if (len != NULL) *len = 0;
+    if (m == NULL || m->tokenizer == NULL) return "";
+    return tokenizer_bytes(m->tokenizer, t, len);
+}
+
+int llm_token_is_control(const llm_model *m, llm_token t)
+{
+    return m != NULL && m->tokenizer != NULL && tokenizer_is_control(m->tokenizer, t);
+}
+
+int llm_token_is_end(const llm_model *m, llm_token t)
+{
+    return m != NULL && m->tokenizer != NULL && tokenizer_is_end(m->tokenizer, t);
+}
+
+llm_token llm_token_find(const llm_model *m, const char *text, size_t len)
+{
+    if (m == NULL || m->tokenizer == NULL || text == NULL) return -1;
+    return tokenizer_find(m->tokenizer, text, len);
+}
+
+llm_status llm_detok_open(llm_detok **out, const llm_model *m, unsigned flags, llm_error *err)
+{
+    const unsigned known = LLM_DETOK_CONTROL;
+
+    if (out == NULL) return null_arg("llm_detok_open", "out", err);
+    *out = NULL;
+    if (m == NULL) return null_arg("llm_detok_open", "the model", err);
+    if (flags & ~known) return llm_fail(err, LLM_ERR_ARG, "llm_detok_open: flags are 0x%x, known ones 0x%x", flags, known);
+    if (m->tokenizer == NULL) return no_tokenizer(m, err);
+    return detok_open(out, m->tokenizer, flags, err);
+}
+
+/* ---- session ---- */
+
+static llm_status session_take(llm_session_options *o, const llm_model *m, const llm_session_options *opt,
+                               const char *function, llm_error *err)
+{
+    llm_status st;
+
+    if (m == NULL) return null_arg(function, "the model", err);
+    if (m->layer == NULL)
+        return llm_fail(err, LLM_ERR_ARG, "%s: %s was opened for its vocabulary only", function, store_path(m->store));
+    memset(o, 0, sizeof *o);
+    if (opt != NULL && (st = take(o, sizeof *o, opt, "llm_session_options", err)) != LLM_OK) return st;
+    return session_options(o, m, err);
+}
+
+llm_status llm_session_open(llm_session **out, llm_model *m, const llm_session_options *opt, llm_error *err)
+{
+    llm_session_options o;
+    llm_status st;
+
+    if (out == NULL) return null_arg("llm_session_open", "out", err);
+    *out = NULL;
+    if ((st = session_take(&o, m, opt, "llm_session_open", err)) != LLM_OK) return st;
+    return session_open(out, m, &o, err);
+}
+
+llm_status llm_session_plan(llm_model *m, const llm_session_options *opt, llm_memory_plan *plan, llm_error *err)
+{
+    llm_session_options o;
+    llm_memory_plan p = { 0 };
+    llm_status st;
+
+    if (plan == NULL) return null_arg("llm_session_plan", "plan", err);
+    if ((st = session_take(&o, m, opt, "llm_session_plan", err)) != LLM_OK) return st;
+    if ((st = session_plan(m, &o, &p, err)) != LLM_OK) return st;
+    if (give(plan, &p, sizeof p) != LLM_OK) return llm_fail(err, LLM_ERR_ARG, "llm_session_plan: plan.size is not set");
+    return LLM_OK;
+}
+
+int llm_session_n_ctx(const llm_session *s) { return s ? s->kv.n_ctx : 0; }
+
+llm_status llm_session_decode(llm_session *s, const llm_token *tok, size_t n, llm_error *err)
+{
+    if (s == NULL) return null_arg("llm_session_decode", "the session", err);
+    if (tok == NULL && n > 0) return null_arg("llm_session_decode", "tok", err);
+    return batch_decode(s, &(batch_input){ .token = tok, .n = n }, err);
+}
+
+llm_status llm_session_decode_rows(llm_session *s, const llm_row *row, size_t n, llm_error *err)
+{
+    if (s == NULL) return null_arg("llm_session_decode_rows", "the session", err);
+    if (row == NULL && n > 0) return null_arg("llm_session_decode_rows", "row", err);
+    return batch_decode(s, &(batch_input){ .row = row, .n = n }, err);
+}
+
+size_t llm_session_n_logits(const llm_session *s) { return s ? s->n_logits : 0; }
+const float *llm_session_logits(const llm_session *s) { return s && s->n_logits ? s->logits : NULL; }
+
+static bool has_seq(const llm_session *s, int seq) { return s != NULL && seq >= 0 && seq < s->kv.n_seq; }
+
+int llm_session_length(const llm_session *s, int seq) { return has_seq(s, seq) ? s->kv.seq[seq].length : -1; }
+const llm_token *llm_session_tokens(const llm_session *s, int seq) { return has_seq(s, seq) ? kv_tokens(&s->kv, seq) : NULL; }
+
+static llm_status no_seq(const llm_session *s, const char *function, int seq, llm_error *err)
+{
+    if (s == NULL) return null_arg(function, "the session", err);
+    return llm_fail(err, LLM_ERR_ARG, "%s: sequence %d, want 0..%d", function, seq, s->kv.n_seq - 1);
+}
+
+llm_status llm_session_truncate(llm_session *s, int seq, int n, llm_error *err)
+{
+    if (!has_seq(s, seq)) return no_seq(s, "llm_session_truncate", seq, err);
+    return kv_truncate(&s->kv, seq, n, err);
+}
+
+llm_status llm_session_copy(llm_session *s, int from, int to, llm_error *err)
+{
+    if (!has_seq(s, from)) return no_seq(s, "llm_session_copy", from, err);
+    if (!has_seq(s, to)) return no_seq(s, "llm_session_copy", to, err);
+    return kv_copy(&s->kv, &s->be.op, from, to, err);
+}
+
+llm_status llm_session_save(const llm_session *s, const char *path, llm_error *err)
+{
+    if (s == NULL) return null_arg("llm_session_save", "the session", err);
+    if (path == NULL || path[0] == 0) return llm_fail(err, LLM_ERR_ARG, "llm_session_save: path is missing");
+    return state_save(s, path, err);
+}
+
+llm_status llm_session_restore(llm_session *s, const char *path, llm_error *err)
+{
+    if (s == NULL) return null_arg("llm_session_restore", "the session", err);
+    if (path == NULL || path[0] == 0) return llm_fail(err, LLM_ERR_ARG, "llm_session_restore: path is missing");
+    return state_restore(s, path, err);
+}
+
+void llm_session_set_tap(llm_session *s, llm_tap_fn tap, void *user)
+{
+    if (s != NULL) s->run.tap = tap, s->run.tap_user = user;
+}
+
+void llm_session_set_progress(llm_session *s, llm_progress_fn progress, void *user)
+{
+    if (s != NULL) s->progress = progress, s->progress_user = user;
+}
+
+/* ---- sampling ---- */
+
+llm_status llm_sampler_defaults(const llm_model *m, llm_sampler_options *opt)
+{
+    if (m == NULL || opt == NULL) return LLM_ERR_ARG;
+    return give(opt, &m->sampler, sizeof m->sampler);
+}
+
+llm_status llm_sampler_open(llm_sampler **out, const llm_model *m, const llm_sampler_options *opt, llm_error *err)
+{
+    llm_sampler_options o;
+    int n_row, n_vocab;
+    llm_status st;
+
+    if (out == NULL) return null_arg("llm_sampler_open", "out", err);
+    *out = NULL;
+    if (m == NULL) return null_arg("llm_sampler_open", "the model", err);
+    o = m->sampler;
+    if (opt != NULL && (st = take(&o, sizeof o, opt, "llm_sampler_options", err)) != LLM_OK) return st;
+    n_row = m->config.n_vocab;
+    n_vocab = m->tokenizer ? tokenizer_n_vocab(m->tokenizer) : n_row;
+    if (n_row == 0) n_row = n_vocab;                /* opened for its vocabulary only */
+    return sampler_open(out, n_row, n_vocab < n_row ? n_vocab : n_row, &o, err);
+}

@@ -1,0 +1,134 @@
+/* batch.c - rows of several sequences, cut into pieces of n_batch, each grouped by sequence for the forward pass. */
+#include "session.h"
+#include <string.h>
+
+static llm_row row_of(const batch_input *in, size_t i)
+{
+    if (in->row != NULL) return in->row[i];
+    return (llm_row){ .token = in->token[i], .seq = 0, .want_logits = i + 1 == in->n };
+}
+
+static llm_status full(const llm_session *s, int seq, size_t asked, llm_error *err)
+{
+    return llm_fail(err, LLM_ERR_CONTEXT, "the context is full: sequence %d holds %d of %d tokens, %zu more were asked for, %d fit",
+                    seq, s->kv.seq[seq].length, s->kv.n_ctx, asked, kv_room(&s->kv, seq));
+}
+
+/* Every row is in range and every sequence has room; *n_want rows keep their logits. Nothing is changed. */
+static llm_status check(llm_session *s, const batch_input *in, size_t *n_want, llm_error *err)
+{
+    int n_vocab = s->model->config.n_vocab;
+    size_t room = (size_t)s->kv.n_seq * (size_t)s->kv.n_ctx;
+
+    if (in->n == 0) return llm_fail(err, LLM_ERR_ARG, "decode: no tokens");
+    if (in->row == NULL && in->n > (size_t)kv_room(&s->kv, 0)) return full(s, 0, in->n, err);
+    if (in->n > room) return llm_fail(err, LLM_ERR_CONTEXT, "decode: %zu rows, all sequences together hold %zu", in->n, room);
+    memset(s->n_row_seq, 0, (size_t)s->kv.n_seq * sizeof *s->n_row_seq);
+    for (size_t i = 0; i < in->n; i++) {
+        llm_row r = row_of(in, i);
+        if (r.seq < 0 || r.seq >= s->kv.n_seq)
+            return llm_fail(err, LLM_ERR_ARG, "decode: row %zu is of sequence %d, want 0..%d", i, r.seq, s->kv.n_seq - 1);
+        if (r.token < 0 || r.token >= n_vocab)
+            return llm_fail(err, LLM_ERR_ARG, "decode: row %zu is token %d, want 0..%d", i, (int)r.token, n_vocab - 1);
+        s->n_row_seq[r.seq]++;
+        if (r.want_logits) ++*n_want;
+    }
+    for (int seq = 0; seq < s->kv.n_seq; seq++)
+        if (s->n_row_seq[seq] > kv_room(&s->kv, seq)) return full(s, seq, (size_t)s->n_row_seq[seq], err);
+    return LLM_OK;
+}
+
+/* Rows first .. first + n - 1 of the input, grouped by sequence and in their order within each. */
+static llm_batch batch_fill(llm_session *s, const batch_input *in, size_t first, int n)
+{
+    llm_batch b = { .n = n, .token = s->token, .pos = s->pos, .seq = s->seq, .span = s->span };
+    int at = 0;
+
+    memset(s->n_row_seq, 0, (size_t)s->kv.n_seq * sizeof *s->n_row_seq);
+    for (int i = 0; i < n; i++) s->n_row_seq[row_of(in, first + (size_t)i).seq]++;
+    for (int seq = 0; seq < s->kv.n_seq; seq++) {
+        if (s->n_row_seq[seq] == 0) continue;
+        s->span[b.n_span++] = (llm_span){ .seq = seq, .row0 = at, .n = s->n_row_seq[seq], .pos0 = s->kv.seq[seq].length };
+        at += s->n_row_seq[seq];
+        s->n_row_seq[seq] = at - s->n_row_seq[seq];         /* from here on: the next free row of the sequence */
+    }
+    for (int i = 0; i < n; i++) {
+        llm_row r = row_of(in, first + (size_t)i);
+        int j = s->n_row_seq[r.seq]++;
+        s->token[j] = r.token, s->seq[j] = r.seq, s->want[j] = r.want_logits != 0, s->origin[j] = i;
+    }
+    for (int i = 0; i < b.n_span; i++)
+        for (int j = 0; j < s->span[i].n; j++) s->pos[s->span[i].row0 + j] = s->span[i].pos0 + j;
+    return b;
+}
+
+/* Puts the logits of a piece, which lie in grouped order, into the order of the caller's rows. target[k]: where the k-th
+ * belongs; it is overwritten. Cycle by cycle, with one spare row. */
+static void reorder(llm_session *s, float *logits, int32_t *target, int n)
+{
+    size_t width = (size_t)s->model->config.n_vocab, bytes = width * sizeof *logits;
+
+    for (int k = 0; k < n; k++) {
+        while (target[k] != k) {
+            int to = target[k];
+            float *a = logits + width * (size_t)k, *b = logits + width * (size_t)to;
+            memcpy(s->row, b, bytes), memcpy(b, a, bytes), memcpy(a, s->row, bytes);
+            target[k] = target[to], target[to] = to;
+        }
+    }
+}
+
+/* origin [n] becomes, for the rows whose logits are kept, the rank of each among them. Returns how many. */
+static int ranks(llm_session *s, int n)
+{
+    int32_t *rank = s->pos;             /* free once the step is done */
+    int kept = 0;
+
+    memset(rank, 0, (size_t)n * sizeof *rank);
+    for (int j = 0; j < n; j++)
+        if (s->want[j]) rank[s->origin[j]] = 1;
+    for (int i = 0, sum = 0; i < n; i++) {
+        int one = rank[i];
+        rank[i] = sum, sum += one;
+    }
+    for (int j = 0; j < n; j++)
+        if (s->want[j]) s->origin[kept++] = rank[s->origin[j]];
+    return kept;
+}
+
+static llm_status piece(llm_session *s, const batch_input *in, size_t first, int n, float *logits, int *kept, llm_error *err)
+{
+    llm_batch b = batch_fill(s, in, first, n);
+    llm_status st;
+
+    for (int i = 0; i < b.n_span; i++) kv_reserve(&s->kv, b.span[i].seq, b.span[i].n);
+    s->be.err.status = LLM_OK;
+    if ((st = llm_forward(&s->run, &b, s->want, logits, err)) != LLM_OK) return st;
+    for (int i = 0; i < b.n_span; i++) {
+        llm_span p = b.span[i];
+        memcpy(kv_tokens(&s->kv, p.seq) + p.pos0, s->token + p.row0, (size_t)p.n * sizeof *s->token);
+        kv_commit(&s->kv, p.seq, p.n);
+    }
+    *kept = ranks(s, n);
+    reorder(s, logits, s->origin, *kept);
+    return LLM_OK;
+}
+
+llm_status batch_decode(llm_session *s, const batch_input *in, llm_error *err)
+{
+    size_t n_want = 0, width = (size_t)s->model->config.n_vocab, done = 0, have = 0;
+    llm_status st;
+
+    if ((st = check(s, in, &n_want, err)) != LLM_OK) return st;
+    if (!session_logits_reserve(s, n_want)) return llm_fail_memory(err, n_want * width * sizeof(float), "logits");
+    s->n_logits = 0;
+    while (done < in->n) {
+        int n = in->n - done < (size_t)s->kv.n_batch ? (int)(in->n - done) : s->kv.n_batch, kept;
+        if (s->progress != NULL && s->progress(s->progress_user, "decode", done, in->n) != 0)
+            return llm_fail(err, LLM_ERR_CANCELLED, "decode: stopped after %zu of %zu rows", done, in->n);
+        if ((st = piece(s, in, done, n, s->logits + have * width, &kept, err)) != LLM_OK) return st;
+        done += (size_t)n, have += (size_t)kept;
+    }
+    s->n_logits = have;
+    return LLM_OK;
+}

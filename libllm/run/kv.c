@@ -1,0 +1,172 @@
+/* kv.c - which cells of the cache a sequence may use. How a cell's bytes lie is the backend's business. */
+#include "memory.h"
+#include "session.h"
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+static llm_status too_big(const llm_kv *kv, llm_error *err)
+{
+    return llm_fail(err, LLM_ERR_ARG, "the cache of %d sequences of %d tokens has more bytes than an address can say",
+                    kv->n_seq, kv->n_ctx);
+}
+
+/* Cells of a layer: all positions, or where there is a window the keys the first row of a batch sees and the batch. */
+static int cells(const llm_kv *kv, int window)
+{
+    int64_t all = ((int64_t)kv->n_ctx + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK;
+    int64_t some = ((int64_t)window + kv->n_batch - 1 + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK;
+
+    return (int)(window > 0 && some < all ? some : all);
+}
+
+static void layer_shape(llm_kv_layer *l, const llm_kv *kv, const llm_config *c, int il)
+{
+    const llm_layer_config *lc = &c->layer[il];
+
+    *l = (llm_kv_layer){ .dtype = kv->dtype, .n_cell = cells(kv, lc->window), .n_seq = kv->n_seq };
+    if (lc->mixer == MIX_MLA) {         /* the latent and the rotated key that all heads share */
+        l->latent = true, l->n_kv_head = 1;
+        l->d_k = c->kv_lora + c->d_rope, l->d_v = c->kv_lora;
+    } else {
+        l->n_kv_head = lc->n_kv_head, l->d_k = lc->head_dim, l->d_v = lc->head_dim;
+    }
+}
+
+llm_status kv_plan(llm_kv *kv, const llm_model *m, const llm_ops *op, llm_error *err)
+{
+    const llm_config *c = &m->config;
+    size_t one, all = 0, tokens;
+
+    kv->n_layer = c->n_layer;
+    kv->layer = calloc((size_t)c->n_layer, sizeof *kv->layer);
+    kv->window = calloc((size_t)c->n_layer, sizeof *kv->window);
+    kv->seq = calloc((size_t)kv->n_seq, sizeof *kv->seq);
+    if (kv->layer == NULL || kv->window == NULL || kv->seq == NULL)
+        return llm_fail_memory(err, (size_t)c->n_layer * sizeof *kv->layer, "the layers of the cache");
+    for (int il = 0; il < c->n_layer; il++) {
+        llm_kv_layer *l = &kv->layer[il];
+        layer_shape(l, kv, c, il);
+        kv->window[il] = c->layer[il].window;
+        if (!op->kv_size(l) || !ck_add(l->k_seq_bytes, l->v_seq_bytes, &one) || !ck_mul(one, (size_t)kv->n_seq, &one)
+            || !ck_add(all, one, &all))
+            return too_big(kv, err);
+    }
+    if (!ck_mul((size_t)kv->n_seq * sizeof *kv->token, (size_t)kv->n_ctx, &tokens) || !ck_add(all, tokens, &kv->bytes))
+        return too_big(kv, err);
+    return LLM_OK;
+}
+
+llm_status kv_map(llm_kv *kv, llm_error *err)
+{
+    char *at;
+
+    if ((kv->map = memory_map(kv->bytes)) == NULL) return llm_fail_memory(err, kv->bytes, "the key/value cache");
+    at = kv->map;
+    for (int il = 0; il < kv->n_layer; il++) {
+        llm_kv_layer *l = &kv->layer[il];
+        l->k = at, at += l->k_seq_bytes * (size_t)kv->n_seq;
+        l->v = l->v_seq_bytes ? at : NULL, at += l->v_seq_bytes * (size_t)kv->n_seq;
+    }
+    kv->token = (llm_token *)(void *)at;
+    return LLM_OK;
+}
+
+void kv_close(llm_kv *kv)
+{
+    memory_unmap(kv->map, kv->bytes);
+    free(kv->layer), free(kv->window), free(kv->seq);
+    memset(kv, 0, sizeof *kv);
+}
+
+int kv_room(const llm_kv *kv, int seq) { return kv->n_ctx - kv->seq[seq].length; }
+
+llm_token *kv_tokens(const llm_kv *kv, int seq) { return kv->token + (size_t)seq * (size_t)kv->n_ctx; }
+
+void kv_reserve(llm_kv *kv, int seq, int n)
+{
+    kv_seq *q = &kv->seq[seq];
+
+    if (q->length + n > q->top) q->top = q->length + n;
+}
+
+void kv_commit(llm_kv *kv, int seq, int n) { kv->seq[seq].length += n; }
+
+void kv_clear(llm_kv *kv, int seq) { kv->seq[seq] = (kv_seq){ 0 }; }
+
+int kv_first(const llm_kv *kv, int il, int n)
+{
+    return kv->window[il] > 0 && n >= kv->window[il] ? n - kv->window[il] + 1 : 0;
+}
+
+/* Lowest position that layer il still holds of a sequence. */
+static int oldest(const llm_kv *kv, int il, const kv_seq *q)
+{
+    int pushed_out = q->top - kv->layer[il].n_cell, not_read = kv_first(kv, il, q->restored);
+    int first = pushed_out > not_read ? pushed_out : not_read;
+
+    return first > 0 ? first : 0;
+}
+
+llm_status kv_truncate(llm_kv *kv, int seq, int n, llm_error *err)
+{
+    kv_seq *q = &kv->seq[seq];
+
+    if (n < 0 || n > q->length)
+        return llm_fail(err, LLM_ERR_ARG, "truncate: sequence %d holds %d tokens, cannot be cut to %d", seq, q->length, n);
+    if (n == 0) {
+        kv_clear(kv, seq);
+        return LLM_OK;
+    }
+    for (int il = 0; il < kv->n_layer; il++) {
+        int need = kv_first(kv, il, n), have = oldest(kv, il, q);
+        if (need < have && n < q->length)
+            return llm_fail(err, LLM_ERR_ARG, "truncate: sequence %d cannot go back from %d to %d tokens: layer %d sees %d tokens and "
+                            "needs them from position %d on, but holds them from %d on", seq, q->length, n, il, kv->window[il], need, have);
+    }
+    q->length = n;
+    return LLM_OK;
+}
+
+size_t kv_row_bytes(const llm_kv_layer *l, bool value)
+{
+    size_t item = l->dtype == DT_F32 ? 4 : 2;
+
+    return value && l->latent ? 0 : (size_t)l->n_kv_head * (size_t)(value ? l->d_v : l->d_k) * item;
+}
+
+size_t kv_block_bytes(const llm_kv *kv)
+{
+    size_t most = 0;
+
+    for (int il = 0; il < kv->n_layer; il++) {
+        size_t bytes = kv_row_bytes(&kv->layer[il], false) + kv_row_bytes(&kv->layer[il], true);
+        if (bytes > most) most = bytes;
+    }
+    return most * KV_BLOCK;
+}
+
+llm_status kv_copy(llm_kv *kv, const llm_ops *op, int from, int to, llm_error *err)
+{
+    const kv_seq *q = &kv->seq[from];
+    size_t bytes = kv_block_bytes(kv);
+    char *buf;
+
+    if (from == to) return LLM_OK;
+    if ((buf = malloc(bytes)) == NULL) return llm_fail_memory(err, bytes, "moving cells of the cache");
+    kv_clear(kv, to);
+    for (int il = 0; il < kv->n_layer; il++) {
+        llm_kv_layer *l = &kv->layer[il];
+        char *v = buf + KV_BLOCK * kv_row_bytes(l, false);
+        for (int pos = oldest(kv, il, q), n; pos < q->length; pos += n) {
+            n = q->length - pos < KV_BLOCK ? q->length - pos : KV_BLOCK;
+            op->kv_get(l, from, pos, n, buf, l->latent ? NULL : v);
+            op->kv_put(l, to, pos, n, buf, l->latent ? NULL : v);
+        }
+    }
+    free(buf);
+    memcpy(kv_tokens(kv, to), kv_tokens(kv, from), (size_t)q->length * sizeof(llm_token));
+    kv->seq[to] = *q;
+    return LLM_OK;
+}
