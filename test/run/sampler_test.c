@@ -1,0 +1,286 @@
+#include "../llm_test.h"
+#include "random.h"
+#include "sampler.h"
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+enum { N = 97 };
+
+static uint64_t lcg = 1;
+static double uniform(void) { return (double)((lcg = lcg * 6364136223846793005u + 1442695040888963407u) >> 11) * 0x1p-53; }
+
+static void random_logits(float *x, int n, int style)
+{
+    for (int i = 0; i < n; i++) {
+        double v = (uniform() - 0.5) * (style == 0 ? 20 : 4);
+        if (style == 1) v = floor(v);                       /* many ties */
+        if (style == 2 && i % 3 == 0) v = -INFINITY;
+        x[i] = (float)v;
+    }
+}
+
+static llm_sampler *open_or_fail(int n_row, int n_vocab, llm_sampler_options o)
+{
+    llm_sampler *p;
+    llm_error err;
+
+    o.size = sizeof o;
+    ck_assert_msg(sampler_open(&p, n_row, n_vocab, &o, &err) == LLM_OK, "%s", err.text);
+    return p;
+}
+
+/* Random123's known-answer file (kat_vectors), philox4x32, 10 rounds. */
+START_TEST(philox_vectors)
+{
+    static const struct { uint32_t ctr[4], key[2], want[4]; } c[] = {
+        { { 0 }, { 0 }, { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 } },
+        { { ~0u, ~0u, ~0u, ~0u }, { ~0u, ~0u }, { 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd } },
+        { { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344 }, { 0xa4093822, 0x299f31d0 },
+          { 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 } },
+    };
+    for (size_t i = 0; i < 3; i++) {
+        uint32_t x[4];
+        memcpy(x, c[i].ctr, sizeof x);
+        philox4x32(x, c[i].key[0], c[i].key[1]);
+        ck_assert_mem_eq(x, c[i].want, sizeof x);
+    }
+}
+END_TEST
+
+/* ---- the same steps, written without any cleverness: flags over all ids, full sorts, libm's exp ---- */
+
+static double brute_softmax(const float *x, const bool *in, int n, double temperature, double *w)
+{
+    double best = -INFINITY, sum = 0;
+
+    for (int i = 0; i < n; i++) if (in[i] && x[i] > best) best = x[i];
+    for (int i = 0; i < n; i++) sum += w[i] = in[i] ? exp((x[i] - best) / temperature) : 0;
+    return sum;
+}
+
+/* Ids that are in, best key first, lowest id first among equals. Returns how many. */
+static int brute_order(const double *key, const bool *in, int n, int *id)
+{
+    int m = 0;
+
+    for (int i = 0; i < n; i++) {
+        int j;
+        if (!in[i]) continue;
+        for (j = m++; j > 0 && key[id[j - 1]] < key[i]; j--) id[j] = id[j - 1];
+        id[j] = i;
+    }
+    return m;
+}
+
+static void brute_keep(const double *key, const double *w, double mass, int most, bool *in, int n)
+{
+    int id[N], m = brute_order(key, in, n, id), kept = 0;
+    double sum = 0;
+
+    while (kept < m && kept < most && (kept == 0 || sum < mass)) sum += w[id[kept++]];
+    for (int i = kept; i < m; i++) in[id[i]] = false;
+}
+
+static int brute_pick(const float *logits, int n, const llm_sampler_options *o, const int *count, uint64_t pos)
+{
+    float x[N];
+    bool in[N];
+    double w[N], key[N], sum, at;
+    int last = -1;
+
+    memcpy(x, logits, (size_t)n * sizeof *x);
+    for (size_t i = 0; i < o->n_bias; i++) x[o->bias[i].token] += o->bias[i].bias;
+    for (int i = 0; i < n; i++) {
+        if (count[i] > 0) {
+            if (o->repeat_penalty != 0) x[i] = x[i] > 0 ? x[i] / o->repeat_penalty : x[i] * o->repeat_penalty;
+            x[i] -= (float)count[i] * o->frequency_penalty + o->presence_penalty;
+        }
+        in[i] = x[i] > -INFINITY, key[i] = x[i];
+    }
+    if (o->temperature == 0) {
+        int best = 0;
+        for (int i = 1; i < n; i++) if (x[i] > x[best]) best = i;
+        return best;
+    }
+    if (o->top_k > 0) brute_keep(key, key, INFINITY, o->top_k, in, n);
+    if (o->typical_p > 0 && o->typical_p < 1) {
+        double typical[N], entropy = 0;
+        sum = brute_softmax(x, in, n, 1, w);
+        for (int i = 0; i < n; i++) if (w[i] > 0) entropy -= w[i] / sum * log(w[i] / sum);
+        for (int i = 0; i < n; i++) typical[i] = in[i] ? -fabs(-log(w[i] / sum) - entropy) : 0;
+        brute_keep(typical, w, o->typical_p * sum, n, in, n);
+    }
+    if (o->top_p > 0 && o->top_p < 1) {
+        sum = brute_softmax(x, in, n, 1, w);
+        brute_keep(key, w, o->top_p * sum, n, in, n);
+    }
+    if (o->min_p > 0) {
+        brute_softmax(x, in, n, 1, w);
+        for (int i = 0; i < n; i++) if (w[i] < o->min_p) in[i] = false;
+    }
+    sum = brute_softmax(x, in, n, o->temperature, w);
+    at = random_at(o->seed, pos) * sum;
+    sum = 0;
+    for (int i = 0; i < n; i++) {
+        if (!in[i]) continue;
+        if ((sum += w[i]) > at) return i;
+        last = i;
+    }
+    return last;
+}
+
+START_TEST(against_brute_force)
+{
+    static const float off_or[4][6] = {     /* temperature, top_p, min_p, typical_p, repeat, frequency */
+        { 0, 0, 0, 0, 0, 0 }, { 1, 0.9f, 0.05f, 0.9f, 1.3f, 0.25f }, { 0.6f, 0.5f, 0.2f, 0.4f, 0.8f, -0.5f }, { 2.5f, 1, 1, 1, 1, 0 } };
+    static const int top_k[5] = { 0, 1, 5, 40, N + 9 };
+
+    for (int round = 0; round < 8000; round++) {
+        llm_logit_bias bias[2] = { { 3, 2.5f }, { round % N, -INFINITY } };
+        int r = round, count[N] = { 0 }, want, got;
+        llm_sampler_options o = { .seed = (uint64_t)round * 77 };
+        float x[N];
+        llm_sampler *p;
+        llm_error err;
+
+        lcg = (uint64_t)round + 1;
+        o.temperature = off_or[(int)(uniform() * 4)][0], o.top_p = off_or[(int)(uniform() * 4)][1];
+        o.min_p = off_or[(int)(uniform() * 4)][2], o.typical_p = off_or[(int)(uniform() * 4)][3];
+        o.repeat_penalty = off_or[(int)(uniform() * 4)][4], o.frequency_penalty = off_or[(int)(uniform() * 4)][5];
+        o.presence_penalty = off_or[(int)(uniform() * 4)][5];
+        o.top_k = top_k[r % 5], o.penalty_last_n = r % 3 - 1 + (r % 3 == 2) * 9;    /* all, 64, 10 */
+        if (r % 4 == 0) o.bias = bias, o.n_bias = 2;
+        p = open_or_fail(N, N, o);
+        for (int i = 0, n = r % 150, last_n = r % 3 == 0 ? n : r % 3 == 1 ? 64 : 10; i < n; i++) {
+            int t = (int)(uniform() * 20);
+            ck_assert_int_eq(llm_sampler_accept(p, t, NULL), LLM_OK);
+            if (n - i <= last_n) count[t]++;
+        }
+        random_logits(x, N, r % 3);
+        want = brute_pick(x, N, &o, count, (uint64_t)r);
+        got = llm_sampler_pick(p, x, (uint64_t)r, &err);
+        ck_assert_msg(got == want, "round %d: got %d, want %d", round, got, want);
+        llm_sampler_close(p);
+    }
+}
+END_TEST
+
+/* Pearson's test over a million draws (fixed seeds: it passes always or never). 32 - 1 degrees of freedom: the 99.9 % point is 61.1. */
+START_TEST(draws_follow_the_softmax)
+{
+    enum { M = 32, DRAWS = 1000000 };
+    static const float temperature[3] = { 1, 0.5f, 1.7f };
+
+    for (int t = 0; t < 3; t++) {
+        float x[M];
+        double w[M], sum, chi = 0;
+        bool in[M];
+        int hits[M] = { 0 };
+        llm_sampler *p = open_or_fail(M, M, (llm_sampler_options){ .temperature = temperature[t], .seed = (uint64_t)t + 12345 });
+        for (int i = 0; i < M; i++) x[i] = (float)(i % 7) * 0.5f, in[i] = true;
+        for (int i = 0; i < DRAWS; i++) hits[llm_sampler_pick(p, x, (uint64_t)i, NULL)]++;
+        sum = brute_softmax(x, in, M, temperature[t], w);
+        for (int i = 0; i < M; i++) {
+            double expect = w[i] / sum * DRAWS;
+            chi += (hits[i] - expect) * (hits[i] - expect) / expect;
+        }
+        ck_assert_msg(chi < 61.1, "chi-square %g at temperature %g", chi, temperature[t]);
+        llm_sampler_close(p);
+    }
+}
+END_TEST
+
+/* Uniformity of the generator over positions and over seeds: 64 bins, 99.9 % point of 63 degrees is 103.4. */
+START_TEST(generator_is_uniform)
+{
+    for (int by_seed = 0; by_seed < 2; by_seed++) {
+        int hits[64] = { 0 };
+        double chi = 0, expect = 1e6 / 64;
+        for (uint64_t i = 0; i < 1000000; i++) {
+            double u = by_seed ? random_at(i, 7) : random_at(7, i);
+            ck_assert(u >= 0 && u < 1);
+            hits[(int)(u * 64)]++;
+        }
+        for (int i = 0; i < 64; i++) chi += (hits[i] - expect) * (hits[i] - expect) / expect;
+        ck_assert_msg(chi < 103.4, "chi-square %g", chi);
+    }
+    ck_assert(random_at(1, UINT64_C(1) << 32) != random_at(1, 0));          /* the high words count */
+    ck_assert(random_at(UINT64_C(1) << 32, 1) != random_at(0, 1));
+}
+END_TEST
+
+START_TEST(a_draw_depends_on_seed_and_position_alone)
+{
+    llm_sampler_options o = { .temperature = 1, .seed = 99 };
+    llm_sampler *p = open_or_fail(N, N, o), *q = open_or_fail(N, N, o);
+    float x[N];
+    int first[50], same = 0;
+
+    random_logits(x, N, 1);
+    for (int i = 0; i < 50; i++) first[i] = llm_sampler_pick(p, x, (uint64_t)i, NULL);
+    for (int i = 49; i >= 0; i--) ck_assert_int_eq(llm_sampler_pick(q, x, (uint64_t)i, NULL), first[i]);
+    llm_sampler_close(q);
+    o.seed = 100, q = open_or_fail(N, N, o);
+    for (int i = 0; i < 50; i++) same += llm_sampler_pick(q, x, (uint64_t)i, NULL) == first[i];
+    ck_assert_int_lt(same, 25);
+    llm_sampler_close(p), llm_sampler_close(q);
+}
+END_TEST
+
+START_TEST(padding_and_broken_logits)
+{
+    llm_sampler *p = open_or_fail(8, 5, (llm_sampler_options){ .temperature = 1, .top_k = 8 });
+    float x[8] = { 1, 2, 3, 2, 1, 50, 60, 70 };             /* ids 5..7 are no tokens */
+    llm_error err;
+
+    for (uint64_t i = 0; i < 1000; i++) ck_assert_int_lt(llm_sampler_pick(p, x, i, &err), 5);
+    x[3] = NAN;
+    ck_assert_int_eq(llm_sampler_pick(p, x, 0, &err), -1);
+    ck_assert_ptr_nonnull(strstr(err.text, "token 3"));
+    x[3] = INFINITY;
+    ck_assert_int_eq(llm_sampler_pick(p, x, 0, &err), -1);
+    for (int i = 0; i < 8; i++) x[i] = -INFINITY;
+    ck_assert_int_eq(llm_sampler_pick(p, x, 0, &err), -1);
+    ck_assert_int_eq(err.status, LLM_ERR_ARG);
+    x[2] = -1e30f;                                          /* one that is left is picked, however unlikely */
+    ck_assert_int_eq(llm_sampler_pick(p, x, 0, &err), 2);
+    ck_assert_int_eq(llm_sampler_accept(p, 8, &err), LLM_ERR_ARG);
+    ck_assert_int_eq(llm_sampler_accept(p, 7, &err), LLM_OK);
+    ck_assert_int_eq(llm_sampler_pick(p, NULL, 0, &err), -1);
+    llm_sampler_close(p);
+}
+END_TEST
+
+START_TEST(greedy_takes_the_lowest_of_equals)
+{
+    llm_sampler *p = open_or_fail(4, 4, (llm_sampler_options){ .top_p = 0.1f });
+    float x[4] = { 1, 7, 7, 7 };
+
+    ck_assert_int_eq(llm_sampler_pick(p, x, 0, NULL), 1);
+    llm_sampler_close(p);
+}
+END_TEST
+
+START_TEST(refuses_bad_options)
+{
+    llm_logit_bias far = { 9, 1 }, nan = { 1, NAN };
+    const llm_sampler_options bad[] = {
+        { .temperature = -1 }, { .temperature = NAN }, { .top_k = -1 }, { .top_p = 1.5f }, { .min_p = -0.1f }, { .typical_p = 2 },
+        { .repeat_penalty = -1 }, { .repeat_penalty = INFINITY }, { .frequency_penalty = NAN }, { .presence_penalty = 1e30f },
+        { .penalty_last_n = -2 }, { .penalty_last_n = 1 << 30 }, { .n_bias = 1 }, { .bias = &far, .n_bias = 1 }, { .bias = &nan, .n_bias = 1 },
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        llm_sampler *p;
+        llm_error err = { 0 };
+        ck_assert_int_eq(sampler_open(&p, 8, 8, &bad[i], &err), LLM_ERR_ARG);
+        ck_assert_ptr_null(p);
+        ck_assert_uint_gt(strlen(err.text), 10);
+    }
+    llm_sampler_close(NULL);
+}
+END_TEST
+
+LLM_TEST_MAIN("run/sampler", philox_vectors, against_brute_force, draws_follow_the_softmax, generator_is_uniform,
+              a_draw_depends_on_seed_and_position_alone, padding_and_broken_logits, greedy_takes_the_lowest_of_equals,
+              refuses_bad_options)
