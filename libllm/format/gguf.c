@@ -80,9 +80,11 @@ static llm_status take_len(cursor *c, uint64_t *out, const char *what)
 /* count records of at least min bytes each must fit into what is left: before anything is allocated for them. */
 static llm_status check_count(const cursor *c, uint64_t count, size_t min, uint64_t limit, const char *what)
 {
-    if (count > limit || count > (c->size - c->pos) / min)
-        return llm_fail(c->err, LLM_ERR_FORMAT, "%s: got %" PRIu64 " %s, wanted at most %" PRIu64 " and what %zu bytes can hold",
-                        c->label, count, what, limit, c->size - c->pos);
+    if (count > limit)
+        return llm_fail(c->err, LLM_ERR_FORMAT, "%s: got %" PRIu64 " %s, wanted at most %" PRIu64, c->label, count, what, limit);
+    if (count > (c->size - c->pos) / min)
+        return llm_fail(c->err, LLM_ERR_FORMAT, "%s: got %" PRIu64 " %s, but only %zu bytes are left at byte %zu: cut off or damaged",
+                        c->label, count, what, c->size - c->pos, c->pos);
     return LLM_OK;
 }
 

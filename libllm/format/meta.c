@@ -185,7 +185,7 @@ static const char *file_of(const llm_meta *m, const char *hf_path)
 /* Keeps the first error. i: which element; got: the value it has. Always false. */
 static bool fail(llm_meta *m, const char *gguf_key, const char *hf_path, size_t i, const value *got, const char *wanted)
 {
-    static const char *const kinds[] = { "integer ", "integer ", "number ", "bool ", "text ", "a list or object" };
+    static const char *const kinds[] = { "integer ", "integer ", "number ", "bool ", "text '", "a list or object" };
     char text[48], place[32] = "";
     writer w = { text, sizeof text, 0 };
 
@@ -193,8 +193,8 @@ static bool fail(llm_meta *m, const char *gguf_key, const char *hf_path, size_t 
     if (got->kind != VAL_OTHER) put_value(&w, got);
     finish(&w);
     if (i > 0) snprintf(place, sizeof place, "[%zu]", i);
-    llm_fail(&m->error, LLM_ERR_FORMAT, "%s: key '%.100s'%s: got %s%s, wanted %s", file_of(m, hf_path), m->g ? gguf_key : hf_path,
-             place, kinds[got->kind], text, wanted);
+    llm_fail(&m->error, LLM_ERR_FORMAT, "%s: key '%.100s'%s: got %s%s%s, wanted %s", file_of(m, hf_path), m->g ? gguf_key : hf_path,
+             place, kinds[got->kind], text, got->kind == VAL_TEXT ? "'" : "", wanted);
     return false;
 }
 

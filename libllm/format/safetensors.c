@@ -49,8 +49,8 @@ static llm_status get_shape(const reader *r, store_tensor *t, const json_t *j, i
     size_t rank = json_array_size(j), d;
 
     if (!json_is_array(j) || rank > SAFETENSORS_MAX_RANK)
-        return llm_fail(r->err, LLM_ERR_FORMAT, "%s: tensor '%.120s': wanted a shape of at most %d dimensions", r->label, t->name,
-                        SAFETENSORS_MAX_RANK);
+        return llm_fail(r->err, LLM_ERR_FORMAT, "%s: tensor '%.120s': got %s, wanted a shape of at most %d dimensions", r->label, t->name,
+                        json_is_array(j) ? "more" : "no list", SAFETENSORS_MAX_RANK);
     *n = 1;
     t->n_dim = rank > 4 ? 4 : (int)rank;
     for (size_t i = 0; i < rank; i++) {
