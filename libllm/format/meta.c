@@ -132,6 +132,12 @@ static void put(writer *w, const char *s, size_t len)
     w->n += len;
 }
 
+static int put_chunk(const char *s, size_t len, void *w)
+{
+    put(w, s, len);
+    return 0;
+}
+
 static void put_value(writer *w, const value *v)
 {
     char text[64] = "";
@@ -158,10 +164,7 @@ static void put_item(const llm_meta *m, writer *w, const item *it)
         value v = item_at(m, it, i);
         json_t *j = it->kv ? NULL : list ? json_array_get(it->json, i) : it->json;
         if (i) put(w, ", ", 2);
-        if (v.kind == VAL_OTHER && j) {
-            size_t left = w->n < w->cap ? w->cap - w->n : 0;
-            w->n += json_dumpb(j, left ? w->buf + w->n : NULL, left, JSON_ENCODE_ANY | JSON_COMPACT);
-        }
+        if (v.kind == VAL_OTHER && j) json_dump_callback(j, put_chunk, w, JSON_ENCODE_ANY | JSON_COMPACT);
         else put_value(w, &v);
     }
     if (list) put(w, "]", 1);

@@ -286,7 +286,7 @@ START_TEST(walks_all_pairs)
     close_meta(m);
     remove(temp_path(dir, "m.gguf"));
     m = open_hf_sample();
-    ck_assert_uint_eq(walk(m, "rope_scaling.rope_type", "yarn"), 17 + 2 + 5);
+    ck_assert_uint_eq(walk(m, "rope_scaling.rope_type", "yarn"), 18 + 2 + 5);
     walk(m, "generation:eos_token_id", "[1, 2]");
     walk(m, "empty", "null");
     walk(m, "tokenizer:bos_token.content", "<s>");
