@@ -16,7 +16,11 @@ typedef struct { size_t linear, vector, partial, thread, total; } areas;
 /* False when a size wraps. */
 static bool measure(areas *a, const llm_limits *l, int n_thread)
 {
-    size_t threads, vector = (size_t)(l->max_cols > l->d_model ? l->max_cols : l->d_model);
+    size_t threads, vector = 0;
+    const int widths[] = { l->max_cols, l->d_model, l->n_expert, l->n_head };
+
+    for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++)
+        if (widths[i] > 0 && (size_t)widths[i] > vector) vector = (size_t)widths[i];
 
     a->linear = 0;
 #if HAVE_LINEAR
@@ -49,24 +53,30 @@ static int unfilled(const llm_ops *op)
 
 static void fill(llm_ops *op, cpu_impl *impl)
 {
-    ops_ref(op);
+    elementwise_ops(op), route_ops(op), kv_ops(op), attend_ops(op);
     impl->row = &cpu_rows_ref;
 #if HAVE_LINEAR
     linear_ops_ref(op);
 #endif
 #if defined(__x86_64__)
     if (impl->isa == ISA_AVX2 || impl->isa == ISA_AVX512) {
+        impl->row = &cpu_rows_avx2;
 #if HAVE_LINEAR
         linear_ops_avx2(op);
 #endif
     }
+    if (impl->isa == ISA_AVX512) {
+        impl->row = &cpu_rows_avx512;
 #if HAVE_LINEAR
-    if (impl->isa == ISA_AVX512) linear_ops_avx512(op);
+        linear_ops_avx512(op);
 #endif
+    }
+#elif defined(__aarch64__)
+    if (impl->isa == ISA_NEON) impl->row = &cpu_rows_neon;
 #endif
 }
 
-llm_status backend_cpu_open(llm_backend *be, llm_isa isa, int n_thread, const llm_limits *limits, llm_error *err)
+llm_status cpu_open(llm_backend *be, llm_isa isa, int n_thread, const llm_limits *limits, llm_error *err)
 {
     cpu_impl *impl = NULL;
     llm_status status;
@@ -88,14 +98,20 @@ llm_status backend_cpu_open(llm_backend *be, llm_isa isa, int n_thread, const ll
     impl->thread = impl->partial + a.partial, impl->thread_bytes = a.thread;
     if ((status = pool_open(&impl->pool, n_thread, err)) != LLM_OK) goto fail;
     fill(&be->op, impl);
-    if (unfilled(&be->op) >= 0) {
-        status = llm_fail(err, LLM_ERR_INTERNAL, "cpu backend: op %d of the table is not filled", unfilled(&be->op));
-        goto fail;
-    }
     return LLM_OK;
 fail:
     backend_cpu_close(be);
     return status;
+}
+
+llm_status backend_cpu_open(llm_backend *be, llm_isa isa, int n_thread, const llm_limits *limits, llm_error *err)
+{
+    llm_status status = cpu_open(be, isa, n_thread, limits, err);
+    int i;
+
+    if (status != LLM_OK || (i = unfilled(&be->op)) < 0) return status;
+    backend_cpu_close(be);
+    return llm_fail(err, LLM_ERR_INTERNAL, "cpu backend: op %d of the table is not filled", i);
 }
 
 void backend_cpu_close(llm_backend *be)

@@ -13,9 +13,9 @@ typedef struct {
     void (*add_scaled)(float *x, const float *y, float s, int n);               /* x = fma(s, y, x) */
     void (*softcap)(float *x, float cap, int n);
     void (*rope)(float *x, const float *cs, int n_rot, llm_rope_style style);   /* cs: n_rot/2 cosines, then sines */
-    void (*angles)(float *cs, const float *freq, int n_rot, float mscale, int32_t pos);
     void (*exp)(float *y, const float *x, float minus, int n);                  /* y = exp(x - minus) */
     void (*sigmoid)(float *y, const float *x, int n);
+    void (*to_f16)(uint16_t *y, const float *x, int n);
 } cpu_rows;
 
 /* All sizes are multiples of 64, all pointers lie on multiples of 64. */

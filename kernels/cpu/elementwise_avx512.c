@@ -1,0 +1,4 @@
+#define SIMD_AVX512
+#define SIMD_NAME(x) x##_avx512
+#include "ops.h"
+#include "elementwise_body.h"

@@ -1,0 +1,164 @@
+/* simd.h - the few vector operations that the *_body.h files are written in.
+ *
+ * A file that includes a body says which instance it wants: SIMD_SCALAR, SIMD_AVX2, SIMD_AVX512 or SIMD_NEON, and
+ * SIMD_NAME(x), which puts the suffix on its symbols. vf holds VN floats; every operation below acts on each float
+ * alone, rounds once as IEEE 754 says, and so gives the same bits in every instance:
+ *
+ *   v_set v_load v_store v_load_part v_store_part (the first n floats; the rest read as 0)
+ *   v_add v_sub v_mul v_div  v_fma(a,b,c) = a*b + c, rounded once  v_fnma(a,b,c) = c - a*b  v_max(a,b) = a > b ? a : b
+ *   v_min(a,b) = a < b ? a : b  v_abs  v_lt(a,b,x,y) = a < b ? x : y  v_nan(a,x,y) = a is NaN ? x : y
+ *   v_pow2(n) = 2^n for whole n in -126..127  v_load_f16 v_store_f16 (to nearest even) */
+#ifndef LLM_SIMD_H
+#define LLM_SIMD_H
+#include "half.h"
+#include <math.h>
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+#define SIMD_INLINE static inline __attribute__((always_inline, unused))
+
+#if defined(SIMD_SCALAR)
+typedef float vf;
+enum { VN = 1 };
+SIMD_INLINE vf v_set(float x) { return x; }
+SIMD_INLINE vf v_load(const float *p) { return *p; }
+SIMD_INLINE void v_store(float *p, vf a) { *p = a; }
+SIMD_INLINE vf v_load_part(const float *p, int n) { return n > 0 ? *p : 0.0f; }
+SIMD_INLINE void v_store_part(float *p, vf a, int n) { if (n > 0) *p = a; }
+SIMD_INLINE vf v_add(vf a, vf b) { return a + b; }
+SIMD_INLINE vf v_sub(vf a, vf b) { return a - b; }
+SIMD_INLINE vf v_mul(vf a, vf b) { return a * b; }
+SIMD_INLINE vf v_div(vf a, vf b) { return a / b; }
+SIMD_INLINE vf v_fma(vf a, vf b, vf c) { return fmaf(a, b, c); }
+SIMD_INLINE vf v_fnma(vf a, vf b, vf c) { return fmaf(-a, b, c); }
+SIMD_INLINE vf v_max(vf a, vf b) { return a > b ? a : b; }
+SIMD_INLINE vf v_min(vf a, vf b) { return a < b ? a : b; }
+SIMD_INLINE vf v_abs(vf a) { return fabsf(a); }
+SIMD_INLINE vf v_lt(vf a, vf b, vf x, vf y) { return a < b ? x : y; }
+SIMD_INLINE vf v_nan(vf a, vf x, vf y) { return a != a ? x : y; }
+SIMD_INLINE vf v_pow2(vf n) { return bits_float((uint32_t)((int32_t)n + 127) << 23); }
+SIMD_INLINE vf v_load_f16(const uint16_t *p) { return f16_to_float(*p); }
+SIMD_INLINE void v_store_f16(uint16_t *p, vf a) { *p = float_to_f16(a); }
+
+#elif defined(SIMD_AVX2)
+#include <immintrin.h>
+typedef __m256 vf;
+enum { VN = 8 };
+SIMD_INLINE vf v_set(float x) { return _mm256_set1_ps(x); }
+SIMD_INLINE vf v_load(const float *p) { return _mm256_loadu_ps(p); }
+SIMD_INLINE void v_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
+SIMD_INLINE vf v_load_part(const float *p, int n)
+{
+    float t[8] = { 0 };
+    memcpy(t, p, (size_t)n * sizeof *p);
+    return v_load(t);
+}
+SIMD_INLINE void v_store_part(float *p, vf a, int n)
+{
+    float t[8];
+    v_store(t, a);
+    memcpy(p, t, (size_t)n * sizeof *p);
+}
+SIMD_INLINE vf v_add(vf a, vf b) { return _mm256_add_ps(a, b); }
+SIMD_INLINE vf v_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
+SIMD_INLINE vf v_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
+SIMD_INLINE vf v_div(vf a, vf b) { return _mm256_div_ps(a, b); }
+SIMD_INLINE vf v_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+SIMD_INLINE vf v_fnma(vf a, vf b, vf c) { return _mm256_fnmadd_ps(a, b, c); }
+SIMD_INLINE vf v_max(vf a, vf b) { return _mm256_max_ps(a, b); }
+SIMD_INLINE vf v_min(vf a, vf b) { return _mm256_min_ps(a, b); }
+SIMD_INLINE vf v_abs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+SIMD_INLINE vf v_lt(vf a, vf b, vf x, vf y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
+SIMD_INLINE vf v_nan(vf a, vf x, vf y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
+SIMD_INLINE vf v_pow2(vf n)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+}
+SIMD_INLINE vf v_load_f16(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)); }
+SIMD_INLINE void v_store_f16(uint16_t *p, vf a) { _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
+
+#elif defined(SIMD_AVX512)
+#include <immintrin.h>
+typedef __m512 vf;
+enum { VN = 16 };
+SIMD_INLINE vf v_set(float x) { return _mm512_set1_ps(x); }
+SIMD_INLINE vf v_load(const float *p) { return _mm512_loadu_ps(p); }
+SIMD_INLINE void v_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
+SIMD_INLINE vf v_load_part(const float *p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
+SIMD_INLINE void v_store_part(float *p, vf a, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), a); }
+SIMD_INLINE vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+SIMD_INLINE vf v_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+SIMD_INLINE vf v_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+SIMD_INLINE vf v_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+SIMD_INLINE vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+SIMD_INLINE vf v_fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
+SIMD_INLINE vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+SIMD_INLINE vf v_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+SIMD_INLINE vf v_abs(vf a) { return _mm512_abs_ps(a); }
+SIMD_INLINE vf v_lt(vf a, vf b, vf x, vf y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x); }
+SIMD_INLINE vf v_nan(vf a, vf x, vf y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), y, x); }
+SIMD_INLINE vf v_pow2(vf n)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
+}
+SIMD_INLINE vf v_load_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
+SIMD_INLINE void v_store_f16(uint16_t *p, vf a)
+{
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+
+#elif defined(SIMD_NEON)
+#include <arm_neon.h>
+typedef float32x4_t vf;
+enum { VN = 4 };
+SIMD_INLINE vf v_set(float x) { return vdupq_n_f32(x); }
+SIMD_INLINE vf v_load(const float *p) { return vld1q_f32(p); }
+SIMD_INLINE void v_store(float *p, vf a) { vst1q_f32(p, a); }
+SIMD_INLINE vf v_load_part(const float *p, int n)
+{
+    float t[4] = { 0 };
+    memcpy(t, p, (size_t)n * sizeof *p);
+    return v_load(t);
+}
+SIMD_INLINE void v_store_part(float *p, vf a, int n)
+{
+    float t[4];
+    v_store(t, a);
+    memcpy(p, t, (size_t)n * sizeof *p);
+}
+SIMD_INLINE vf v_add(vf a, vf b) { return vaddq_f32(a, b); }
+SIMD_INLINE vf v_sub(vf a, vf b) { return vsubq_f32(a, b); }
+SIMD_INLINE vf v_mul(vf a, vf b) { return vmulq_f32(a, b); }
+SIMD_INLINE vf v_div(vf a, vf b) { return vdivq_f32(a, b); }
+SIMD_INLINE vf v_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
+SIMD_INLINE vf v_fnma(vf a, vf b, vf c) { return vfmsq_f32(c, a, b); }
+SIMD_INLINE vf v_max(vf a, vf b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+SIMD_INLINE vf v_min(vf a, vf b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
+SIMD_INLINE vf v_abs(vf a) { return vabsq_f32(a); }
+SIMD_INLINE vf v_lt(vf a, vf b, vf x, vf y) { return vbslq_f32(vcltq_f32(a, b), x, y); }
+SIMD_INLINE vf v_nan(vf a, vf x, vf y) { return vbslq_f32(vceqq_f32(a, a), y, x); }
+SIMD_INLINE vf v_pow2(vf n) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23)); }
+SIMD_INLINE vf v_load_f16(const uint16_t *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+SIMD_INLINE void v_store_f16(uint16_t *p, vf a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
+
+#else
+#error "say which instance of simd.h is wanted"
+#endif
+
+/* Sums that the numeric contract calls "16 lanes": lane j adds the elements j, j + 16, j + 32 ...; then lanes j and
+ * j + 8 are added, j and j + 4, j and j + 2, j and j + 1. The same order whatever VN is. */
+enum { LANES = 16, VL = LANES / VN };   /* VL vectors hold the lanes */
+
+SIMD_INLINE float lanes_sum(const float *lane)
+{
+    float t[LANES];
+
+    memcpy(t, lane, sizeof t);
+    for (int w = LANES / 2; w >= 1; w /= 2)
+        for (int j = 0; j < w; j++) t[j] += t[j + w];
+    return t[0];
+}
+#endif
