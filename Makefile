@@ -1,11 +1,11 @@
 # make            the library and the tools            make run      the demo model at work
 # make check      every test that needs no GPU         make bench    the standard benches
 # make install    DESTDIR= PREFIX=/usr/local           make fuzz     libFuzzer targets, FUZZ_SECONDS each
-# MODE=release|asan|tsan|hard   CC=gcc|clang   V=1
+# MODE=release|asan|tsan|hard|fuzz   CC=gcc|clang   V=1
 MODE   ?= release
 CC     := $(if $(filter default,$(origin CC)),gcc,$(CC))
 PREFIX ?= /usr/local
-B      := build/$(if $(filter gcc,$(CC)),,$(CC)-)$(MODE)
+B      := build/$(if $(filter gcc,$(CC))$(filter fuzz,$(MODE)),,$(CC)-)$(MODE)
 Q      := $(if $(V),,@)
 DEPS   := jansson libutf8proc libpcre2-8
 
@@ -13,8 +13,9 @@ OPT_release := -O2 -g
 OPT_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT_tsan := -O1 -g -fsanitize=thread
 OPT_hard := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -DLLM_HARD
+OPT_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DLLM_FUZZ
 OPT := $(OPT_$(MODE))
-$(if $(OPT),,$(error MODE=$(MODE) is not one of release asan tsan hard))
+$(if $(OPT),,$(error MODE=$(MODE) is not one of release asan tsan hard fuzz))
 
 INC    := -Iinclude $(patsubst %,-I%,$(shell find libllm kernels -type d -not -path '*/cuda*'))
 WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes
@@ -29,6 +30,7 @@ OFF    := $(if $(filter x86_64,$(ARCH)),%_neon.c,%_avx2.c %_avx512.c)
 SRC    := $(filter-out $(OFF),$(wildcard libllm/*.c libllm/*/*.c kernels/cpu/*.c))
 OBJ    := $(SRC:%.c=$(B)/%.o)
 TOOLS  := $(patsubst tools/%.c,%,$(wildcard tools/llm-*.c)) $(patsubst bench/%.c,%,$(wildcard bench/llm-*.c))
+FUZZ   := $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 TESTS  := $(patsubst test/%.c,$(B)/test/%,$(wildcard test/*/*_test.c))
 
 all: $(B)/libllm.a $(TOOLS:%=$(B)/%)
@@ -52,11 +54,25 @@ $(B)/llm-%: $(B)/tools/llm-%.o $(B)/libllm.a
 	$(Q)$(CC) $(OPT) -o $@ $(filter %.o,$^) $(B)/libllm.a $(LIBS)
 $(B)/test/%: $(B)/test/%.o $(B)/libllm.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(OPT) -o $@ $(filter %.o,$^) $(B)/libllm.a $(shell pkg-config --libs check) $(LIBS)
+	$(Q)$(CC) $(OPT) $(LDWRAP) -o $@ $(filter %.o,$^) $(B)/libllm.a $(shell pkg-config --libs check) $(LIBS)
+
+# Tests that fail the n-th allocation stand between the library and these (test/hard/alloc_fail.h).
+$(B)/test/hard/%: LDWRAP = $(foreach f,malloc calloc realloc free strdup strndup posix_memalign aligned_alloc,-Wl,--wrap=$(f))
+# The replay test holds every fuzz target; `make fuzz` runs each under libFuzzer.
+$(B)/test/fuzz/replay_test: $(FUZZ:%=$(B)/test/fuzz/fuzz_%.o)
 
 tests: $(TESTS)
 check: all tests
 	$(Q)sh test/run-tests.sh $(B) $(TESTS)
+
+FUZZ_SECONDS ?= 60
+fuzz: ; $(Q)$(MAKE) MODE=fuzz CC=clang $(FUZZ:%=fuzz-%)
+$(B)/fuzz_%: $(B)/test/fuzz/fuzz_%.o $(B)/libllm.a
+	$(Q)$(CC) $(OPT) -fsanitize=fuzzer -o $@ $< $(B)/libllm.a $(LIBS)
+fuzz-%: $(B)/fuzz_%
+	@mkdir -p $(B)/corpus/$* $(B)/findings
+	$(Q)$< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+	    -artifact_prefix=$(B)/findings/$*- $(B)/corpus/$* test/fuzz/corpus/$*
 
 # Installs the packages of third_party/packages.txt that are missing; asks nothing where all are there.
 third_party-ok:
