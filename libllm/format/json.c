@@ -4,26 +4,38 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* jansson has a limit of its own, but only a compiled-in one of 2048 levels. */
-static bool too_deep(const char *s, size_t len)
+/* What is to be known of a text before jansson sees it. */
+typedef struct {
+    int depth;                          /* deepest nesting */
+    size_t longest;                     /* bytes of the longest token, or a little more */
+    bool long_number;                   /* 19 digits in a row: may be an integer that does not fit int64 */
+} shape;
+
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+
+static shape measure(const char *s, size_t len)
 {
-    int depth = 0;
+    shape r = { 0 };
+    int depth = 0, digits = 0;
+    size_t begin = 0;                                   /* of the token */
     bool quoted = false;
 
     for (size_t i = 0; i < len; i++) {
         char c = s[i];
-        if (quoted) {
-            if (c == '\\') i++;
-            else if (c == '"') quoted = false;
-        }
-        else if (c == '"') quoted = true;
-        else if (c == '[' || c == '{') { if (++depth > JSON_MAX_DEPTH) return true; }
+        if (quoted && c == '\\') i++;
+        else if (c == '"') quoted = !quoted;
+        if (quoted) continue;
+        digits = is_digit(c) ? digits + 1 : 0;
+        if (digits == 19) r.long_number = true;
+        if (i - begin >= r.longest) r.longest = i - begin + 1;
+        if (c == '[' || c == '{') { if (++depth > r.depth) r.depth = depth; }
         else if (c == ']' || c == '}') depth--;
+        if (strchr("[]{},:", c)) begin = i;
     }
-    return false;
+    if (len - begin >= r.longest) r.longest = len - begin;
+    return r;
 }
-
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 /* Is the number token s [n] an integer outside int64? */
 static bool is_big_int(const char *s, size_t n)
@@ -65,30 +77,69 @@ static char *big_ints_as_reals(const char *s, size_t len, size_t *out_len)
     return out;
 }
 
-static json_t *decode(const char *text, size_t len, json_error_t *e)
+enum { FLAGS = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL };
+
+/* `["xxx",TEXT]` piece by piece, for json_load_callback. */
+typedef struct { size_t n_x; const char *text; size_t len, at; } wrapped;
+
+static size_t feed(void *buffer, size_t room, void *data)
 {
-    memset(e, 0, sizeof *e);
-    return json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, e);
+    wrapped *w = data;
+    size_t head = 2 + w->n_x + 2, n = 0;                /* [" xxx ", */
+    char *out = buffer;
+
+    for (; n < room && w->at < head; w->at++) out[n++] = w->at < 2 ? "[\""[w->at] : w->at < head - 2 ? 'x' : "\","[w->at - (head - 2)];
+    if (n < room && w->at < head + w->len) {
+        size_t from = w->at - head, take = w->len - from < room - n ? w->len - from : room - n;
+        memcpy(out + n, w->text + from, take);
+        n += take, w->at += take;
+    }
+    if (n < room && w->at == head + w->len) out[n++] = ']', w->at++;
+    return n;
+}
+
+/* jansson 2.14 does not look whether the buffer it collects a token in could grow (lex_save in load.c): short of memory it drops
+ * characters and goes on. So a token longer than any of the text comes first. When all of it arrived, the buffer is large enough
+ * for the rest. NULL: out of memory, or an error in the text. */
+static json_t *decode(const char *text, size_t len, size_t longest)
+{
+    wrapped w = { longest + 2, text, len, 0 };
+    json_t *list = json_load_callback(feed, &w, FLAGS, NULL), *value = NULL;
+
+    if (json_array_size(list) == 2 && json_string_length(json_array_get(list, 0)) == w.n_x) value = json_incref(json_array_get(list, 1));
+    json_decref(list);
+    return value;
+}
+
+/* Reads a text that did not decode once more, for the place of the error. */
+static llm_status explain(const char *text, size_t len, const char *name, llm_error *err)
+{
+    json_error_t e = { 0 };
+    json_t *plain = json_loadb(text, len, FLAGS, &e);
+
+    json_decref(plain);
+    if (plain || e.text[0] == '\0' || json_error_code(&e) == json_error_out_of_memory)     /* plain: memory lacked before */
+        return llm_fail(err, LLM_ERR_MEMORY, "%s: out of memory while reading JSON of %zu bytes", file_label(name), len);
+    return llm_fail(err, LLM_ERR_FORMAT, "%s: line %d, column %d: %s", file_label(name), e.line, e.column, e.text);
 }
 
 llm_status json_read_text(json_t **out, const char *text, size_t len, const char *name, llm_error *err)
 {
-    json_error_t e;
+    shape r = measure(text, len);
+    llm_status status = LLM_OK;
+    char *copy = NULL;
 
     *out = NULL;
-    if (too_deep(text, len))
+    if (r.depth > JSON_MAX_DEPTH)
         return llm_fail(err, LLM_ERR_FORMAT, "%s: JSON nested deeper than %d levels", file_label(name), JSON_MAX_DEPTH);
-    *out = decode(text, len, &e);
-    if (*out == NULL && json_error_code(&e) == json_error_numeric_overflow) {
-        char *copy = big_ints_as_reals(text, len, &len);
-        if (copy == NULL) return llm_fail_memory(err, len, "a JSON text");
-        *out = decode(copy, len, &e);
-        free(copy);
+    if (r.long_number) {
+        if ((copy = big_ints_as_reals(text, len, &len)) == NULL) return llm_fail_memory(err, len, "a JSON text");
+        text = copy;
     }
-    if (*out) return LLM_OK;
-    if (e.text[0] == '\0' || json_error_code(&e) == json_error_out_of_memory)
-        return llm_fail(err, LLM_ERR_MEMORY, "%s: out of memory while reading JSON of %zu bytes", file_label(name), len);
-    return llm_fail(err, LLM_ERR_FORMAT, "%s: line %d, column %d: %s", file_label(name), e.line, e.column, e.text);
+    *out = decode(text, len, r.longest + 2);
+    if (*out == NULL) status = explain(text, len, name, err);
+    free(copy);
+    return status;
 }
 
 llm_status json_read_file(json_t **out, const char *path, size_t max_bytes, llm_error *err)

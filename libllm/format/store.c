@@ -224,12 +224,15 @@ static llm_status open_sharded(llm_store *s, const char *index, llm_error *err)
     return status;
 }
 
+static const char single_name[] = "model.safetensors", index_name[] = "model.safetensors.index.json";
+
 /* ---- folders -------------------------------------------------------------------- */
 
 typedef struct {
     char *gguf, *safetensors;           /* the first by name; owned */
     size_t n_gguf, n_safetensors;
     bool one_split;                     /* every .gguf is a part of the same split model */
+    bool single, index;                 /* model.safetensors and the index of shards are there */
     char names[200];                    /* of the .gguf files, for the message */
 } listing;
 
@@ -277,18 +280,11 @@ static llm_status list_dir(const char *dir, listing *l, llm_error *err)
     while (ok && (e = readdir(d)) != NULL) {
         if (ends_with(e->d_name, ".gguf")) ok = note_gguf(l, e->d_name);
         else if (ends_with(e->d_name, ".safetensors")) l->n_safetensors++, ok = note(&l->safetensors, e->d_name);
+        l->single = l->single || strcmp(e->d_name, single_name) == 0;
+        l->index = l->index || strcmp(e->d_name, index_name) == 0;
     }
     closedir(d);
     return ok ? LLM_OK : llm_fail_memory(err, 256, "a file name");
-}
-
-static bool dir_has(const llm_store *s, const char *name)
-{
-    char *path = file_join(s->dir, name);
-    bool yes = path && file_exists(path);
-
-    free(path);
-    return yes;
 }
 
 static llm_status open_gguf(llm_store *s, const char *path, llm_error *err)
@@ -313,26 +309,25 @@ static llm_status open_one_safetensors(llm_store *s, const char *name, llm_error
 /* As transformers looks for them: the single file first, then the index. */
 static llm_status open_weights(llm_store *s, const listing *l, llm_error *err)
 {
-    static const char *const index = "model.safetensors.index.json";
     llm_status status;
     char *path;
 
-    if (dir_has(s, "model.safetensors")) return open_one_safetensors(s, "model.safetensors", err);
-    if (dir_has(s, index)) {
-        if ((path = file_join(s->dir, index)) == NULL) return llm_fail_memory(err, strlen(s->dir) + 32, "a path");
+    if (l->single) return open_one_safetensors(s, single_name, err);
+    if (l->index) {
+        if ((path = file_join(s->dir, index_name)) == NULL) return llm_fail_memory(err, strlen(s->dir) + 32, "a path");
         status = open_sharded(s, path, err);
         free(path);
         return status;
     }
     if (l->n_safetensors == 1) return open_one_safetensors(s, l->safetensors, err);
     if (l->n_safetensors > 1)
-        return llm_fail(err, LLM_ERR_FORMAT, "%s: holds %zu .safetensors files, but no %s", file_label(s->dir), l->n_safetensors, index);
-    return llm_fail(err, LLM_ERR_FORMAT, "%s: holds no weights: wanted model.safetensors, %s or a .gguf file", file_label(s->dir), index);
+        return llm_fail(err, LLM_ERR_FORMAT, "%s: holds %zu .safetensors files, but no %s", file_label(s->dir), l->n_safetensors, index_name);
+    return llm_fail(err, LLM_ERR_FORMAT, "%s: holds no weights: wanted model.safetensors, %s or a .gguf file", file_label(s->dir), index_name);
 }
 
 static llm_status open_listed(llm_store *s, const listing *l, llm_error *err)
 {
-    bool hf = l->n_safetensors > 0 || dir_has(s, "model.safetensors.index.json");
+    bool hf = l->n_safetensors > 0 || l->index;
     llm_status status;
     char *path;
 
