@@ -1,5 +1,6 @@
 /* hf_files.c - the small files beside a Hugging Face tokenizer: tokenizer_config.json, special_tokens_map.json, added_tokens.json; and
  * vocab.json with merges.txt. */
+#include "file.h"
 #include "tokenizer_parts.h"
 #include "hf_parts.h"
 #include <stdio.h>
@@ -7,19 +8,26 @@
 
 enum { MAX_FILE = 512 << 20 };
 
+bool hf_int(const json_t *v, int64_t *out)
+{
+    double x = json_number_value(v);
+
+    if (json_is_integer(v)) return *out = json_integer_value(v), true;
+    if (!json_is_real(v) || x < 0 || x > 1e15 || x != (double)(int64_t)x) return false;
+    return *out = (int64_t)x, true;
+}
+
 /* NULL with *st LLM_OK: the file is not there. */
 static json_t *load(const char *dir, const char *name, llm_status *st, llm_error *err)
 {
     char path[4096];
     int n = snprintf(path, sizeof path, "%s/%s", dir, name);
-    json_error_t why;
-    json_t *root;
+    json_t *root = NULL;
 
     *st = LLM_OK;
     if (n < 0 || (size_t)n >= sizeof path || access(path, R_OK) != 0) return NULL;
-    if ((root = json_load_file(path, 0, &why)) == NULL)
-        *st = llm_fail(err, LLM_ERR_FORMAT, "%s: line %d: %s", path, why.line, why.text);
-    else if (!json_is_object(root)) *st = llm_fail(err, LLM_ERR_FORMAT, "%s: not an object", path);
+    *st = json_read_file(&root, path, MAX_FILE, err);
+    if (*st == LLM_OK && !json_is_object(root)) *st = llm_fail(err, LLM_ERR_FORMAT, "%s: not an object", path);
     if (*st != LLM_OK) json_decref(root), root = NULL;
     return root;
 }
@@ -96,11 +104,12 @@ static llm_status add_plain(llm_tokenizer *t, const json_t *added, const json_t 
     json_t *v;
 
     json_object_foreach((json_t *)added, key, v) {
+        int64_t id;
         llm_status st;
 
-        if (!json_is_integer(v)) return llm_fail(err, LLM_ERR_FORMAT, "added_tokens.json: \"%s\": the id is not a number", key);
+        if (!hf_int(v, &id)) return llm_fail(err, LLM_ERR_FORMAT, "added_tokens.json: \"%s\": the id is not a number", key);
         if (*key == 0 || added_find(&t->added, key, strlen(key)) >= 0 || added_find(&t->added_late, key, strlen(key)) >= 0) continue;
-        st = tok_add_special(t, json_integer_value(v), key, strlen(key), listed(map, key) ? ADDED_CONTROL : 0, false, err);
+        st = tok_add_special(t, id, key, strlen(key), listed(map, key) ? ADDED_CONTROL : 0, false, err);
         if (st != LLM_OK) return st;
     }
     return LLM_OK;
@@ -136,8 +145,10 @@ static llm_status read_vocab_json(llm_tokenizer *t, const char *dir, llm_error *
 
     if ((root = load(dir, "vocab.json", &st, err)) == NULL) return st;
     json_object_foreach(root, key, v) {
-        if (!json_is_integer(v)) st = llm_fail(err, LLM_ERR_FORMAT, "vocab.json: \"%s\": the id is not a number", key);
-        else st = tok_set_spelled(t, json_integer_value(v), key, strlen(key), &b, err);
+        int64_t id = 0;
+
+        if (!hf_int(v, &id)) st = llm_fail(err, LLM_ERR_FORMAT, "vocab.json: \"%s\": the id is not a number", key);
+        else st = tok_set_spelled(t, id, key, strlen(key), &b, err);
         if (st != LLM_OK) break;
     }
     json_decref(root);
@@ -155,7 +166,7 @@ static llm_status read_merges_txt(llm_tokenizer *t, const char *dir, llm_error *
     llm_status st;
 
     if (n < 0 || (size_t)n >= sizeof path) return llm_fail(err, LLM_ERR_ARG, "the path of merges.txt is too long");
-    if ((st = text_read_file(path, MAX_FILE, &data, &len, err)) != LLM_OK) return st;
+    if ((st = file_read(&data, &len, path, MAX_FILE, err)) != LLM_OK) return st;
     for (const char *s = data, *end = data + len; st == LLM_OK && s < end; s += line + 1) {
         const char *stop = memchr(s, '\n', (size_t)(end - s));
 

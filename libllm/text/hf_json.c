@@ -384,17 +384,11 @@ static llm_status read_model(llm_tokenizer *t, const json_t *root, const char *d
 
 llm_status tok_load_hf(llm_tokenizer *t, const char *path, const char *dir, llm_error *err)
 {
-    json_error_t why;
     json_t *root;
-    char *data;
-    size_t len;
     bool bytes = false;
-    llm_status st = text_read_file(path, MAX_FILE, &data, &len, err);
+    llm_status st = json_read_file(&root, path, MAX_FILE, err);
 
     if (st != LLM_OK) return st;
-    root = json_loadb(data, len, JSON_ALLOW_NUL, &why);
-    free(data);
-    if (root == NULL) return llm_fail(err, LLM_ERR_FORMAT, "%s: line %d: %s", path, why.line, why.text);
     if (!json_is_object(json_object_get(root, "model"))) st = llm_fail(err, LLM_ERR_FORMAT, "%s: no \"model\" object: not a tokenizer.json", path);
     t->model = MODEL_CHARS;
     if (st == LLM_OK) st = read_normalizer(t, json_object_get(root, "normalizer"), 0, err);

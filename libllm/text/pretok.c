@@ -40,7 +40,7 @@ static llm_status add_stage(llm_pretok *p, pre_stage **out, llm_error *err)
 
 llm_status pretok_add(llm_pretok *p, pre_next next, llm_error *err)
 {
-    pre_stage *stage;
+    pre_stage *stage = NULL;
     llm_status st = add_stage(p, &stage, err);
 
     if (st == LLM_OK) stage->next = next;
@@ -143,7 +143,7 @@ static llm_status compile(pre_regex **out, const char *pattern, size_t len, llm_
 llm_status pretok_add_regex(llm_pretok *p, const char *pattern, size_t len, pre_behavior b, bool invert, llm_error *err)
 {
     pre_next next = b == PRE_ISOLATED && !invert ? known_pattern(pattern, len) : NULL;
-    pre_stage *stage;
+    pre_stage *stage = NULL;
     llm_status st;
 
     if (len > MAX_PATTERN) return llm_fail(err, LLM_ERR_UNSUPPORTED, "tokenizer: a pre-tokenizer pattern of %zu bytes", len);
@@ -154,7 +154,7 @@ llm_status pretok_add_regex(llm_pretok *p, const char *pattern, size_t len, pre_
 
 llm_status pretok_add_literal(llm_pretok *p, const char *s, size_t len, pre_behavior b, bool invert, llm_error *err)
 {
-    pre_stage *stage;
+    pre_stage *stage = NULL;
     llm_status st = add_stage(p, &stage, err);
 
     if (st != LLM_OK) return st;

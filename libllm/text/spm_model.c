@@ -1,4 +1,6 @@
 /* spm_model.c - tokenizer.model: SentencePiece's ModelProto (google/sentencepiece: src/sentencepiece_model.proto), read field by field. */
+#include "file.h"
+#include "json.h"
 #include "tokenizer_parts.h"
 #include <math.h>
 
@@ -237,7 +239,7 @@ llm_status tok_load_spm(llm_tokenizer *t, const char *path, const char *dir, llm
     reader r = { .t = t, .model_type = 1, .unk = 0, .bos = 1, .eos = 2, .prefix = true, .trim = true, .escape = true };
     char *data;
     size_t len;
-    llm_status st = text_read_file(path, MAX_FILE, &data, &len, err);
+    llm_status st = file_read(&data, &len, path, MAX_FILE, err);
 
     if (st != LLM_OK) return st;
     st = read_model(&r, (const uint8_t *)data, len, err);

@@ -3,43 +3,13 @@
  * The files do not say how text is split or which control tokens there are. Both are known for the published ones,
  * told apart by their number of ranks; control tokens are read from tokenizer_config.json or special_tokens.json where one lies beside
  * the file. DeepSeek-V3's file spells tokens in GPT-2's byte alphabet; the others hold raw bytes. */
+#include "file.h"
+#include "json.h"
 #include "tokenizer_parts.h"
-#include <jansson.h>
 #include <stdio.h>
 #include <unistd.h>
 
 enum { MAX_FILE = 512 << 20 };
-
-llm_status text_read_file(const char *path, size_t max, char **data, size_t *len, llm_error *err)
-{
-    FILE *f = fopen(path, "rb");
-    long size;
-    char *p = NULL;
-
-    *data = NULL, *len = 0;
-    if (f == NULL) return llm_fail(err, LLM_ERR_IO, "%s: cannot be opened", path);
-    if (fseek(f, 0, SEEK_END) != 0 || (size = ftell(f)) < 0 || fseek(f, 0, SEEK_SET) != 0) {
-        fclose(f);
-        return llm_fail(err, LLM_ERR_IO, "%s: its size cannot be found", path);
-    }
-    if ((size_t)size > max) {
-        fclose(f);
-        return llm_fail(err, LLM_ERR_FORMAT, "%s: %ld bytes, at most %zu are read", path, size, max);
-    }
-    if ((p = malloc((size_t)size + 1)) == NULL) {
-        fclose(f);
-        return llm_fail_memory(err, (size_t)size, path);
-    }
-    *len = fread(p, 1, (size_t)size, f);
-    p[*len] = 0;
-    fclose(f);
-    if (*len != (size_t)size) {
-        free(p);
-        return llm_fail(err, LLM_ERR_IO, "%s: only %zu of %ld bytes could be read", path, *len, size);
-    }
-    *data = p;
-    return LLM_OK;
-}
 
 static int base64_digit(char c)
 {
@@ -102,7 +72,7 @@ static llm_status read_ranks(llm_tokenizer *t, const char *path, llm_error *err)
     size_t len, number = 0;
     const char *s;
     text_buf token = { 0 };
-    llm_status st = text_read_file(path, MAX_FILE, &data, &len, err);
+    llm_status st = file_read(&data, &len, path, MAX_FILE, err);
 
     if (st != LLM_OK) return st;
     if (memchr(data, 0, len)) st = llm_fail(err, LLM_ERR_FORMAT, "%s: not a text file", path);
@@ -214,14 +184,12 @@ static llm_status read_special_tokens(llm_tokenizer *t, const char *dir, llm_err
 {
     char path[4096];
     int n = snprintf(path, sizeof path, "%s/special_tokens.json", dir);
-    json_error_t why;
     json_t *root, *value;
     const char *key;
     llm_status st = LLM_OK;
 
     if (n < 0 || (size_t)n >= sizeof path || access(path, R_OK) != 0) return LLM_OK;
-    if ((root = json_load_file(path, JSON_REJECT_DUPLICATES, &why)) == NULL)
-        return llm_fail(err, LLM_ERR_FORMAT, "%s: line %d: %s", path, why.line, why.text);
+    if ((st = json_read_file(&root, path, MAX_FILE, err)) != LLM_OK) return st;
     json_object_foreach(json_object_get(root, "tokens"), key, value) {
         size_t len = strlen(key);
         bool tag = len > 2 && key[0] == '<' && strpbrk(key, "|\xef") == NULL;

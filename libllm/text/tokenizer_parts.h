@@ -77,8 +77,6 @@ llm_status tok_load_spm(llm_tokenizer *t, const char *path, const char *dir, llm
 /* tokenizer_config.json, special_tokens_map.json, added_tokens.json: added tokens, BOS and EOS and whether they are added. Before the
  * vocabulary is indexed. */
 llm_status tok_load_companions(llm_tokenizer *t, const char *dir, llm_error *err);
-/* The whole file, NUL-terminated, malloc'ed; max: more bytes than that are refused. */
-llm_status text_read_file(const char *path, size_t max, char **data, size_t *len, llm_error *err);
 
 /* One encode call. */
 typedef struct {
