@@ -1,0 +1,153 @@
+/* matrix.c - views of weight matrices, and their blocks as integers. */
+#include "matrix.h"
+#include "dequant.h"
+#include "half.h"
+
+static const uint8_t *part_of(const void *data, const void *const *part, int64_t e, size_t bytes)
+{
+    if (part != NULL) return part[e < 0 ? 0 : e];
+    return data == NULL ? NULL : (const uint8_t *)data + (e < 0 ? 0 : (size_t)e * bytes);
+}
+
+static int64_t tiles(int64_t n, int64_t tile) { return tile > 0 ? (n + tile - 1) / tile : 1; }
+
+matrix matrix_of(const llm_tensor *w, const llm_tensor *bias, int64_t e)
+{
+    matrix m = { .dtype = w->dtype, .row_bytes = w->row_bytes };
+
+    m.rows = w->dim[e < 0 ? 0 : 1], m.cols = w->dim[e < 0 ? 1 : 2];
+    m.data = part_of(w->data, w->part, e, (size_t)m.rows * w->row_bytes);
+    if (w->scale.data != NULL || w->scale.part != NULL) {
+        m.scale_dtype = w->scale.dtype, m.tile_rows = w->scale.tile_rows, m.tile_cols = w->scale.tile_cols;
+        m.scale_cols = tiles(m.cols, m.tile_cols);
+        m.scale = part_of(w->scale.data, w->scale.part, e,
+                          (size_t)(tiles(m.rows, m.tile_rows) * m.scale_cols) * (m.scale_dtype == DT_BF16 ? 2 : 4));
+    }
+    if (bias != NULL && tensor_bound(bias)) {
+        m.bias_dtype = bias->dtype;
+        m.bias = e >= 0 && bias->part == NULL ? (const uint8_t *)bias->data + (size_t)e * bias->row_bytes
+                                              : part_of(bias->data, bias->part, e, 0);
+    }
+    return m;
+}
+
+static float float_at(llm_dtype dtype, const uint8_t *p, int64_t i)
+{
+    float f = 0.0f;
+    int size = dtype == DT_F32 ? 4 : 2;
+
+    dequant_row(dtype, p + i * size, &f, 1);
+    return f;
+}
+
+float matrix_bias(const matrix *w, int64_t r) { return w->bias ? float_at(w->bias_dtype, w->bias, r) : 0.0f; }
+
+void matrix_row(const matrix *w, int64_t r, float *y)
+{
+    dequant_row(w->dtype, w->data + (size_t)r * w->row_bytes, y, w->cols);
+    if (w->scale == NULL) return;
+    for (int64_t t = 0, k = 0; t < w->scale_cols; t++) {
+        float s = float_at(w->scale_dtype, w->scale, (w->tile_rows > 0 ? r / w->tile_rows : 0) * w->scale_cols + t);
+        int64_t end = w->tile_cols > 0 && (t + 1) * w->tile_cols < w->cols ? (t + 1) * w->tile_cols : w->cols;
+        for (; k < end; k++) y[k] *= s;
+    }
+}
+
+x_form matrix_form(llm_dtype dtype)
+{
+    switch (dtype) {
+    case DT_Q4_0: case DT_Q4_1: case DT_Q5_0: case DT_Q5_1: case DT_Q8_0: case DT_IQ4_NL: case DT_MXFP4: case DT_Q4_G:
+        return X_Q32;
+    case DT_Q2_K: case DT_Q3_K: case DT_Q4_K: case DT_Q5_K: case DT_Q6_K: case DT_IQ4_XS:
+        return X_Q256;
+    default:
+        return X_F32;
+    }
+}
+
+bool type_has_min(llm_dtype t) { return t == DT_Q4_1 || t == DT_Q5_1 || t == DT_Q2_K || t == DT_Q4_K || t == DT_Q5_K; }
+bool type_sums_exactly(llm_dtype t) { return t == DT_Q2_K || t == DT_Q3_K; }
+
+static int nibble(const uint8_t *qs, int k) { return k < 16 ? qs[k] & 15 : qs[k - 16] >> 4; }
+
+void unpack32(llm_dtype dtype, const uint8_t *b, block32 *out)
+{
+    out->d = dtype == DT_MXFP4 ? e8m0_half_to_f32(b[0]) : f16_to_f32(load_u16(b));
+    out->m = type_has_min(dtype) ? f16_to_f32(load_u16(b + 2)) : 0.0f;
+    for (int k = 0; k < 32; k++) {
+        int w = 0;
+        switch (dtype) {
+        case DT_Q4_0:   w = nibble(b + 2, k) - 8; break;
+        case DT_Q4_1:   w = nibble(b + 4, k); break;
+        case DT_Q5_0:   w = (nibble(b + 6, k) | (int)(load_u32(b + 2) >> k & 1) << 4) - 16; break;
+        case DT_Q5_1:   w = nibble(b + 8, k) | (int)(load_u32(b + 4) >> k & 1) << 4; break;
+        case DT_Q8_0:   w = (int8_t)b[2 + k]; break;
+        case DT_Q4_G:   w = nibble(b + 4, k) - b[2]; break;
+        case DT_IQ4_NL: w = iq4_value[nibble(b + 2, k)]; break;
+        default:        w = mxfp4_value[nibble(b + 1, k)]; break;
+        }
+        out->w[k] = (int16_t)w;
+    }
+}
+
+static void unpack_q2_q3(llm_dtype dtype, const uint8_t *b, block256 *out)
+{
+    int8_t sc[16];
+
+    if (dtype == DT_Q3_K) q3_k_scales(b + 96, sc);
+    for (int i = 0; i < 16; i++) {
+        out->sc[i] = dtype == DT_Q3_K ? sc[i] : b[i] & 15;
+        out->mn[i] = dtype == DT_Q3_K ? 0 : b[i] >> 4;
+    }
+    for (int k = 0; k < 256; k++) {
+        int at = 32 * (k / 128) + k % 32, shift = 2 * (k % 128 / 32);
+        if (dtype == DT_Q2_K) out->w[k] = b[16 + at] >> shift & 3;
+        else out->w[k] = (int16_t)((b[32 + at] >> shift & 3) - (b[k % 32] >> k / 32 & 1 ? 0 : 4));
+    }
+}
+
+static void unpack_q4_q5(llm_dtype dtype, const uint8_t *b, block256 *out)
+{
+    const uint8_t *qs = b + (dtype == DT_Q4_K ? 16 : 48);
+    uint8_t sc[8], mn[8];
+
+    q4_k_scales(b + 4, sc, mn);
+    for (int i = 0; i < 8; i++) out->sc[i] = sc[i], out->mn[i] = mn[i];
+    for (int k = 0; k < 256; k++) {
+        int high = dtype == DT_Q4_K ? 0 : b[16 + k % 32] >> k / 32 & 1;
+        out->w[k] = (int16_t)((qs[32 * (k / 64) + k % 32] >> 4 * (k / 32 % 2) & 15) | high << 4);
+    }
+}
+
+static void unpack_q6(const uint8_t *b, block256 *out)
+{
+    for (int i = 0; i < 16; i++) out->sc[i] = (int8_t)b[192 + i], out->mn[i] = 0;
+    for (int k = 0; k < 256; k++) {
+        int part = k % 128 / 32;
+        int low = b[64 * (k / 128) + 32 * (part % 2) + k % 32] >> 4 * (part / 2) & 15;
+        out->w[k] = (int16_t)((low | (b[128 + 32 * (k / 128) + k % 32] >> 2 * part & 3) << 4) - 32);
+    }
+}
+
+static void unpack_iq4_xs(const uint8_t *b, block256 *out)
+{
+    for (int i = 0; i < 8; i++) {
+        int ls = (b[4 + i / 2] >> 4 * (i % 2) & 15) | (load_u16(b + 2) >> 2 * i & 3) << 4;
+        out->sc[i] = (int16_t)(ls - 32), out->mn[i] = 0;
+    }
+    for (int k = 0; k < 256; k++) out->w[k] = iq4_value[nibble(b + 8 + 16 * (k / 32), k % 32)];
+}
+
+void unpack256(llm_dtype dtype, const uint8_t *b, block256 *out)
+{
+    bool first = dtype == DT_Q4_K || dtype == DT_Q5_K || dtype == DT_IQ4_XS;
+    int at = first ? 0 : dtype == DT_Q2_K ? 80 : dtype == DT_Q3_K ? 108 : 208;
+
+    out->d = f16_to_f32(load_u16(b + at));
+    out->dmin = type_has_min(dtype) ? f16_to_f32(load_u16(b + at + 2)) : 0.0f;
+    out->sub = first ? 32 : 16;
+    if (dtype == DT_Q2_K || dtype == DT_Q3_K) unpack_q2_q3(dtype, b, out);
+    else if (dtype == DT_Q6_K) unpack_q6(b, out);
+    else if (dtype == DT_IQ4_XS) unpack_iq4_xs(b, out);
+    else unpack_q4_q5(dtype, b, out);
+}

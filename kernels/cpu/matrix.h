@@ -1,0 +1,68 @@
+/* matrix.h - what the kernel sets of the matrix products share: one weight matrix, rows of x in some form, and the set's table. */
+#ifndef LLM_CPU_MATRIX_H
+#define LLM_CPU_MATRIX_H
+#include "cpu_impl.h"
+#include "quantize_act.h"
+
+/* One [rows, cols] matrix of a tensor. */
+typedef struct {
+    llm_dtype dtype;
+    int64_t rows, cols;
+    const uint8_t *data;
+    size_t row_bytes;
+    const uint8_t *scale;               /* NULL, or [ceil(rows/tile_rows)][scale_cols] of scale_dtype */
+    llm_dtype scale_dtype;
+    int64_t tile_rows, tile_cols, scale_cols;
+    const uint8_t *bias;                /* NULL, or [rows] of bias_dtype */
+    llm_dtype bias_dtype;
+} matrix;
+
+/* Rows of x (columns of the product) in one form; row c starts at data + c * stride. */
+typedef struct { x_form form; const uint8_t *data; size_t stride; } x_rows;
+
+/* Bytes of scratch each thread gives to linear_set.product for matrices of up to max_cols columns. */
+enum { TILE_ROWS = 16 };
+size_t product_scratch(int64_t max_cols);
+
+/* A kernel set. product: y[c * y_stride + r - row0] for rows row0.. row0+n_row-1 and n_col rows of x, bias included;
+ * row0 is a multiple of TILE_ROWS, n_row at most TILE_ROWS, scratch 64-byte aligned. */
+typedef struct {
+    void (*quantize)(x_form form, const float *x, int64_t n, uint8_t *record);
+    void (*product)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, uint8_t *scratch);
+} linear_set;
+
+/* Matrix e of a 3-D tensor, or the whole of a 2-D one (e < 0), with its scale and bias (NULL: none). */
+matrix matrix_of(const llm_tensor *w, const llm_tensor *bias, int64_t e);
+/* Row r in f32, its scale applied. */
+void matrix_row(const matrix *w, int64_t r, float *y);
+/* The form in which x multiplies weights of this type. */
+x_form matrix_form(llm_dtype dtype);
+float matrix_bias(const matrix *w, int64_t r);      /* 0 where there is none: do not add it then */
+
+/* A block of 32 as integers w and y = d * w + m. */
+typedef struct { int16_t w[32]; float d, m; } block32;
+void unpack32(llm_dtype dtype, const uint8_t *b, block32 *out);
+/* A super-block of 256: y = d * sc[k / sub] * w[k] - dmin * mn[k / sub]. */
+typedef struct { int16_t w[256], sc[16], mn[16]; float d, dmin; int sub; } block256;
+void unpack256(llm_dtype dtype, const uint8_t *b, block256 *out);
+bool type_has_min(llm_dtype dtype);
+/* Q2_K and Q3_K: the sum over sub-blocks stays in int32 (linear.h, 3). */
+bool type_sums_exactly(llm_dtype dtype);
+
+/* The ops over a set (linear.c, moe.c). */
+void linear_run(llm_backend *be, const linear_set *set, const llm_linear *l, int n, llm_rows x);
+void absorb_run(llm_backend *be, const linear_set *set, llm_rows y, int y_step, llm_rows x, int x_step, const llm_tensor *w);
+void moe_run(llm_backend *be, const linear_set *set, llm_rows y, llm_rows x, llm_rows weight, const int32_t *expert, const llm_moe_args *a);
+void embed_run(llm_backend *be, llm_rows y, const llm_tensor *table, const int32_t *token, float scale);
+
+/* Areas of cpu_impl.linear (linear.c): three for rows of x, one for experts, then one for each thread. */
+typedef struct { size_t gather, rows, moe, tile, thread, total; } linear_areas;    /* thread includes tile */
+bool linear_measure(linear_areas *a, const llm_limits *l, int n_thread);
+uint8_t *thread_scratch(llm_backend *be, int thread);
+float *thread_tile(llm_backend *be, int thread);     /* [n_batch * TILE_ROWS], beside thread_scratch */
+uint8_t *moe_scratch(llm_backend *be, size_t *bytes);
+bool moe_measure(const llm_limits *l, size_t *bytes);
+
+/* Rows of x brought into the form that w needs, in slot 0 or 1 of the scratch (X_F32 without perm: x itself). False after a failure. */
+bool x_prepare(llm_backend *be, const linear_set *set, x_rows *out, int slot, x_form form, const int32_t *perm, int64_t cols, llm_rows x);
+#endif
