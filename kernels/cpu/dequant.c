@@ -2,12 +2,12 @@
  * checked bit for bit against the dequantizers of PyPI gguf. Notation: lo and hi are a byte's nibbles; within
  * 32-blocks byte j holds value j low and value j+16 high. */
 #include "dequant.h"
-#include "half.h"
+#include "narrow.h"
 
 const int8_t iq4_value[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
 const int8_t mxfp4_value[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
 
-static float half_at(const uint8_t *b, int offset) { return f16_to_f32(load_u16(b + offset)); }
+static float half_at(const uint8_t *b, int offset) { return f16_to_float(load_u16(b + offset)); }
 
 static void dequant_q4_0(const uint8_t *b, float *y)
 {
@@ -170,7 +170,7 @@ static void dequant_q6_k(const uint8_t *b, float *y)
 
 static void dequant_q8_k(const uint8_t *b, float *y)
 {
-    float d = f32_from_bits(load_u32(b));
+    float d = bits_float(load_u32(b));
 
     for (int k = 0; k < 256; k++) y[k] = d * (float)(int8_t)b[4 + k];
 }
@@ -206,8 +206,8 @@ static float value_at(llm_dtype dtype, const uint8_t *p)
     v.u64 = 0;
     switch (dtype) {
     case DT_F32:     memcpy(&v, p, 4); return v.f;
-    case DT_F16:     return f16_to_f32(load_u16(p));
-    case DT_BF16:    return bf16_to_f32(load_u16(p));
+    case DT_F16:     return f16_to_float(load_u16(p));
+    case DT_BF16:    return bf16_to_float(load_u16(p));
     case DT_F64:     memcpy(&v, p, 8); return (float)v.g;
     case DT_F8_E4M3: return e4m3_to_f32(*p);
     case DT_F8_E5M2: return e5m2_to_f32(*p);
@@ -291,7 +291,7 @@ static bool block_good(llm_dtype dtype, const uint8_t *b, const int at[2])
 {
     if (dtype == DT_MXFP4) return b[0] != 255;
     if (dtype == DT_IQ1_M) return iq1_m_scale(b) * 0.0f == 0.0f;
-    if (dtype == DT_Q8_K) return f32_from_bits(load_u32(b)) * 0.0f == 0.0f;
+    if (dtype == DT_Q8_K) return bits_float(load_u32(b)) * 0.0f == 0.0f;
     if (dtype == DT_Q4_G && (b[2] > 16 || b[3] != 0)) return false;
     for (int i = 0; i < 2; i++)
         if (at[i] >= 0 && (load_u16(b + at[i]) & 0x7c00) == 0x7c00) return false;

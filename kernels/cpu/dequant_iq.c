@@ -1,6 +1,6 @@
 /* Codebook formats: groups of 4 or 8 values are one grid entry, with separate signs (formulas as in dequant.c). */
 #include "dequant.h"
-#include "half.h"
+#include "narrow.h"
 #include "iq_grids.h"
 
 /* The sign index of 8 values holds 7 bits; the eighth makes the number of minus signs even. */
@@ -17,7 +17,7 @@ static void grid_values(float *y, int n, unsigned entry, int bits, const uint8_t
 
 void dequant_iq2_xxs(const uint8_t *b, float *y)
 {
-    float d = f16_to_f32(load_u16(b));
+    float d = f16_to_float(load_u16(b));
 
     for (int i = 0; i < 8; i++) {
         const uint8_t *qs = b + 2 + 8 * i;
@@ -30,7 +30,7 @@ void dequant_iq2_xxs(const uint8_t *b, float *y)
 
 void dequant_iq2_xs(const uint8_t *b, float *y)
 {
-    float d = f16_to_f32(load_u16(b));
+    float d = f16_to_float(load_u16(b));
 
     for (int i = 0; i < 32; i++, y += 8) {
         unsigned q = load_u16(b + 2 + 2 * i);
@@ -41,7 +41,7 @@ void dequant_iq2_xs(const uint8_t *b, float *y)
 
 void dequant_iq2_s(const uint8_t *b, float *y)
 {
-    float d = f16_to_f32(load_u16(b));
+    float d = f16_to_float(load_u16(b));
 
     for (int i = 0; i < 32; i++, y += 8) {
         unsigned entry = b[2 + i] | (b[66 + i / 4] >> 2 * (i % 4) & 3u) << 8;
@@ -52,7 +52,7 @@ void dequant_iq2_s(const uint8_t *b, float *y)
 
 void dequant_iq3_xxs(const uint8_t *b, float *y)
 {
-    float d = f16_to_f32(load_u16(b));
+    float d = f16_to_float(load_u16(b));
 
     for (int i = 0; i < 8; i++) {
         const uint8_t *qs = b + 2 + 8 * i;
@@ -68,7 +68,7 @@ void dequant_iq3_xxs(const uint8_t *b, float *y)
 
 void dequant_iq3_s(const uint8_t *b, float *y)
 {
-    float d = f16_to_f32(load_u16(b));
+    float d = f16_to_float(load_u16(b));
 
     for (int i = 0; i < 32; i++, y += 8) {
         int group = i / 4;
@@ -89,7 +89,7 @@ static void iq1_values(float *y, unsigned entry, bool minus, float dl)
 
 void dequant_iq1_s(const uint8_t *b, float *y)
 {
-    float d = f16_to_f32(load_u16(b));
+    float d = f16_to_float(load_u16(b));
 
     for (int i = 0; i < 8; i++) {
         unsigned qh = load_u16(b + 34 + 2 * i);
@@ -105,7 +105,7 @@ float iq1_m_scale(const uint8_t *b)
     unsigned d = 0;
 
     for (int i = 0; i < 4; i++) d |= (unsigned)load_u16(b + 48 + 2 * i) >> 12 << 4 * i;
-    return f16_to_f32((uint16_t)d);
+    return f16_to_float((uint16_t)d);
 }
 
 void dequant_iq1_m(const uint8_t *b, float *y)

@@ -245,3 +245,7 @@ void embed_run(llm_backend *be, llm_rows y, const llm_tensor *table, const int32
     void linear_ops_##isa(llm_ops *op) { op->embed = embed_run, op->linear = linear_##isa, op->absorb = absorb_##isa, op->moe = moe_##isa; }
 
 LINEAR_OPS(ref)
+#if defined(__x86_64__)
+void linear_ops_avx2(llm_ops *op) { linear_ops_ref(op); }
+void linear_ops_avx512(llm_ops *op) { linear_ops_ref(op); }
+#endif

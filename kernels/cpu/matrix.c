@@ -1,7 +1,7 @@
 /* matrix.c - views of weight matrices, and their blocks as integers. */
 #include "matrix.h"
 #include "dequant.h"
-#include "half.h"
+#include "narrow.h"
 
 static const uint8_t *part_of(const void *data, const void *const *part, int64_t e, size_t bytes)
 {
@@ -72,8 +72,8 @@ static int nibble(const uint8_t *qs, int k) { return k < 16 ? qs[k] & 15 : qs[k 
 
 void unpack32(llm_dtype dtype, const uint8_t *b, block32 *out)
 {
-    out->d = dtype == DT_MXFP4 ? e8m0_half_to_f32(b[0]) : f16_to_f32(load_u16(b));
-    out->m = type_has_min(dtype) ? f16_to_f32(load_u16(b + 2)) : 0.0f;
+    out->d = dtype == DT_MXFP4 ? e8m0_half_to_f32(b[0]) : f16_to_float(load_u16(b));
+    out->m = type_has_min(dtype) ? f16_to_float(load_u16(b + 2)) : 0.0f;
     for (int k = 0; k < 32; k++) {
         int w = 0;
         switch (dtype) {
@@ -143,8 +143,8 @@ void unpack256(llm_dtype dtype, const uint8_t *b, block256 *out)
     bool first = dtype == DT_Q4_K || dtype == DT_Q5_K || dtype == DT_IQ4_XS;
     int at = first ? 0 : dtype == DT_Q2_K ? 80 : dtype == DT_Q3_K ? 108 : 208;
 
-    out->d = f16_to_f32(load_u16(b + at));
-    out->dmin = type_has_min(dtype) ? f16_to_f32(load_u16(b + at + 2)) : 0.0f;
+    out->d = f16_to_float(load_u16(b + at));
+    out->dmin = type_has_min(dtype) ? f16_to_float(load_u16(b + at + 2)) : 0.0f;
     out->sub = first ? 32 : 16;
     if (dtype == DT_Q2_K || dtype == DT_Q3_K) unpack_q2_q3(dtype, b, out);
     else if (dtype == DT_Q6_K) unpack_q6(b, out);

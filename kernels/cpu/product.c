@@ -1,5 +1,5 @@
 /* product.c - the reference matrix product, in the order that linear.h states. */
-#include "half.h"
+#include "narrow.h"
 #include "matrix.h"
 #include "product.h"
 #include <math.h>
@@ -8,7 +8,8 @@ static float dot_f32(const float *w, const float *x, int64_t n)
 {
     float sum[16] = { 0 };
 
-    for (int64_t k = 0; k < (n + 15 & ~(int64_t)15); k++) sum[k % 16] = k < n ? fmaf(w[k], x[k], sum[k % 16]) : fmaf(0.0f, 0.0f, sum[k % 16]);
+    for (int64_t k = 0; k < n; k++) sum[k % 16] = fmaf(w[k], x[k], sum[k % 16]);
+    for (int64_t k = n; k % 16 != 0; k++) sum[k % 16] = fmaf(0.0f, 0.0f, sum[k % 16]);
     for (int half = 8; half > 0; half /= 2)
         for (int j = 0; j < half; j++) sum[j] += sum[j + half];
     return sum[0];

@@ -1,5 +1,5 @@
 #include "quantize_act.h"
-#include "half.h"
+#include "narrow.h"
 #include <math.h>
 
 /* d of n values; *inverse is what multiplies them, 0 for a block of zeros or of values that are no numbers. */
@@ -9,13 +9,13 @@ static float scale_of(const float *x, int n, float *inverse)
     float d;
 
     for (int i = 0; i < n; i++) {
-        uint32_t a = f32_bits(x[i]) & 0x7fffffff;
+        uint32_t a = float_bits(x[i]) & 0x7fffffff;
         if (a > most) most = a;
     }
     *inverse = 0.0f;
-    if (most >= 0x7f800000) return f32_from_bits(0x7fc00000);
-    if (most < f32_bits(0x1p-118f)) return 0.0f;
-    d = f32_from_bits(most) / 127.0f;
+    if (most >= 0x7f800000) return bits_float(0x7fc00000);
+    if (most < float_bits(0x1p-118f)) return 0.0f;
+    d = bits_float(most) / 127.0f;
     *inverse = 1.0f / d;
     return d;
 }

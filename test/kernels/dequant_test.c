@@ -1,7 +1,7 @@
 /* Every stored type against the format owners' own dequantizers (tools/reference/make_quant_cases.py). */
 #include "../llm_test.h"
 #include "dequant.h"
-#include "half.h"
+#include "narrow.h"
 #include <math.h>
 
 static const llm_dtype types[] = {
@@ -59,16 +59,16 @@ END_TEST
 START_TEST(half_round_trips_and_rounds_to_even)
 {
     for (int h = 0; h < 65536; h++) {
-        float f = f16_to_f32((uint16_t)h);
-        if (isnan(f)) ck_assert(isnan(f16_to_f32(f32_to_f16(f))));
-        else ck_assert_int_eq(f32_to_f16(f), h);
+        float f = f16_to_float((uint16_t)h);
+        if (isnan(f)) ck_assert(isnan(f16_to_float(float_to_f16(f))));
+        else ck_assert_int_eq(float_to_f16(f), h);
     }
-    ck_assert_int_eq(f32_to_f16(65519.0f), 0x7bff);
-    ck_assert_int_eq(f32_to_f16(65520.0f), 0x7c00);
-    ck_assert_int_eq(f32_to_f16(0x1p-25f), 0);              /* half of the least subnormal: to even */
-    ck_assert_int_eq(f32_to_f16(0x1.8p-24f), 2);
-    ck_assert_int_eq(f32_to_f16(1.0f + 0x1p-11f), 0x3c00);
-    ck_assert_int_eq(f32_to_f16(1.0f + 0x1.8p-10f), 0x3c02);
+    ck_assert_int_eq(float_to_f16(65519.0f), 0x7bff);
+    ck_assert_int_eq(float_to_f16(65520.0f), 0x7c00);
+    ck_assert_int_eq(float_to_f16(0x1p-25f), 0);              /* half of the least subnormal: to even */
+    ck_assert_int_eq(float_to_f16(0x1.8p-24f), 2);
+    ck_assert_int_eq(float_to_f16(1.0f + 0x1p-11f), 0x3c00);
+    ck_assert_int_eq(float_to_f16(1.0f + 0x1.8p-10f), 0x3c02);
 }
 END_TEST
 

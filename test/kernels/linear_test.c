@@ -1,0 +1,291 @@
+/* The matrix products: the reference against double precision, every kernel set against the reference bit for bit. */
+#include "../llm_test.h"
+#include "kernel_case.h"
+#include "matrix.h"
+
+static const int row_counts[] = { 1, 3, 16, 17, 33 };
+static const int float_cols[] = { 1, 15, 16, 17, 31, 100, 256 }, block_cols[] = { 32, 96, 256, 512, 2880 };
+static const int n_counts[] = { 1, 2, 3, 5, 7, 8, 9, 17, 64 };
+#define COUNT(a) (int)(sizeof (a) / sizeof (a)[0])
+
+static const llm_limits limits = { .n_batch = 64, .max_cols = 4096, .max_rows = 4096, .n_expert = 9, .n_expert_used = 3, .d_ff_expert = 288, .d_model = 512 };
+
+static const llm_isa sets[] = { ISA_AVX2, ISA_AVX512, ISA_NEON };
+
+static bool has_block(llm_dtype t) { return dtype_info(t)->block > 1; }
+static int col_choices(llm_dtype t) { return has_block(t) ? COUNT(block_cols) : COUNT(float_cols); }
+static int col_choice(llm_dtype t, int i) { return has_block(t) ? block_cols[i] : float_cols[i]; }
+static bool fits(llm_dtype t, int cols) { return cols % dtype_info(t)->block == 0; }
+
+static llm_rows blank(int n, int width)
+{
+    llm_rows r = case_rows(n, width);
+    memset(r.data, 0, (size_t)n * (size_t)r.stride * sizeof(float));
+    return r;
+}
+static size_t bytes_of(llm_rows r) { return (size_t)r.n * (size_t)r.stride * sizeof(float); }
+
+static void check_same(llm_rows want, llm_rows got, const char *what, llm_isa isa, int rows, int cols)
+{
+    for (int i = 0; i < want.n; i++)
+        for (int j = 0; j < want.stride; j++)
+            ck_assert_msg(float_bits(row_at(want, i)[j]) == float_bits(row_at(got, i)[j]), "%s %s rows %d cols %d n %d: y[%d][%d] = %a, want %a",
+                          what, isa_name(isa), rows, cols, want.n, i, j, (double)row_at(got, i)[j], (double)row_at(want, i)[j]);
+}
+
+/* Largest |error| of the reference over rows of sum |w x| in double precision. Float types differ by rounding of about
+ * K/16 + 4 steps; quantized ones also by the rounding of x to 8 bits: half of d, about max|x|/254 per value. */
+START_TEST(reference_is_near_double_precision)
+{
+    case_backend c;
+    case_open(&c, ISA_SCALAR, 1, &limits);
+    for (int t = 0; t < N_CASE_TYPE; t++) {
+        int rows = 17, cols = 512, n = 3;
+        case_state = (uint64_t)t;
+        llm_tensor w = case_tensor(case_types[t], 0, rows, cols);
+        llm_rows x = case_rows(n, cols), y = blank(n, rows);
+        llm_linear l = { y, &w, NULL };
+        float row[512];
+        c.be.op.linear(&c.be, &l, 1, x);
+        ck_assert(backend_ok(&c.be));
+        for (int r = 0; r < rows; r++) {
+            dequant_row(w.dtype, (const uint8_t *)w.data + (size_t)r * w.row_bytes, row, cols);
+            for (int i = 0; i < n; i++) {
+                double sum = 0, size = 0, weight = 0;
+                for (int k = 0; k < cols; k++) {
+                    sum += (double)row[k] * (double)row_at(x, i)[k];
+                    size += fabs((double)row[k] * (double)row_at(x, i)[k]), weight += fabs((double)row[k]);
+                }
+                double allowed = matrix_form(w.dtype) == X_F32 ? 1e-6 * size : 1e-6 * size + weight / 254;
+                double error = fabs((double)row_at(y, i)[r] - sum);
+                ck_assert_msg(error <= allowed, "%s row %d: got %g want %g, error %g of %g", dtype_name(w.dtype), r, (double)row_at(y, i)[r], sum, error, allowed);
+                /* rounding errors of x have random signs, so all of them together stay far below the bound */
+                ck_assert_msg(matrix_form(w.dtype) == X_F32 || error < 0.35 * allowed, "%s row %d: error %g of %g", dtype_name(w.dtype), r, error, allowed);
+            }
+        }
+        free((void *)(uintptr_t)w.data), free(x.data), free(y.data);
+    }
+    case_close(&c);
+}
+END_TEST
+
+/* Integer blocks mean what the dequantizer says. */
+START_TEST(integer_blocks_equal_dequantized)
+{
+    for (int t = 0; t < N_CASE_TYPE; t++) {
+        llm_dtype type = case_types[t];
+        const llm_dtype_info *info = dtype_info(type);
+        uint8_t b[512];
+        float want[256];
+        case_state = 1000 + (uint64_t)t;
+        for (int round = 0; round < 50 && matrix_form(type) != X_F32; round++) {
+            block32 u;
+            block256 s;
+            case_block(type, b, info->block_bytes);
+            dequant_row(type, b, want, info->block);
+            if (info->block == 32) unpack32(type, b, &u);
+            else unpack256(type, b, &s);
+            for (int k = 0; k < info->block; k++) {
+                float got = info->block == 32 ? (float)u.w[k] * u.d + u.m
+                          : s.d * (float)s.sc[k / s.sub] * (float)s.w[k] - s.dmin * (float)s.mn[k / s.sub];
+                ck_assert_msg(got == want[k], "%s value %d: got %a want %a", info->name, k, (double)got, (double)want[k]);
+            }
+        }
+    }
+}
+END_TEST
+
+static void fp8_scale(llm_tensor *w, int64_t rows, int64_t cols, int tile)
+{
+    int64_t n = tile ? ((rows + tile - 1) / tile) * ((cols + tile - 1) / tile) : 1;
+    float *s = malloc((size_t)n * sizeof *s);
+    for (int64_t i = 0; i < n; i++) s[i] = 1.0f + case_float() / 2;
+    w->scale = (llm_scale){ .data = s, .dtype = DT_F32, .tile_rows = tile ? tile : rows, .tile_cols = tile ? tile : cols };
+}
+
+START_TEST(every_set_equals_the_reference)
+{
+    case_backend ref;
+    case_open(&ref, ISA_SCALAR, 1, &limits);
+    for (int s = 0; s < COUNT(sets); s++) {
+        if (!cpu_has_isa(sets[s])) { if (sets[s] != ISA_NEON) test_skip("every_set", isa_name(sets[s])); continue; }
+        for (int t = 0; t < N_CASE_TYPE; t++) {
+            llm_dtype type = case_types[t];
+            for (int ic = 0; ic < col_choices(type); ic++) for (int ir = 0; ir < COUNT(row_counts); ir++) {
+                int cols = col_choice(type, ic), rows = row_counts[ir];
+                if (!fits(type, cols)) continue;
+                case_state = (uint64_t)(t * 1000 + ic * 100 + ir);
+                llm_tensor w = case_tensor(type, 0, rows, cols), bias = case_tensor(ir % 2 ? DT_F32 : DT_BF16, 0, rows, 1);
+                if (type == DT_F8_E4M3) fp8_scale(&w, rows, cols, ir % 2 ? 16 : 0);
+                for (int in = 0; in < COUNT(n_counts); in++) {
+                    int n = n_counts[in];
+                    if (cols > 1000 && n > 9) continue;
+                    case_backend c;
+                    llm_rows x = case_rows(n, cols), want = blank(n, rows), got = blank(n, rows);
+                    llm_linear lw = { want, &w, ir % 3 ? &bias : NULL }, lg = { got, &w, lw.bias };
+                    case_open(&c, sets[s], 1 + in % 4, &limits);
+                    ref.be.op.linear(&ref.be, &lw, 1, x);
+                    c.be.op.linear(&c.be, &lg, 1, x);
+                    ck_assert(backend_ok(&c.be));
+                    check_same(want, got, dtype_name(type), sets[s], rows, cols);
+                    case_close(&c);
+                    free(x.data), free(want.data), free(got.data);
+                }
+                free((void *)(uintptr_t)w.data), free((void *)(uintptr_t)bias.data), free((void *)(uintptr_t)w.scale.data);
+            }
+        }
+    }
+    case_close(&ref);
+}
+END_TEST
+
+/* A set's rows of x do not see each other, and threads do not matter: row i of a batch == row i alone. */
+START_TEST(batch_equals_single)
+{
+    for (int isa = ISA_SCALAR; isa <= ISA_AVX512; isa++) {
+        case_backend c[4];
+        if (!cpu_has_isa((llm_isa)isa)) continue;
+        for (int i = 0; i < 4; i++) case_open(&c[i], (llm_isa)isa, 1 + i, &limits);
+        for (int t = 0; t < N_CASE_TYPE; t++) {
+            int n = 13, rows = 290, cols = 256;
+            case_state = (uint64_t)(t + 77);
+            llm_tensor w = case_tensor(case_types[t], 0, rows, cols);
+            llm_rows x = case_rows(n, cols), want = blank(n, rows), got = blank(n, rows);
+            llm_linear l = { want, &w, NULL };
+            c[0].be.op.linear(&c[0].be, &l, 1, x);
+            for (int i = 1; i < 4; i++) {
+                l.y = got;
+                c[i].be.op.linear(&c[i].be, &l, 1, x);
+                check_same(want, got, dtype_name(w.dtype), (llm_isa)isa, rows, cols);
+            }
+            memset(got.data, 0, bytes_of(got));
+            for (int i = 0; i < n; i++) {
+                llm_rows xi = { row_at(x, i), 1, cols, x.stride };
+                l.y = (llm_rows){ row_at(got, i), 1, rows, got.stride };
+                c[2].be.op.linear(&c[2].be, &l, 1, xi);
+            }
+            check_same(want, got, dtype_name(w.dtype), (llm_isa)isa, rows, cols);
+            free((void *)(uintptr_t)w.data), free(x.data), free(want.data), free(got.data);
+        }
+        for (int i = 0; i < 4; i++) case_close(&c[i]);
+    }
+}
+END_TEST
+
+/* One call with many weights of mixed forms and permutations == one call for each. */
+START_TEST(joined_equals_separate)
+{
+    static const llm_dtype mix[] = { DT_Q4_0, DT_Q6_K, DT_F16, DT_Q4_G, DT_Q4_G, DT_Q8_0, DT_F32, DT_Q4_K, DT_BF16, DT_Q4_0, DT_IQ2_S };
+    enum { N = COUNT(mix), COLS = 512, ROWS = 21, BATCH = 5 };
+    int32_t perm[2][COLS];
+    for (int k = 0; k < COLS; k++) perm[0][k] = (k * 37 + 5) % COLS, perm[1][k] = COLS - 1 - k;
+    for (int isa = ISA_SCALAR; isa <= ISA_AVX512; isa++) {
+        case_backend c;
+        llm_tensor w[N];
+        llm_linear one[N], all[N];
+        if (!cpu_has_isa((llm_isa)isa)) continue;
+        case_open(&c, (llm_isa)isa, 3, &limits);
+        llm_rows x = case_rows(BATCH, COLS);
+        for (int i = 0; i < N; i++) {
+            w[i] = case_tensor(mix[i], 0, ROWS, COLS);
+            if (i == 3 || i == 4 || i == 6) w[i].perm = perm[i % 2];
+            one[i] = (llm_linear){ blank(BATCH, ROWS), &w[i], NULL }, all[i] = (llm_linear){ blank(BATCH, ROWS), &w[i], NULL };
+            c.be.op.linear(&c.be, &one[i], 1, x);
+        }
+        c.be.op.linear(&c.be, all, N, x);
+        for (int i = 0; i < N; i++) {
+            check_same(one[i].y, all[i].y, dtype_name(mix[i]), (llm_isa)isa, i, COLS);
+            if (w[i].perm != NULL) {                        /* gathering first is the same thing */
+                llm_rows g = case_rows(BATCH, COLS);
+                const int32_t *p = w[i].perm;
+                for (int r = 0; r < BATCH; r++) for (int k = 0; k < COLS; k++) row_at(g, r)[k] = row_at(x, r)[p[k]];
+                w[i].perm = NULL;
+                c.be.op.linear(&c.be, &all[i], 1, g);
+                check_same(one[i].y, all[i].y, "gathered", (llm_isa)isa, i, COLS);
+                free(g.data);
+            }
+            free((void *)(uintptr_t)w[i].data), free(one[i].y.data), free(all[i].y.data);
+        }
+        free(x.data);
+        case_close(&c);
+    }
+}
+END_TEST
+
+START_TEST(absorb_is_a_product_per_head)
+{
+    enum { HEADS = 5, ROWS = 40, COLS = 96, BATCH = 4, XSTEP = 100, YSTEP = 44 };
+    static const llm_dtype types[] = { DT_F32, DT_BF16, DT_Q8_0, DT_Q5_0 };
+    for (int isa = ISA_SCALAR; isa <= ISA_AVX512; isa++) for (int t = 0; t < COUNT(types); t++) {
+        case_backend c;
+        if (!cpu_has_isa((llm_isa)isa)) continue;
+        case_open(&c, (llm_isa)isa, 2, &limits);
+        llm_tensor w = case_tensor(types[t], HEADS, ROWS, COLS);
+        llm_rows x = case_rows(BATCH, HEADS * XSTEP), got = blank(BATCH, HEADS * YSTEP), want = blank(BATCH, HEADS * YSTEP);
+        c.be.op.absorb(&c.be, got, YSTEP, x, XSTEP, &w);
+        for (int h = 0; h < HEADS; h++) {
+            llm_tensor wh = w;
+            wh.data = (const uint8_t *)w.data + (size_t)(h * ROWS) * w.row_bytes, wh.dim[0] = ROWS, wh.dim[1] = COLS, wh.dim[2] = 1;
+            llm_linear l = { { want.data + h * YSTEP, BATCH, ROWS, want.stride }, &wh, NULL };
+            c.be.op.linear(&c.be, &l, 1, (llm_rows){ x.data + h * XSTEP, BATCH, COLS, x.stride });
+        }
+        ck_assert(backend_ok(&c.be));
+        check_same(want, got, dtype_name(types[t]), (llm_isa)isa, ROWS, COLS);
+        free((void *)(uintptr_t)w.data), free(x.data), free(got.data), free(want.data);
+        case_close(&c);
+    }
+}
+END_TEST
+
+START_TEST(embed_dequantizes_rows)
+{
+    static const int32_t token[] = { 4, 0, 32, 4 };
+    for (int t = 0; t < N_CASE_TYPE; t++) {
+        case_backend c;
+        float row[256];
+        case_open(&c, ISA_SCALAR, 2, &limits);
+        llm_tensor w = case_tensor(case_types[t], 0, 33, 256);
+        llm_rows y = blank(4, 256);
+        c.be.op.embed(&c.be, y, &w, token, 1.5f);
+        for (int i = 0; i < 4; i++) {
+            dequant_row(w.dtype, (const uint8_t *)w.data + (size_t)token[i] * w.row_bytes, row, 256);
+            for (int k = 0; k < 256; k++) ck_assert(row_at(y, i)[k] == row[k] * 1.5f);
+        }
+        int32_t bad = 33;
+        y.n = 1;
+        c.be.op.embed(&c.be, y, &w, &bad, 1.0f);
+        ck_assert_int_eq(c.be.err.status, LLM_ERR_ARG);
+        free((void *)(uintptr_t)w.data), free(y.data);
+        case_close(&c);
+    }
+}
+END_TEST
+
+/* NaN and infinities go in, NaN comes out of the rows that hold them, the other rows are untouched. */
+START_TEST(bad_activations_stay_in_their_row)
+{
+    for (int isa = ISA_SCALAR; isa <= ISA_AVX512; isa++) for (int t = 0; t < N_CASE_TYPE; t++) {
+        enum { ROWS = 19, COLS = 512, N = 6 };
+        case_backend c;
+        if (!cpu_has_isa((llm_isa)isa)) continue;
+        case_open(&c, (llm_isa)isa, 2, &limits);
+        case_state = (uint64_t)t;
+        llm_tensor w = case_tensor(case_types[t], 0, ROWS, COLS);
+        llm_rows x = case_rows(N, COLS), good = blank(N, ROWS), got = blank(N, ROWS);
+        llm_linear l = { good, &w, NULL };
+        c.be.op.linear(&c.be, &l, 1, x);
+        row_at(x, 1)[300] = NAN, row_at(x, 4)[17] = -INFINITY, row_at(x, 4)[18] = NAN;
+        l.y = got;
+        c.be.op.linear(&c.be, &l, 1, x);
+        for (int i = 0; i < N; i++) for (int r = 0; r < ROWS; r++) {
+            if (i == 1 || i == 4) ck_assert_msg(isnan(row_at(got, i)[r]), "%s", dtype_name(w.dtype));
+            else ck_assert(float_bits(row_at(got, i)[r]) == float_bits(row_at(good, i)[r]));
+        }
+        free((void *)(uintptr_t)w.data), free(x.data), free(good.data), free(got.data);
+        case_close(&c);
+    }
+}
+END_TEST
+
+LLM_TEST_MAIN("kernels/linear", reference_is_near_double_precision, integer_blocks_equal_dequantized, every_set_equals_the_reference,
+              batch_equals_single, joined_equals_separate, absorb_is_a_product_per_head, embed_dequantizes_rows, bad_activations_stay_in_their_row)
