@@ -17,6 +17,7 @@ static llm_tensor expert_of(const llm_tensor *t, int e)
 {
     llm_tensor m = *t;
     m.data = (const uint8_t *)t->data + (size_t)(e * t->dim[1]) * t->row_bytes;
+    m.part = NULL;
     m.dim[0] = t->dim[1], m.dim[1] = t->dim[2], m.dim[2] = 1;
     return m;
 }
