@@ -22,9 +22,9 @@
 #include "simd.h"
 #include "math_body.h"
 
-enum { MAX_D = 1024 };
 
-typedef struct { float m, l, acc[MAX_D]; bool any; } state;
+
+typedef struct { float m, l, acc[ATTEND_MAX_D]; bool any; } state;
 
 static float element(const llm_kv_layer *kv, const uint8_t *p, size_t i)
 {

@@ -1,0 +1,274 @@
+/* attend_body.h - one chunk of keys for a tile of queries, over simd.h. attend_ref.c says in which order things are added.
+ *
+ * Both products are outer products: scores [rows, 64] = q [rows, d_k] * K [d_k, 64], acc [rows, d_v] += p [rows, 64] * V
+ * [64, d_v]; a tile of MR x NV vectors stays in registers while k ascends. A latent cache holds rows: there the scores are
+ * [64, rows] = K [64, d_k] * q [d_k, rows], so that nothing of the cache need be transposed. Bound: many rows, fma
+ * (2 * 64 * (d_k + d_v) flops per row and block); few rows, the bytes of K and V, which are converted on the way. */
+#include "attend.h"
+#include "ops.h"
+#include "simd.h"
+#include "math_body.h"
+
+#if defined(SIMD_AVX512)
+enum { MR = 6, NV = 4, NARROW_MR = 12 };    /* 24 + 4 + 1 of 32 registers; narrow: 12 chains of one vector */
+#elif defined(SIMD_AVX2)
+enum { MR = 6, NV = 2, NARROW_MR = 6 };     /* 12 + 2 + 1 of 16 */
+#else
+enum { MR = 6, NV = 4, NARROW_MR = 6 };     /* 24 + 4 + 1 of 32 */
+#endif
+
+/* c[i][0 .. nv*VN) = (add: c[i] * scale[i], else 0) + sum over k of a[i*lda + k] * b[k*ldb + ..], i < mr. half: b is F16. */
+SIMD_INLINE void micro(int mr, int nv, bool half, bool add, float *c, int ldc, const float *scale, const float *a, int lda, const void *b,
+                       int ldb, int n_k)
+{
+    vf acc[NARROW_MR > MR ? NARROW_MR : MR][NV];
+
+    UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int v = 0; v < nv; v++)
+            acc[i][v] = add ? v_mul(v_load(c + i * ldc + v * VN), v_set(scale[i])) : v_set(0.0f);
+    for (int k = 0; k < n_k; k++) {
+        vf x[NV];
+        UNROLL for (int v = 0; v < nv; v++)
+            x[v] = half ? v_load_f16((const uint16_t *)b + (size_t)k * (size_t)ldb + v * VN)
+                        : v_load((const float *)b + (size_t)k * (size_t)ldb + v * VN);
+        UNROLL for (int i = 0; i < mr; i++) {
+            vf s = v_set(a[i * lda + k]);
+            UNROLL for (int v = 0; v < nv; v++) acc[i][v] = v_fma(s, x[v], acc[i][v]);
+        }
+    }
+    UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int v = 0; v < nv; v++) v_store(c + i * ldc + v * VN, acc[i][v]);
+}
+
+/* The same for any number of rows and n columns, a multiple of 16. */
+#define PANEL(name, rows_at_once, vectors, half, add) \
+static void name(int rows, float *c, int ldc, const float *scale, const float *a, int lda, const void *b, int ldb, int n_k) \
+{ \
+    for (; rows >= rows_at_once; rows -= rows_at_once, c += rows_at_once * ldc, scale += rows_at_once, a += rows_at_once * lda) \
+        micro(rows_at_once, vectors, half, add, c, ldc, scale, a, lda, b, ldb, n_k); \
+    for (; rows >= 4; rows -= 4, c += 4 * ldc, scale += 4, a += 4 * lda) \
+        micro(4, vectors, half, add, c, ldc, scale, a, lda, b, ldb, n_k); \
+    if (rows == 3) micro(3, vectors, half, add, c, ldc, scale, a, lda, b, ldb, n_k); \
+    else if (rows == 2) micro(2, vectors, half, add, c, ldc, scale, a, lda, b, ldb, n_k); \
+    else if (rows == 1) micro(1, vectors, half, add, c, ldc, scale, a, lda, b, ldb, n_k); \
+}
+PANEL(wide_set_f32, MR, NV, false, false)
+PANEL(wide_set_f16, MR, NV, true, false)
+PANEL(wide_add_f32, MR, NV, false, true)
+PANEL(wide_add_f16, MR, NV, true, true)
+PANEL(thin_set_f32, NARROW_MR, VL, false, false)
+PANEL(thin_add_f32, NARROW_MR, VL, false, true)
+PANEL(thin_add_f16, MR, VL, true, true)
+
+/* c [rows, n] = a [rows, n_k] * b [n_k, n] (add: + c scaled per row); n is a multiple of 16. */
+static void product(int rows, int n, bool half, bool add, float *c, int ldc, const float *scale, const float *a, int lda, const void *b,
+                    int ldb, int n_k)
+{
+    enum { WIDE = NV * VN };
+    int at = 0;
+
+    for (; at + WIDE <= n; at += WIDE) {
+        const void *bb = half ? (const void *)((const uint16_t *)b + at) : (const void *)((const float *)b + at);
+        if (half) (add ? wide_add_f16 : wide_set_f16)(rows, c + at, ldc, scale, a, lda, bb, ldb, n_k);
+        else      (add ? wide_add_f32 : wide_set_f32)(rows, c + at, ldc, scale, a, lda, bb, ldb, n_k);
+    }
+    for (; at < n; at += LANES) {
+        const void *bb = half ? (const void *)((const uint16_t *)b + at) : (const void *)((const float *)b + at);
+        if (half) thin_add_f16(rows, c + at, ldc, scale, a, lda, bb, ldb, n_k);
+        else      (add ? thin_add_f32 : thin_set_f32)(rows, c + at, ldc, scale, a, lda, bb, ldb, n_k);
+    }
+}
+
+/* Keys begin..end-1 of the block take part in row i; base is the block's first position. */
+static void key_range(const attend_job *j, const attend_tile *t, int64_t base, int row, int *begin, int *end)
+{
+    int64_t p = (int64_t)t->pos0 + row / t->heads, first = j->a->window > 0 ? p - j->a->window + 1 : 0;
+
+    *begin = first > base ? (int)(first - base < KV_BLOCK ? first - base : KV_BLOCK) : 0;
+    *end = p + 1 - base < KV_BLOCK ? (int)(p + 1 - base) : KV_BLOCK;
+    if (*end < *begin) *end = *begin;
+}
+
+/* Scores s [64] of a row become its weights; those outside begin..end-1 become 0. */
+static void soften(const attend_job *j, attend_work *w, int row, int begin, int end)
+{
+    enum { N = KV_BLOCK / VN };
+    float *s = w->p + row * KV_BLOCK, *lane = w->lane + row * LANES, top[VN], m = w->chunk.m[row];
+    vf x[N], scale = v_set(j->a->scale), cap = v_set(j->a->softcap), l[VL];
+    bool whole = begin == 0 && end == KV_BLOCK;
+
+    for (int i = 0; i < N; i++) {
+        x[i] = v_mul(v_load(s + i * VN), scale);
+        if (j->a->softcap > 0) x[i] = v_mul(cap, v_tanh(v_div(x[i], cap)));
+    }
+    if (!whole) {
+        for (int i = 0; i < N; i++) v_store(s + i * VN, x[i]);
+        for (int i = 0; i < begin; i++) s[i] = -INFINITY;
+        for (int i = end; i < KV_BLOCK; i++) s[i] = -INFINITY;
+        for (int i = 0; i < N; i++) x[i] = v_load(s + i * VN);
+    }
+    vf most = x[0];
+    for (int i = 1; i < N; i++) most = v_max(most, x[i]);
+    v_store(top, most);
+    for (int i = 0; i < VN; i++) m = m > top[i] ? m : top[i];
+    float corr;
+    v_store_part(&corr, v_exp(v_sub(v_load_part(&w->chunk.m[row], 1), v_load_part(&m, 1))), 1);
+    for (int c = 0; c < VL; c++) l[c] = v_mul(v_load(lane + c * VN), v_set(corr));
+    for (int i = 0; i < N; i++) {
+        vf p = v_exp(v_sub(x[i], v_set(m)));
+        l[i % VL] = v_add(l[i % VL], p);
+        v_store(s + i * VN, p);
+    }
+    if (!whole) {                       /* exp(-inf - m) is 0 but for m = -inf, whose rows are NaN already */
+        for (int i = 0; i < begin; i++) s[i] = 0;
+        for (int i = end; i < KV_BLOCK; i++) s[i] = 0;
+    }
+    for (int c = 0; c < VL; c++) v_store(lane + c * VN, l[c]);
+    w->corr[row] = corr;
+    w->chunk.m[row] = m;
+}
+
+/* Rows from `row` on, at most last - row, to be multiplied together, and the keys begin..end-1 that all of them see: as many
+ * as see the same keys, or up to MR that have some in common. Positions ascend, so the first row's keys end first and the
+ * last row's begin last. */
+static int rows_together(const attend_job *j, const attend_tile *t, int64_t base, int row, int last, int *begin, int *end)
+{
+    int n = 1, m, b, e, b0, e0;
+
+    key_range(j, t, base, row, begin, end);
+    for (; row + n < last; n++) {
+        key_range(j, t, base, row + n, &b, &e);
+        if (b != *begin || e != *end) break;
+    }
+    m = last - row < MR ? last - row : MR;
+    if (n >= m) return n;
+    key_range(j, t, base, row + m - 1, &b0, &e0);
+    if (b0 >= *end) return n;
+    *begin = b0;
+    return m;
+}
+
+/* acc of rows first..last-1 = acc * corr + p * V. Values that a row may not see are not even multiplied by 0: they may be
+ * infinite. What rows_together leaves over at either end goes row by row. */
+static void add_values(const attend_job *j, const attend_tile *t, attend_work *w, int64_t base, int first, int last, const void *v, bool half)
+{
+    int ldb = kv_v_stride(j->kv), ldc = w->chunk.stride, n = kv_round16(j->kv->d_v), begin, end, b, e;
+    size_t bytes = (size_t)ldb * (half ? 2 : 4);
+
+    for (int i = first, m; i < last; i += m) {
+        m = rows_together(j, t, base, i, last, &begin, &end);
+        float *acc = w->chunk.acc + (size_t)i * (size_t)ldc, *p = w->p + i * KV_BLOCK;
+        for (int r = 0; r < m; r++) {
+            key_range(j, t, base, i + r, &b, &e);
+            if (b >= begin) continue;
+            product(1, n, half, true, acc + r * ldc, ldc, w->corr + i + r, p + r * KV_BLOCK + b, KV_BLOCK,
+                    (const uint8_t *)v + (size_t)b * bytes, ldb, begin - b);
+            w->corr[i + r] = 1;
+        }
+        product(m, n, half, true, acc, ldc, w->corr + i, p + begin, KV_BLOCK, (const uint8_t *)v + (size_t)begin * bytes, ldb, end - begin);
+        for (int r = 0; r < m; r++) {
+            key_range(j, t, base, i + r, &b, &e);
+            if (e <= end) continue;
+            w->corr[i + r] = 1;
+            product(1, n, half, true, acc + r * ldc, ldc, w->corr + i + r, p + r * KV_BLOCK + end, KV_BLOCK,
+                    (const uint8_t *)v + (size_t)end * bytes, ldb, e - end);
+        }
+    }
+}
+
+static void to_floats(float *y, const uint8_t *x, int n, bool half)
+{
+    for (int i = 0; i < n; i += VN)
+        v_store(y + i, half ? v_load_f16((const uint16_t *)(const void *)x + i) : v_load((const float *)(const void *)x + i));
+}
+
+/* Scores of rows first..last-1 against the block at keys into w->p. */
+static void scores(const attend_job *j, attend_work *w, int rows, int first, int last, const void *keys, bool half)
+{
+    int d_k = j->kv->d_k;
+
+    if (!j->kv->latent) {
+        product(last - first, KV_BLOCK, half, false, w->p + first * KV_BLOCK, KV_BLOCK, w->corr, w->q + first * d_k, d_k, keys, KV_BLOCK, d_k);
+        return;
+    }
+    product(KV_BLOCK, kv_round16(rows), false, false, w->pt, ATTEND_TILE, w->corr, keys, kv_v_stride(j->kv), w->q, ATTEND_TILE, d_k);
+    for (int i = first; i < last; i++)
+        for (int k = 0; k < KV_BLOCK; k++) w->p[i * KV_BLOCK + k] = w->pt[k * ATTEND_TILE + i];
+}
+
+static void block(const attend_job *j, const attend_tile *t, attend_work *w, int64_t base)
+{
+    const llm_kv_layer *kv = j->kv;
+    const void *k = kv_k_block(kv, t->seq, t->kv_head, base), *v = kv_v_block(kv, t->seq, t->kv_head, base);
+    int64_t lo = base - t->pos0, hi = j->a->window > 0 ? lo + KV_BLOCK - 1 + j->a->window : t->n_pos;
+    int first = (int)(lo > 0 ? lo : 0) * t->heads, last = (int)(hi < t->n_pos ? hi : t->n_pos) * t->heads, begin, end;
+    bool half = kv->dtype == DT_F16, convert = kv->latent || (half && last - first > 2 * MR);
+
+    if (first >= last) return;
+    if (convert) {
+        to_floats(w->k, k, KV_BLOCK * (kv->latent ? kv_v_stride(kv) : kv->d_k), half), k = w->k;
+        if (!kv->latent) to_floats(w->v, v, KV_BLOCK * kv_v_stride(kv), half);
+        v = kv->latent ? w->k : w->v;
+        half = false;
+    }
+    scores(j, w, t->n_pos * t->heads, first, last, k, half);
+    for (int i = first; i < last; i++) key_range(j, t, base, i, &begin, &end), soften(j, w, i, begin, end);
+    add_values(j, t, w, base, first, last, v, half);
+}
+
+static void chunk(const attend_job *j, const attend_tile *t, attend_work *w, int64_t c)
+{
+    int rows = t->n_pos * t->heads;
+    int64_t stop = (c + 1) * ATTEND_CHUNK, all = (int64_t)t->pos0 + t->n_pos;
+
+    for (int i = 0; i < rows; i++) w->chunk.m[i] = -INFINITY;
+    memset(w->lane, 0, (size_t)rows * LANES * sizeof(float));
+    memset(w->chunk.acc, 0, (size_t)rows * (size_t)w->chunk.stride * sizeof(float));
+    for (int64_t base = c * ATTEND_CHUNK; base < stop && base < all; base += KV_BLOCK) block(j, t, w, base);
+    for (int i = 0; i < rows; i++) w->chunk.l[i] = lanes_sum(w->lane + i * LANES);
+}
+
+SIMD_INLINE float exp1(float x)
+{
+    float y;
+    v_store_part(&y, v_exp(v_load_part(&x, 1)), 1);
+    return y;
+}
+
+static void merge(attend_state to, attend_state st, int rows, int width)
+{
+    for (int i = 0; i < rows; i++) {
+        float *acc = to.acc + (size_t)i * (size_t)to.stride, *add = st.acc + (size_t)i * (size_t)st.stride;
+        if (st.l[i] == 0) continue;
+        if (to.l[i] == 0) {
+            to.m[i] = st.m[i], to.l[i] = st.l[i];
+            memcpy(acc, add, (size_t)width * sizeof *acc);
+            continue;
+        }
+        float m = to.m[i] > st.m[i] ? to.m[i] : st.m[i], a = exp1(to.m[i] - m), b = exp1(st.m[i] - m);
+        to.l[i] = fmaf(to.l[i], a, st.l[i] * b);
+        to.m[i] = m;
+        for (int d = 0; d < width; d += VN) v_store(acc + d, v_fma(v_load(acc + d), v_set(a), v_mul(v_load(add + d), v_set(b))));
+    }
+}
+
+static void finish(const attend_job *j, const attend_tile *t, attend_state st)
+{
+    int d_v = j->kv->d_v, d;
+
+    for (int i = 0; i < t->n_pos * t->heads; i++) {
+        int h = t->head + i % t->heads;
+        float scale = 1, l = st.l[i], *acc = st.acc + (size_t)i * (size_t)st.stride;
+        float *o = row_at(j->o, t->row0 + i / t->heads) + (size_t)h * (size_t)d_v;
+        if (j->sink != NULL) {
+            float m = st.m[i] > j->sink[h] ? st.m[i] : j->sink[h];
+            scale = exp1(st.m[i] - m);
+            l = fmaf(l, scale, exp1(j->sink[h] - m));
+        }
+        scale *= 1 / l;
+        for (d = 0; d + VN <= d_v; d += VN) v_store(o + d, v_mul(v_load(acc + d), v_set(scale)));
+        if (d < d_v) v_store_part(o + d, v_mul(v_load(acc + d), v_set(scale)), d_v - d);
+    }
+}
+
+const attend_fns SIMD_NAME(attend) = { chunk, merge, finish };
