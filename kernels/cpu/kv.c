@@ -1,7 +1,7 @@
 /* kv.c - writes keys and values into their cells (kv.h), and moves them out and in as plain rows. */
 #include "kv.h"
 #include "checked.h"
-#include "float16.h"
+#include "half.h"
 #include "ops.h"
 
 static bool kv_size(llm_kv_layer *kv)

@@ -10,7 +10,7 @@
  *   v_pow2(n) = 2^n for whole n in -126..127  v_load_f16 v_store_f16 (to nearest even) */
 #ifndef LLM_SIMD_H
 #define LLM_SIMD_H
-#include "float16.h"
+#include "half.h"
 #include <math.h>
 
 #if defined(__clang__)

@@ -2,7 +2,7 @@
 #ifndef LLM_KERNEL_TEST_H
 #define LLM_KERNEL_TEST_H
 #include "../llm_test.h"
-#include "float16.h"
+#include "half.h"
 #include "ops.h"
 #include <math.h>
 #include <string.h>

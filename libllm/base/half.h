@@ -1,6 +1,6 @@
-/* float16.h - 16-bit floats to and from float. Exact one way, round-to-nearest-even the other. */
-#ifndef LLM_BASE_FLOAT16_H
-#define LLM_BASE_FLOAT16_H
+/* half.h - 16-bit floats to and from float. Exact one way, round-to-nearest-even the other. */
+#ifndef LLM_BASE_HALF_H
+#define LLM_BASE_HALF_H
 #include <stdint.h>
 #include <string.h>
 
