@@ -1,15 +1,10 @@
 /* backend_cpu.c - opens the CPU backend: threads, scratch, and the op table from reference to fastest. */
 #include "cpu_impl.h"
+#include "linear.h"
 #include "memory.h"
 #include "ops.h"
 #include <stdlib.h>
 #include <string.h>
-#if defined __has_include
-#if __has_include("linear.h")
-#include "linear.h"
-#define HAVE_LINEAR 1
-#endif
-#endif
 
 typedef struct { size_t linear, vector, partial, thread, total; } areas;
 
@@ -21,12 +16,8 @@ static bool measure(areas *a, const llm_limits *l, int n_thread)
 
     for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++)
         if (widths[i] > 0 && (size_t)widths[i] > vector) vector = (size_t)widths[i];
-
-    a->linear = 0;
-#if HAVE_LINEAR
     a->linear = linear_scratch_bytes(l, n_thread);
-#endif
-    return ck_align(a->linear, 64, &a->linear)
+    return a->linear > 0 && ck_align(a->linear, 64, &a->linear)
         && ck_mul(vector, sizeof(float), &a->vector) && ck_align(a->vector, 64, &a->vector)
         && attend_scratch(l, n_thread, &a->partial, &a->thread)
         && ck_mul(a->thread, (size_t)n_thread, &threads)
@@ -55,21 +46,15 @@ static void fill(llm_ops *op, cpu_impl *impl)
 {
     elementwise_ops(op), route_ops(op), kv_ops(op), attend_ops(op);
     impl->row = &cpu_rows_ref;
-#if HAVE_LINEAR
     linear_ops_ref(op);
-#endif
 #if defined(__x86_64__)
     if (impl->isa == ISA_AVX2 || impl->isa == ISA_AVX512) {
         impl->row = &cpu_rows_avx2;
-#if HAVE_LINEAR
         linear_ops_avx2(op);
-#endif
     }
     if (impl->isa == ISA_AVX512) {
         impl->row = &cpu_rows_avx512;
-#if HAVE_LINEAR
         linear_ops_avx512(op);
-#endif
     }
 #elif defined(__aarch64__)
     if (impl->isa == ISA_NEON) impl->row = &cpu_rows_neon;
