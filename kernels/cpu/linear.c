@@ -246,6 +246,6 @@ void embed_run(llm_backend *be, llm_rows y, const llm_tensor *table, const int32
 
 LINEAR_OPS(ref)
 #if defined(__x86_64__)
-void linear_ops_avx2(llm_ops *op) { linear_ops_ref(op); }
-void linear_ops_avx512(llm_ops *op) { linear_ops_ref(op); }
+LINEAR_OPS(avx2)
+LINEAR_OPS(avx512)
 #endif

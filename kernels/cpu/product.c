@@ -64,13 +64,14 @@ static float dot_q256(const matrix *w, int64_t r, const uint8_t *x)
         unpack256(w->dtype, b, &u);
         acc = fmaf(u.d * d[i], scaled_sum(&u, (const int8_t *)x + 256 * i, type_sums_exactly(w->dtype)), acc);
         if (!type_has_min(w->dtype)) continue;
-        for (int j = 0; j < 16; j++) least += u.mn[j * 16 / u.sub] * sum16[16 * i + j];
+        for (int j = 0; j < 16; j++) least += u.mn[j * 16 / u.sub] * sum16[sum_place(16 * i + j)];
         acc = fmaf(-(u.dmin * d[i]), (float)least, acc);
     }
     return acc;
 }
 
-size_t product_scratch(int64_t max_cols) { return ((size_t)max_cols + 256) * (TILE_ROWS * sizeof(float) + 16); }
+/* Of the vector sets: a panel, accumulators, and either 16 rows as they lie in the file or 16 rows as float. */
+size_t product_scratch(int64_t max_cols) { return 64 * 1024 + (size_t)max_cols * (TILE_ROWS * sizeof(float) + 16); }
 
 static void product_ref(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, uint8_t *scratch)
 {

@@ -37,7 +37,7 @@ void quantize_act_ref(x_form form, const float *x, int64_t n, uint8_t *record)
     x_layout l = x_layout_of(form, n);
     int block = form == X_Q32 ? 32 : 256, sum[16];
     float *d = (float *)(void *)(record + l.d), *s = (float *)(void *)(record + l.s);
-    int16_t *sum16 = (int16_t *)(void *)(record + l.sum16);
+    int16_t *sum16 = (int16_t *)(void *)(record + l.sum16), *sum32 = (int16_t *)(void *)(record + l.sum32);
     int32_t *zero16 = (int32_t *)(void *)(record + l.zero16), *zero32 = (int32_t *)(void *)(record + l.zero32);
 
     for (int64_t i = 0; i < n; i += block) {
@@ -46,6 +46,9 @@ void quantize_act_ref(x_form form, const float *x, int64_t n, uint8_t *record)
         quantize_block(x + i, block, inverse, (int8_t *)record + i, sum);
         for (int j = 0; j < block / 32; j++) zero32[i / 32 + j] = -128 * (sum[2 * j] + sum[2 * j + 1]);
         if (form == X_Q32) s[i / 32] = scale * (float)(sum[0] + sum[1]);
-        for (int j = 0; j < block / 16 && form == X_Q256; j++) sum16[i / 16 + j] = (int16_t)sum[j], zero16[i / 16 + j] = -128 * sum[j];
+        for (int j = 0; j < block / 16 && form == X_Q256; j++) {
+            sum16[sum_place(i / 16 + j)] = (int16_t)sum[j], zero16[i / 16 + j] = -128 * sum[j];
+            if (j % 2) sum32[sum_place((i / 16 + j) / 2)] = (int16_t)(sum[j - 1] + sum[j]);
+        }
     }
 }

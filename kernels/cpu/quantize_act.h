@@ -21,7 +21,8 @@ typedef enum { X_F32, X_Q32, X_Q256 } x_form;
 typedef struct {
     size_t d;           /* float [n/32] | [n/256] */
     size_t s;           /* X_Q32: float [n/32] */
-    size_t sum16;       /* X_Q256: int16 [n/16] */
+    size_t sum16;       /* X_Q256: int16 [n/16], each four in the order 0 2 1 3: see sum_place */
+    size_t sum32;       /* X_Q256: int16 [n/32], in the same order */
     size_t zero16;      /* X_Q256: int32 [n/16] */
     size_t zero32;      /* int32 [n/32] */
     size_t bytes;       /* of the record, a multiple of 64 that is no multiple of 1024 (rows a power of two apart share cache sets) */
@@ -36,12 +37,16 @@ static inline x_layout x_layout_of(x_form form, int64_t n)
     l.d = at, at += form == X_Q32 ? k / 8 : k / 64;
     if (form == X_Q32) l.s = at, at += k / 8;
     if (form == X_Q256) l.sum16 = at, at += k / 8;
+    if (form == X_Q256) l.sum32 = at, at += k / 16;
     if (form == X_Q256) l.zero16 = at, at += k / 4;
     l.zero32 = at, at += k / 8;
     l.bytes = (at + 63) & ~(size_t)63;
     if (l.bytes % 1024 == 0) l.bytes += 64;
     return l;
 }
+
+/* Place of sum i: minima, four to a dword, are split into even and odd bytes, which meet these pairs of sums. */
+static inline int64_t sum_place(int64_t i) { return (i & ~(int64_t)3) | (i & 1) << 1 | (i >> 1 & 1); }
 
 /* Writes the record of x [n]; n is a multiple of the form's block, record is 64-byte aligned. */
 void quantize_act_ref(x_form form, const float *x, int64_t n, uint8_t *record);

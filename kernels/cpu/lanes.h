@@ -1,0 +1,210 @@
+/* lanes.h - what product_body.h needs beyond simd.h: integers, one output row in each 32-bit lane.
+ *
+ * vi holds VN dwords of 4 codes each, for VN rows of a tile of TILE_ROWS. Operations on integers are exact, so each
+ * instance may sum in its own order. An instance is chosen as in simd.h. */
+#ifndef LLM_CPU_LANES_H
+#define LLM_CPU_LANES_H
+#include "simd.h"
+
+#if defined(SIMD_AVX2)
+typedef __m256i vi;
+enum { SIGNED_FLIP = 0 };       /* what the 8-bit signed types have added to their codes in a panel */
+SIMD_INLINE vi i_zero(void) { return _mm256_setzero_si256(); }
+SIMD_INLINE vi i_load(const void *p) { return _mm256_loadu_si256(p); }
+SIMD_INLINE void i_store(void *p, vi a) { _mm256_storeu_si256(p, a); }
+SIMD_INLINE vi i_dword(const void *p) { uint32_t u; memcpy(&u, p, 4); return _mm256_set1_epi32((int)u); }
+SIMD_INLINE vi i_bytes(int b) { return _mm256_set1_epi8((char)b); }
+SIMD_INLINE vi i_dwords(uint32_t d) { return _mm256_set1_epi32((int)d); }
+SIMD_INLINE vi i_and(vi a, vi b) { return _mm256_and_si256(a, b); }
+SIMD_INLINE vi i_or(vi a, vi b) { return _mm256_or_si256(a, b); }
+SIMD_INLINE vi i_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
+SIMD_INLINE vi i_add8(vi a, vi b) { return _mm256_add_epi8(a, b); }
+SIMD_INLINE vi i_sub8(vi a, vi b) { return _mm256_sub_epi8(a, b); }
+SIMD_INLINE vi i_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
+SIMD_INLINE vi i_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
+SIMD_INLINE vi i_max(vi a, vi b) { return _mm256_max_epi32(a, b); }
+#define i_shr(a, n) _mm256_srli_epi32(a, n)
+#define i_shl(a, n) _mm256_slli_epi32(a, n)
+#define i_sar(a, n) _mm256_srai_epi32(a, n)
+SIMD_INLINE vi i_mul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
+SIMD_INLINE vf i_float(vi a) { return _mm256_cvtepi32_ps(a); }
+SIMD_INLINE vf i_as_float(vi a) { return _mm256_castsi256_ps(a); }
+/* table[code] for each byte; codes are 0..15 */
+SIMD_INLINE vi i_look(const int8_t table[16], vi code) { return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)table)), code); }
+/* s + sum of the two int16 products in each lane */
+SIMD_INLINE vi i_dot16(vi s, vi a, vi b) { return _mm256_add_epi32(s, _mm256_madd_epi16(a, b)); }
+SIMD_INLINE vi i_load_bytes(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p)); }
+
+SIMD_INLINE vf v_load_bf16(const uint16_t *p)
+{
+    return i_as_float(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p)), 16));
+}
+/* The tree of linear.h, 1, over the 16 sums in a[0], a[1]. */
+SIMD_INLINE float v_tree(const vf *a)
+{
+    vf v = _mm256_add_ps(a[0], a[1]);
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
+}
+
+SIMD_INLINE int32_t i_most(vi a)        /* the greatest lane */
+{
+    __m128i q = _mm_max_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    q = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0x4e));
+    return _mm_cvtsi128_si32(_mm_max_epi32(q, _mm_shuffle_epi32(q, 0xb1)));
+}
+/* 16 values times inverse, to the nearest even integer, as bytes; returns their sum. They are within +-127. */
+SIMD_INLINE int32_t i_round16(int8_t *q, const float *x, float inverse)
+{
+    vi a = _mm256_cvtps_epi32(_mm256_mul_ps(v_load(x), v_set(inverse))), b = _mm256_cvtps_epi32(_mm256_mul_ps(v_load(x + 8), v_set(inverse)));
+    vi w = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8), s = _mm256_add_epi32(a, b);
+    __m128i t = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+    _mm_storeu_si128((void *)q, _mm_packs_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1)));
+    t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0xb1)));
+}
+
+/* 16 in byte j of a lane where bit 4 * i + j of the lane is set, else 0; i is 0..7 */
+SIMD_INLINE vi i_bit16(vi bits, int i)
+{
+    vi pick = _mm256_add_epi8(_mm256_set1_epi8((char)(i / 2)), _mm256_set_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0, 0x0c0c0c0c, 0x08080808, 0x04040404, 0));
+    vi mask = _mm256_set1_epi32(i % 2 ? (int)0x80402010 : 0x08040201);
+    return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(bits, pick), mask), mask), _mm256_set1_epi8(16));
+}
+
+/* The 16 bytes at p of VN rows, stride apart: out[i] has dword i of each row. */
+SIMD_INLINE void field16(const uint8_t *p, size_t stride, vi out[4])
+{
+    __m256i a[4], t0, t1, t2, t3;
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        __m128i low = _mm_loadu_si128((const void *)(p + (size_t)i * stride));
+        a[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), _mm_loadu_si128((const void *)(p + (size_t)(i + 4) * stride)), 1);
+    }
+    t0 = _mm256_unpacklo_epi32(a[0], a[1]), t1 = _mm256_unpacklo_epi32(a[2], a[3]);
+    t2 = _mm256_unpackhi_epi32(a[0], a[1]), t3 = _mm256_unpackhi_epi32(a[2], a[3]);
+    out[0] = _mm256_unpacklo_epi64(t0, t1), out[1] = _mm256_unpackhi_epi64(t0, t1);
+    out[2] = _mm256_unpacklo_epi64(t2, t3), out[3] = _mm256_unpackhi_epi64(t2, t3);
+}
+
+/* s[j] += products of n_vec (8 or 4) vectors of codes at w, TILE_ROWS * 4 bytes apart, with 4 * n_vec activations at
+ * x + j * stride. group: how many vectors of codes may be summed in int16 (pairs of products: 2 * code * 127, times group,
+ * stays below 2^15: group 8 for codes up to 15, 4 to 31, 2 to 63). Signed codes take the activation's sign change and group 1:
+ * 2 * 128 * 127 fits. */
+SIMD_INLINE void dot_block(vi *s, int n_col, const uint8_t *w, int n_vec, const uint8_t *x, size_t stride, int group, bool is_signed)
+{
+    const vi ones = _mm256_set1_epi16(1);
+
+    if (is_signed) {
+        UNROLL
+        for (int k = 0; k < n_vec; k++) {
+            vi v = i_load(w + 64 * k), a = _mm256_abs_epi8(v);
+            UNROLL
+            for (int j = 0; j < n_col; j++) {
+                vi p = _mm256_maddubs_epi16(a, _mm256_sign_epi8(i_dword(x + (size_t)j * stride + 4 * k), v));
+                s[j] = _mm256_add_epi32(s[j], _mm256_madd_epi16(p, ones));
+            }
+        }
+        return;
+    }
+    if (group > n_vec) group = n_vec;
+    UNROLL
+    for (int g = 0; g < n_vec; g += group) {
+        vi p[8];
+        UNROLL
+        for (int k = g; k < g + group; k++) {
+            vi v = i_load(w + 64 * k);
+            UNROLL
+            for (int j = 0; j < n_col; j++) {
+                vi q = _mm256_maddubs_epi16(v, i_dword(x + (size_t)j * stride + 4 * k));
+                p[j] = k == g ? q : _mm256_add_epi16(p[j], q);
+            }
+        }
+        UNROLL
+        for (int j = 0; j < n_col; j++) s[j] = _mm256_add_epi32(s[j], _mm256_madd_epi16(p[j], ones));
+    }
+}
+
+#elif defined(SIMD_AVX512)
+typedef __m512i vi;
+enum { SIGNED_FLIP = 0x80 };
+SIMD_INLINE vi i_zero(void) { return _mm512_setzero_si512(); }
+SIMD_INLINE vi i_load(const void *p) { return _mm512_loadu_si512(p); }
+SIMD_INLINE void i_store(void *p, vi a) { _mm512_storeu_si512(p, a); }
+SIMD_INLINE vi i_dword(const void *p) { uint32_t u; memcpy(&u, p, 4); return _mm512_set1_epi32((int)u); }
+SIMD_INLINE vi i_bytes(int b) { return _mm512_set1_epi8((char)b); }
+SIMD_INLINE vi i_dwords(uint32_t d) { return _mm512_set1_epi32((int)d); }
+SIMD_INLINE vi i_and(vi a, vi b) { return _mm512_and_si512(a, b); }
+SIMD_INLINE vi i_or(vi a, vi b) { return _mm512_or_si512(a, b); }
+SIMD_INLINE vi i_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
+SIMD_INLINE vi i_add8(vi a, vi b) { return _mm512_add_epi8(a, b); }
+SIMD_INLINE vi i_sub8(vi a, vi b) { return _mm512_sub_epi8(a, b); }
+SIMD_INLINE vi i_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
+SIMD_INLINE vi i_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
+SIMD_INLINE vi i_max(vi a, vi b) { return _mm512_max_epi32(a, b); }
+#define i_shr(a, n) _mm512_srli_epi32(a, n)
+#define i_shl(a, n) _mm512_slli_epi32(a, n)
+#define i_sar(a, n) _mm512_srai_epi32(a, n)
+SIMD_INLINE vi i_mul(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
+SIMD_INLINE vf i_float(vi a) { return _mm512_cvtepi32_ps(a); }
+SIMD_INLINE vf i_as_float(vi a) { return _mm512_castsi512_ps(a); }
+SIMD_INLINE vi i_look(const int8_t table[16], vi code) { return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)table)), code); }
+SIMD_INLINE vi i_dot16(vi s, vi a, vi b) { return _mm512_dpwssd_epi32(s, a, b); }
+SIMD_INLINE vi i_load_bytes(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p)); }
+
+SIMD_INLINE vf v_load_bf16(const uint16_t *p)
+{
+    return i_as_float(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p)), 16));
+}
+SIMD_INLINE float v_tree(const vf *a)
+{
+    __m256 v = _mm256_add_ps(_mm512_castps512_ps256(a[0]), _mm512_extractf32x8_ps(a[0], 1));
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
+}
+SIMD_INLINE int32_t i_most(vi a) { return _mm512_reduce_max_epi32(a); }
+SIMD_INLINE int32_t i_round16(int8_t *q, const float *x, float inverse)
+{
+    vi a = _mm512_cvtps_epi32(_mm512_mul_ps(v_load(x), v_set(inverse)));
+    _mm_storeu_si128((void *)q, _mm512_cvtepi32_epi8(a));
+    return _mm512_reduce_add_epi32(a);
+}
+
+SIMD_INLINE vi i_bit16(vi bits, int i)
+{
+    vi pick = _mm512_add_epi8(_mm512_set1_epi8((char)(i / 2)), _mm512_broadcast_i32x4(_mm_set_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0)));
+    vi mask = _mm512_set1_epi32(i % 2 ? (int)0x80402010 : 0x08040201);
+    return _mm512_maskz_mov_epi8(_mm512_test_epi8_mask(_mm512_shuffle_epi8(bits, pick), mask), _mm512_set1_epi8(16));
+}
+
+SIMD_INLINE void field16(const uint8_t *p, size_t stride, vi out[4])
+{
+    __m512i a[4], t0, t1, t2, t3;
+    UNROLL
+    for (int i = 0; i < 4; i++, p += stride) {
+        a[i] = _mm512_castsi128_si512(_mm_loadu_si128((const void *)p));
+        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const void *)(p + 4 * stride)), 1);
+        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const void *)(p + 8 * stride)), 2);
+        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const void *)(p + 12 * stride)), 3);
+    }
+    t0 = _mm512_unpacklo_epi32(a[0], a[1]), t1 = _mm512_unpacklo_epi32(a[2], a[3]);
+    t2 = _mm512_unpackhi_epi32(a[0], a[1]), t3 = _mm512_unpackhi_epi32(a[2], a[3]);
+    out[0] = _mm512_unpacklo_epi64(t0, t1), out[1] = _mm512_unpackhi_epi64(t0, t1);
+    out[2] = _mm512_unpacklo_epi64(t2, t3), out[3] = _mm512_unpackhi_epi64(t2, t3);
+}
+
+/* As above; 4 products a lane fit in int32 whatever the codes. */
+SIMD_INLINE void dot_block(vi *s, int n_col, const uint8_t *w, int n_vec, const uint8_t *x, size_t stride, int group, bool is_signed)
+{
+    (void)group, (void)is_signed;
+    UNROLL
+    for (int k = 0; k < n_vec; k++) {
+        vi v = i_load(w + 64 * k);
+        UNROLL
+        for (int j = 0; j < n_col; j++) s[j] = _mm512_dpbusd_epi32(s[j], v, i_dword(x + (size_t)j * stride + 4 * k));
+    }
+}
+#endif
+#endif
