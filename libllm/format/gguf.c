@@ -322,7 +322,7 @@ static llm_status take_tensors(cursor *c, tensor_list *list, uint64_t n, int fil
     uint64_t *offset;
     llm_status s = check_count(c, n, c->g->len_bytes == 8 ? 25 : 21, TENSORS_MAX, "tensors");
 
-    if (s != LLM_OK || (s = find_alignment(c, &align)) != LLM_OK || (s = tensors_reserve(list, (size_t)n, c->err)) != LLM_OK) return s;
+    if (s != LLM_OK || (s = find_alignment(c, &align)) != LLM_OK || (s = tensors_reserve(list, (size_t)n, c->label, c->err)) != LLM_OK) return s;
     if ((offset = malloc(((size_t)n + 1) * sizeof *offset)) == NULL)
         return llm_fail_memory(c->err, (size_t)n * sizeof *offset, "tensor offsets");
     for (size_t i = 0; i < n && s == LLM_OK; i++) {

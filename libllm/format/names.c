@@ -34,7 +34,7 @@ void name_pool_close(name_pool *p)
 }
 
 /* FNV-1a with a final mix, since the table uses the low bits. */
-static uint32_t hash(const char *s)
+uint32_t name_hash(const char *s)
 {
     uint64_t h = 0xcbf29ce484222325u;
 
@@ -61,7 +61,7 @@ void name_index_close(name_index *x)
 
 name_result name_index_add(name_index *x, const char *name, uint32_t id)
 {
-    uint32_t h = hash(name);
+    uint32_t h = name_hash(name);
     name_slot *s = &x->slot[h & x->mask];
 
     for (size_t i = h, probe = 0; s->name; s = &x->slot[++i & x->mask]) {
@@ -74,7 +74,7 @@ name_result name_index_add(name_index *x, const char *name, uint32_t id)
 
 bool name_index_find(const name_index *x, const char *name, uint32_t *id)
 {
-    uint32_t h = hash(name);
+    uint32_t h = name_hash(name);
 
     if (x->slot == NULL) return false;
     for (size_t i = h, probe = 0; probe <= NAME_MAX_PROBE && x->slot[i & x->mask].name; i++, probe++) {

@@ -18,6 +18,7 @@ enum { NAME_MAX_PROBE = 1024 };
 typedef enum { NAME_ADDED, NAME_TWICE, NAME_CROWDED } name_result;
 typedef struct { const char *name; uint32_t hash, id; } name_slot;
 typedef struct { name_slot *slot; size_t mask; } name_index;
+uint32_t name_hash(const char *name);
 bool name_index_open(name_index *x, size_t n);          /* room for n names (below 2^31); false: out of memory */
 name_result name_index_add(name_index *x, const char *name, uint32_t id);
 bool name_index_find(const name_index *x, const char *name, uint32_t *id);     /* an index never opened is empty */

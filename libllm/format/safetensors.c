@@ -113,7 +113,7 @@ static llm_status add_all(const reader *r, tensor_list *list, json_t *root)
     size_t first = list->n;
     const char *name;
     json_t *value;
-    llm_status s = tensors_reserve(list, json_object_size(root), r->err);
+    llm_status s = tensors_reserve(list, json_object_size(root), r->label, r->err);
 
     if (s != LLM_OK) return s;
     json_object_foreach(root, name, value) {

@@ -2,13 +2,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-llm_status tensors_reserve(tensor_list *l, size_t more, llm_error *err)
+llm_status tensors_reserve(tensor_list *l, size_t more, const char *label, llm_error *err)
 {
     size_t need, bytes, cap = l->cap ? l->cap : 16;
     store_tensor *t;
 
     if (!ck_add(l->n, more, &need) || need > TENSORS_MAX)
-        return llm_fail(err, LLM_ERR_FORMAT, "got %zu tensors and %zu more, wanted at most %d", l->n, more, TENSORS_MAX);
+        return llm_fail(err, LLM_ERR_FORMAT, "%s: got %zu tensors after %zu in other files, wanted at most %d", label, more, l->n, TENSORS_MAX);
     if (need <= l->cap) return LLM_OK;
     if (cap < need) cap = l->cap > need / 2 ? 2 * l->cap : need;
     bytes = cap * sizeof *t;                            /* cap is below 2 * TENSORS_MAX */

@@ -12,7 +12,7 @@ typedef struct {
     name_pool text;                     /* holds the names */
 } tensor_list;
 
-llm_status tensors_reserve(tensor_list *l, size_t more, llm_error *err);    /* room for more of them */
+llm_status tensors_reserve(tensor_list *l, size_t more, const char *label, llm_error *err);    /* room for more of them */
 void tensors_close(tensor_list *l);
 
 /* Ranges of tensors from..n-1, which lie in data [size]: none overlap. packed: they also leave no hole, from the first

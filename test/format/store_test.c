@@ -294,6 +294,56 @@ START_TEST(zero_tensors)
 }
 END_TEST
 
+/* Offsets beyond 4 GiB; the file is sparse. */
+START_TEST(larger_than_4_gib)
+{
+    const uint64_t far = (uint64_t)5 << 30;
+    gguf_build b = gguf_begin(3);
+    llm_store *s;
+    const char *path;
+    buf f;
+    FILE *file;
+
+    temp_dir(dir);
+    gguf_str(&b, "general.architecture", "llama");
+    gguf_info(&b, "near", DT_F32, 1, (uint64_t[]){ 4 }, 0);
+    gguf_info(&b, "far", DT_F32, 1, (uint64_t[]){ 4 }, far);
+    f = gguf_end(&b);
+    path = temp_file(dir, "big.gguf", f.data, f.size);
+    if (truncate(path, (off_t)(f.size + far + 15)) != 0) {
+        test_skip("larger_than_4_gib", "no sparse files here");
+        buf_free(&f), temp_remove(dir);
+        return;
+    }
+    refused(path, LLM_ERR_FORMAT, "tensor 'far' needs bytes 5368709120 to +16");
+    ck_assert_ptr_nonnull(file = fopen(path, "r+b"));
+    ck_assert(fseeko(file, (off_t)(f.size + far), SEEK_SET) == 0 && fwrite("abcdefghijklmnop", 1, 16, file) == 16 && fclose(file) == 0);
+    s = open_ok(path, false);
+    ck_assert_int_eq(memcmp(store_find(s, "far")->data, "abcdefghijklmnop", 16), 0);
+    store_close(s);
+    buf_free(&f);
+    temp_remove(dir);
+}
+END_TEST
+
+/* Files that other programs wrote. */
+START_TEST(files_of_other_programs)
+{
+    static const struct { const char *path; llm_store_kind kind; } rows[] = {
+        { "weights/llama-2-tiny-random", STORE_GGUF }, { "weights/tiny-minicpm3-mla", STORE_HF },
+    };
+    if (test_data() == NULL) {
+        test_skip("files_of_other_programs", "no shared test data");
+        return;
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        llm_store *s = open_ok(temp_path(test_data(), rows[i].path), false);
+        ck_assert(store_kind(s) == rows[i].kind && store_n_tensor(s) > 5);
+        store_close(s);
+    }
+}
+END_TEST
+
 static sigjmp_buf jump;
 static const llm_store *watched;
 static const char *lost;
@@ -333,4 +383,5 @@ START_TEST(file_cut_while_mapped)
 END_TEST
 
 LLM_TEST_MAIN("format/store", single_gguf, split_gguf, safetensors_folder, sharded_safetensors, extra_tensor_in_a_shard,
-              what_is_not_a_model_file, no_permission, names_in_any_script, zero_tensors, file_cut_while_mapped)
+              what_is_not_a_model_file, no_permission, names_in_any_script, zero_tensors,
+              larger_than_4_gib, files_of_other_programs, file_cut_while_mapped)
