@@ -1,6 +1,7 @@
 #include "meta.h"
 #include "json.h"
 #include "store_parts.h"
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -138,6 +139,18 @@ static int put_chunk(const char *s, size_t len, void *w)
     return 0;
 }
 
+/* The fewest of 6, 9 or 17 digits that give the number again. */
+static void print_real(char *text, size_t cap, double f)
+{
+    static const int digits[] = { 6, 9, 17 };
+    bool single = fabs(f) <= FLT_MAX && (double)(float)f == f;
+
+    for (size_t i = 0; i < sizeof digits / sizeof digits[0]; i++) {
+        snprintf(text, cap, "%.*g", digits[i], f);
+        if (single ? strtof(text, NULL) == (float)f : strtod(text, NULL) == f) return;
+    }
+}
+
 static void put_value(writer *w, const value *v)
 {
     char text[64] = "";
@@ -145,7 +158,7 @@ static void put_value(writer *w, const value *v)
     switch (v->kind) {
     case VAL_TEXT: put(w, v->s, v->len); return;
     case VAL_INT: snprintf(text, sizeof text, "%" PRId64, v->i); break;
-    case VAL_REAL: snprintf(text, sizeof text, "%.9g", v->f); break;
+    case VAL_REAL: print_real(text, sizeof text, v->f); break;
     case VAL_BOOL: snprintf(text, sizeof text, "%s", v->i ? "true" : "false"); break;
     case VAL_BIG: snprintf(text, sizeof text, "above 2^63"); break;
     case VAL_OTHER: snprintf(text, sizeof text, "..."); break;
@@ -225,10 +238,10 @@ static bool to_int(const value *v, int *out)
 
 static bool to_f32(const value *v, float *out)
 {
-    float f = v->kind == VAL_INT ? (float)v->i : v->kind == VAL_REAL ? (float)v->f : NAN;
+    double f = v->kind == VAL_INT ? (double)v->i : v->kind == VAL_REAL ? v->f : NAN;
 
-    if (!isfinite(f)) return false;
-    *out = f;
+    if (!(fabs(f) <= FLT_MAX)) return false;            /* NaN is refused too */
+    *out = v->kind == VAL_INT ? (float)v->i : (float)f;
     return true;
 }
 

@@ -106,7 +106,7 @@ static void ask_wrong(llm_meta *(*open)(void), bool gguf)
     static const struct { char ask; const char *key, *says; bool gguf_only; } rows[] = {
         { 'i', "too_big", "got integer 3000000000, wanted an integer from -2^31 to 2^31-1", false },
         { 'i', "huge", "wanted an integer", false }, { 'i', "text", "got text 'words', wanted an integer", false },
-        { 'i', "eps", "got number 9.99999", true }, { 'i', "on", "got bool true, wanted an integer", false },
+        { 'i', "eps", "got number 1e-05", true }, { 'i', "on", "got bool true, wanted an integer", false },
         { 'i', "list", "got a list, wanted an integer", false }, { 'f', "text", "got text 'words', wanted a finite number", false },
         { 'f', "beyond", "got number 1e+300, wanted a finite number", false }, { 'f', "infinite", "got number inf", true },
         { 'f', "nan", "got number nan", true }, { 'f', "on", "got bool true", false }, { 'b', "small", "got integer 9, wanted a bool", false },
@@ -282,7 +282,7 @@ START_TEST(walks_all_pairs)
     m = open_gguf_sample();
     ck_assert_uint_eq(walk(m, "llama.list", "[4, -5, 6]"), 19);
     walk(m, "llama.flags", "[true, false, true]");
-    walk(m, "llama.eps", "9.99999975e-06");
+    walk(m, "llama.eps", "1e-05");
     close_meta(m);
     remove(temp_path(dir, "m.gguf"));
     m = open_hf_sample();
