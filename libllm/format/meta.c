@@ -207,6 +207,8 @@ static bool fail(llm_meta *m, const char *gguf_key, const char *hf_path, size_t 
 
     if (m->error.status != LLM_OK) return false;
     if (got->kind != VAL_OTHER) put_value(&w, got);
+    for (size_t k = 0; k < w.n && k < sizeof text; k++)
+        if (text[k] == '\0') text[k] = '?';
     finish(&w);
     if (i > 0) snprintf(place, sizeof place, "[%zu]", i);
     llm_fail(&m->error, LLM_ERR_FORMAT, "%s: key '%.100s'%s: got %s%s%s, wanted %s", file_of(m, hf_path), m->g ? gguf_key : hf_path,
