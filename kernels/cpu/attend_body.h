@@ -9,73 +9,92 @@
 #include "simd.h"
 #include "math_body.h"
 
+/* Rows and vectors that fit the registers together: few rows leave room for more columns, and so for enough independent
+ * chains of fma; many rows read less of b. */
 #if defined(SIMD_AVX512)
-enum { MR = 6, NV = 4, NARROW_MR = 12 };    /* 24 + 4 + 1 of 32 registers; narrow: 12 chains of one vector */
+enum { FEW = 6, FEW_NV = 4, MANY = 12, MANY_NV = 2 };
 #elif defined(SIMD_AVX2)
-enum { MR = 6, NV = 2, NARROW_MR = 6 };     /* 12 + 2 + 1 of 16 */
+enum { FEW = 2, FEW_NV = 4, MANY = 6, MANY_NV = 2 };
 #else
-enum { MR = 6, NV = 4, NARROW_MR = 6 };     /* 24 + 4 + 1 of 32 */
+enum { FEW = 6, FEW_NV = 4, MANY = 6, MANY_NV = 4 };
 #endif
 
-/* c[i][0 .. nv*VN) = (add: c[i] * scale[i], else 0) + sum over k of a[i*lda + k] * b[k*ldb + ..], i < mr. half: b is F16. */
-SIMD_INLINE void micro(int mr, int nv, bool half, bool add, float *c, int ldc, const float *scale, const float *a, int lda, const void *b,
-                       int ldb, int n_k)
+/* c [rows, n] (+)= a [rows, n_k] * b [n_k, n]. scale [rows]: c is multiplied by it first; NULL: c starts from 0.
+ * half: b is F16, else float. ahead: bytes that will be read next, fetched while this is computed; NULL: none. */
+typedef struct {
+    float *c;
+    const float *a, *scale;
+    const uint8_t *b, *ahead;
+    int ldc, lda, ldb, n_k;
+    bool half;
+} operands;
+
+SIMD_INLINE void micro(int mr, int nv, bool half, bool add, const operands *x)
 {
-    vf acc[NARROW_MR > MR ? NARROW_MR : MR][NV];
+    vf acc[MANY > FEW ? MANY : FEW][FEW_NV];
+    const float *a = x->a, *bf = (const float *)(const void *)x->b;
+    const uint16_t *bh = (const uint16_t *)(const void *)x->b;
+    int lda = x->lda, n_k = x->n_k;
+    size_t ldb = (size_t)x->ldb;
 
     UNROLL for (int i = 0; i < mr; i++)
         UNROLL for (int v = 0; v < nv; v++)
-            acc[i][v] = add ? v_mul(v_load(c + i * ldc + v * VN), v_set(scale[i])) : v_set(0.0f);
+            acc[i][v] = add ? v_mul(v_load(x->c + i * x->ldc + v * VN), v_set(x->scale[i])) : v_set(0.0f);
     for (int k = 0; k < n_k; k++) {
-        vf x[NV];
-        UNROLL for (int v = 0; v < nv; v++)
-            x[v] = half ? v_load_f16((const uint16_t *)b + (size_t)k * (size_t)ldb + v * VN)
-                        : v_load((const float *)b + (size_t)k * (size_t)ldb + v * VN);
+        vf y[FEW_NV];
+        if (half && x->ahead) {
+            __builtin_prefetch(x->ahead + (size_t)k * 128, 0, 2);
+            __builtin_prefetch(x->ahead + (size_t)k * 128 + 64, 0, 2);
+        }
+        UNROLL for (int v = 0; v < nv; v++) y[v] = half ? v_load_f16(bh + v * VN) : v_load(bf + v * VN);
         UNROLL for (int i = 0; i < mr; i++) {
             vf s = v_set(a[i * lda + k]);
-            UNROLL for (int v = 0; v < nv; v++) acc[i][v] = v_fma(s, x[v], acc[i][v]);
+            UNROLL for (int v = 0; v < nv; v++) acc[i][v] = v_fma(s, y[v], acc[i][v]);
         }
+        if (half) bh += ldb; else bf += ldb;
     }
     UNROLL for (int i = 0; i < mr; i++)
-        UNROLL for (int v = 0; v < nv; v++) v_store(c + i * ldc + v * VN, acc[i][v]);
+        UNROLL for (int v = 0; v < nv; v++) v_store(x->c + i * x->ldc + v * VN, acc[i][v]);
 }
 
-/* The same for any number of rows and n columns, a multiple of 16. */
-#define PANEL(name, rows_at_once, vectors, half, add) \
-static void name(int rows, float *c, int ldc, const float *scale, const float *a, int lda, const void *b, int ldb, int n_k) \
-{ \
-    for (; rows >= rows_at_once; rows -= rows_at_once, c += rows_at_once * ldc, scale += rows_at_once, a += rows_at_once * lda) \
-        micro(rows_at_once, vectors, half, add, c, ldc, scale, a, lda, b, ldb, n_k); \
-    for (; rows >= 4; rows -= 4, c += 4 * ldc, scale += 4, a += 4 * lda) \
-        micro(4, vectors, half, add, c, ldc, scale, a, lda, b, ldb, n_k); \
-    if (rows == 3) micro(3, vectors, half, add, c, ldc, scale, a, lda, b, ldb, n_k); \
-    else if (rows == 2) micro(2, vectors, half, add, c, ldc, scale, a, lda, b, ldb, n_k); \
-    else if (rows == 1) micro(1, vectors, half, add, c, ldc, scale, a, lda, b, ldb, n_k); \
-}
-PANEL(wide_set_f32, MR, NV, false, false)
-PANEL(wide_set_f16, MR, NV, true, false)
-PANEL(wide_add_f32, MR, NV, false, true)
-PANEL(wide_add_f16, MR, NV, true, true)
-PANEL(thin_set_f32, NARROW_MR, VL, false, false)
-PANEL(thin_add_f32, NARROW_MR, VL, false, true)
-PANEL(thin_add_f16, MR, VL, true, true)
-
-/* c [rows, n] = a [rows, n_k] * b [n_k, n] (add: + c scaled per row); n is a multiple of 16. */
-static void product(int rows, int n, bool half, bool add, float *c, int ldc, const float *scale, const float *a, int lda, const void *b,
-                    int ldb, int n_k)
+/* One column of tiles, nv vectors wide and at most `most` rows at a time. */
+#define TILE_OF(rows) case rows: micro(rows <= most ? rows : 1, nv, half, add, &x); break;
+SIMD_INLINE void column(int most, int nv, bool half, bool add, operands x, int rows)
 {
-    enum { WIDE = NV * VN };
-    int at = 0;
-
-    for (; at + WIDE <= n; at += WIDE) {
-        const void *bb = half ? (const void *)((const uint16_t *)b + at) : (const void *)((const float *)b + at);
-        if (half) (add ? wide_add_f16 : wide_set_f16)(rows, c + at, ldc, scale, a, lda, bb, ldb, n_k);
-        else      (add ? wide_add_f32 : wide_set_f32)(rows, c + at, ldc, scale, a, lda, bb, ldb, n_k);
+    for (int m; rows > 0; rows -= m) {
+        m = rows < most ? rows : most;
+        switch (m) {
+        TILE_OF(1) TILE_OF(2) TILE_OF(3) TILE_OF(4) TILE_OF(5) TILE_OF(6)
+        TILE_OF(7) TILE_OF(8) TILE_OF(9) TILE_OF(10) TILE_OF(11) TILE_OF(12)
+        }
+        x.c += m * x.ldc, x.a += m * x.lda, x.ahead = NULL;
+        if (add) x.scale += m;
     }
-    for (; at < n; at += LANES) {
-        const void *bb = half ? (const void *)((const uint16_t *)b + at) : (const void *)((const float *)b + at);
-        if (half) thin_add_f16(rows, c + at, ldc, scale, a, lda, bb, ldb, n_k);
-        else      (add ? thin_add_f32 : thin_set_f32)(rows, c + at, ldc, scale, a, lda, bb, ldb, n_k);
+}
+
+#define COLUMNS(name, most, nv) \
+static void name(operands x, int rows) \
+{ \
+    if (x.half) { if (x.scale) column(most, nv, true, true, x, rows); else column(most, nv, true, false, x, rows); } \
+    else        { if (x.scale) column(most, nv, false, true, x, rows); else column(most, nv, false, false, x, rows); } \
+}
+COLUMNS(few_rows, FEW, FEW_NV)
+COLUMNS(many_rows, MANY, MANY_NV)
+COLUMNS(narrow, MANY, VL)
+
+/* n is a multiple of 16; rows at most ATTEND_TILE. */
+static void product(operands x, int rows, int n)
+{
+    int wide = (rows <= FEW ? FEW_NV : MANY_NV) * VN, w;
+
+    for (int at = 0; at < n; at += w) {
+        w = n - at >= wide ? wide : LANES;
+        if (w != wide) narrow(x, rows);
+        else if (rows <= FEW) few_rows(x, rows);
+        else many_rows(x, rows);
+        x.c += w;
+        x.b += (size_t)w * (x.half ? 2 : 4);
+        if (x.ahead) x.ahead += (size_t)x.n_k * 128;
     }
 }
 
@@ -129,7 +148,7 @@ static void soften(const attend_job *j, attend_work *w, int row, int begin, int 
 }
 
 /* Rows from `row` on, at most last - row, to be multiplied together, and the keys begin..end-1 that all of them see: as many
- * as see the same keys, or up to MR that have some in common. Positions ascend, so the first row's keys end first and the
+ * as see the same keys, or up to MANY that have some in common. Positions ascend, so the first row's keys end first and the
  * last row's begin last. */
 static int rows_together(const attend_job *j, const attend_tile *t, int64_t base, int row, int last, int *begin, int *end)
 {
@@ -140,7 +159,7 @@ static int rows_together(const attend_job *j, const attend_tile *t, int64_t base
         key_range(j, t, base, row + n, &b, &e);
         if (b != *begin || e != *end) break;
     }
-    m = last - row < MR ? last - row : MR;
+    m = last - row < MANY ? last - row : MANY;
     if (n >= m) return n;
     key_range(j, t, base, row + m - 1, &b0, &e0);
     if (b0 >= *end) return n;
@@ -150,28 +169,34 @@ static int rows_together(const attend_job *j, const attend_tile *t, int64_t base
 
 /* acc of rows first..last-1 = acc * corr + p * V. Values that a row may not see are not even multiplied by 0: they may be
  * infinite. What rows_together leaves over at either end goes row by row. */
-static void add_values(const attend_job *j, const attend_tile *t, attend_work *w, int64_t base, int first, int last, const void *v, bool half)
+static void add_values(const attend_job *j, const attend_tile *t, attend_work *w, int64_t base, int first, int last, const uint8_t *v, bool half,
+                       const uint8_t *ahead)
 {
     int ldb = kv_v_stride(j->kv), ldc = w->chunk.stride, n = kv_round16(j->kv->d_v), begin, end, b, e;
     size_t bytes = (size_t)ldb * (half ? 2 : 4);
 
     for (int i = first, m; i < last; i += m) {
         m = rows_together(j, t, base, i, last, &begin, &end);
-        float *acc = w->chunk.acc + (size_t)i * (size_t)ldc, *p = w->p + i * KV_BLOCK;
+        operands all = { w->chunk.acc + (size_t)i * (size_t)ldc, w->p + i * KV_BLOCK, w->corr + i, v, i == first ? ahead : NULL,
+                         ldc, KV_BLOCK, ldb, 0, half }, one;
         for (int r = 0; r < m; r++) {
             key_range(j, t, base, i + r, &b, &e);
             if (b >= begin) continue;
-            product(1, n, half, true, acc + r * ldc, ldc, w->corr + i + r, p + r * KV_BLOCK + b, KV_BLOCK,
-                    (const uint8_t *)v + (size_t)b * bytes, ldb, begin - b);
+            one = all;
+            one.c += r * ldc, one.a += r * KV_BLOCK + b, one.scale += r, one.b += (size_t)b * bytes, one.n_k = begin - b, one.ahead = NULL;
+            product(one, 1, n);
             w->corr[i + r] = 1;
         }
-        product(m, n, half, true, acc, ldc, w->corr + i, p + begin, KV_BLOCK, (const uint8_t *)v + (size_t)begin * bytes, ldb, end - begin);
+        one = all;
+        one.a += begin, one.b += (size_t)begin * bytes, one.n_k = end - begin;
+        product(one, m, n);
         for (int r = 0; r < m; r++) {
             key_range(j, t, base, i + r, &b, &e);
             if (e <= end) continue;
             w->corr[i + r] = 1;
-            product(1, n, half, true, acc + r * ldc, ldc, w->corr + i + r, p + r * KV_BLOCK + end, KV_BLOCK,
-                    (const uint8_t *)v + (size_t)end * bytes, ldb, e - end);
+            one = all;
+            one.c += r * ldc, one.a += r * KV_BLOCK + end, one.scale += r, one.b += (size_t)end * bytes, one.n_k = e - end, one.ahead = NULL;
+            product(one, 1, n);
         }
     }
 }
@@ -183,15 +208,14 @@ static void to_floats(float *y, const uint8_t *x, int n, bool half)
 }
 
 /* Scores of rows first..last-1 against the block at keys into w->p. */
-static void scores(const attend_job *j, attend_work *w, int rows, int first, int last, const void *keys, bool half)
+static void scores(const attend_job *j, attend_work *w, int rows, int first, int last, const uint8_t *keys, bool half, const uint8_t *ahead)
 {
     int d_k = j->kv->d_k;
+    operands x = { w->p + first * KV_BLOCK, w->q + first * d_k, NULL, keys, ahead, KV_BLOCK, d_k, KV_BLOCK, d_k, half };
 
-    if (!j->kv->latent) {
-        product(last - first, KV_BLOCK, half, false, w->p + first * KV_BLOCK, KV_BLOCK, w->corr, w->q + first * d_k, d_k, keys, KV_BLOCK, d_k);
-        return;
-    }
-    product(KV_BLOCK, kv_round16(rows), false, false, w->pt, ATTEND_TILE, w->corr, keys, kv_v_stride(j->kv), w->q, ATTEND_TILE, d_k);
+    if (!j->kv->latent) { product(x, last - first, KV_BLOCK); return; }
+    x = (operands){ w->pt, (const float *)(const void *)keys, NULL, (const uint8_t *)w->q, NULL, ATTEND_TILE, kv_v_stride(j->kv), ATTEND_TILE, d_k, false };
+    product(x, KV_BLOCK, kv_round16(rows));
     for (int i = first; i < last; i++)
         for (int k = 0; k < KV_BLOCK; k++) w->p[i * KV_BLOCK + k] = w->pt[k * ATTEND_TILE + i];
 }
@@ -199,21 +223,21 @@ static void scores(const attend_job *j, attend_work *w, int rows, int first, int
 static void block(const attend_job *j, const attend_tile *t, attend_work *w, int64_t base)
 {
     const llm_kv_layer *kv = j->kv;
-    const void *k = kv_k_block(kv, t->seq, t->kv_head, base), *v = kv_v_block(kv, t->seq, t->kv_head, base);
+    const uint8_t *k = kv_k_block(kv, t->seq, t->kv_head, base), *v = kv_v_block(kv, t->seq, t->kv_head, base), *v0 = v;
     int64_t lo = base - t->pos0, hi = j->a->window > 0 ? lo + KV_BLOCK - 1 + j->a->window : t->n_pos;
     int first = (int)(lo > 0 ? lo : 0) * t->heads, last = (int)(hi < t->n_pos ? hi : t->n_pos) * t->heads, begin, end;
-    bool half = kv->dtype == DT_F16, convert = kv->latent || (half && last - first > 2 * MR);
+    bool half = kv->dtype == DT_F16, convert = kv->latent || (half && last - first > 2 * MANY);
 
     if (first >= last) return;
     if (convert) {
-        to_floats(w->k, k, KV_BLOCK * (kv->latent ? kv_v_stride(kv) : kv->d_k), half), k = w->k;
+        to_floats(w->k, k, KV_BLOCK * (kv->latent ? kv_v_stride(kv) : kv->d_k), half), k = (const uint8_t *)w->k;
         if (!kv->latent) to_floats(w->v, v, KV_BLOCK * kv_v_stride(kv), half);
-        v = kv->latent ? w->k : w->v;
+        v = (const uint8_t *)(kv->latent ? w->k : w->v);
         half = false;
     }
-    scores(j, w, t->n_pos * t->heads, first, last, k, half);
+    scores(j, w, t->n_pos * t->heads, first, last, k, half, v0);
     for (int i = first; i < last; i++) key_range(j, t, base, i, &begin, &end), soften(j, w, i, begin, end);
-    add_values(j, t, w, base, first, last, v, half);
+    add_values(j, t, w, base, first, last, v, half, kv_k_block(kv, t->seq, t->kv_head, base + KV_BLOCK));
 }
 
 static void chunk(const attend_job *j, const attend_tile *t, attend_work *w, int64_t c)

@@ -13,17 +13,17 @@ typedef struct {
 
 static const shape shapes[] = {
     { "one key, one value",         1, 1,   1,   1,   0,    3, 0,  false, false, DT_F32 },
-    { "qwen3-like",                 4, 2, 128, 128,   0,  150, 0,  false, false, DT_F16 },
-    { "gpt-oss-like, window",      16, 2,  64,  64, 128,  330, 0,  true,  false, DT_F16 },
-    { "gpt-oss-like, global",       8, 1,  16,  32,   0, 1100, 0,  true,  false, DT_F16 },
-    { "gemma2-like",                2, 1, 256, 256, 100,  200, 50, false, false, DT_F16 },
-    { "every head its own keys",    7, 7,  80,  80,   0,  130, 0,  false, false, DT_F32 },
+    { "qwen3-like",                 4, 2, 128, 128,   0,   90, 0,  false, false, DT_F16 },
+    { "gpt-oss-like, window",       8, 1,  64,  64, 128,  200, 0,  true,  false, DT_F16 },
+    { "gpt-oss-like, global",       8, 1,   8,  16,   0,  600, 0,  true,  false, DT_F16 },
+    { "gemma2-like",                2, 1, 256, 256, 100,  130, 50, false, false, DT_F16 },
+    { "every head its own keys",    7, 7,  80,  80,   0,   70, 0,  false, false, DT_F32 },
     { "odd widths, window 1",       6, 2,  19,  37,   1,  150, 0,  true,  false, DT_F16 },
-    { "odd widths, window 65",      5, 1,  33,  23,  65,  600, 20, false, false, DT_F32 },
-    { "latent, 16 heads",          16, 1,  48,  32,   0,  580, 0,  false, true,  DT_F16 },
-    { "latent, odd",                5, 1,  41,  29,  70,  300, 0,  true,  true,  DT_F32 },
-    { "more heads than a tile",   100, 1,  24,  16,   0,  140, 0,  false, true,  DT_F16 },
-    { "window wider than a chunk",  3, 1,  16,  16, 900, 1400, 0,  false, false, DT_F16 },
+    { "odd widths, window 65",      5, 1,  33,  23,  65,  200, 20, false, false, DT_F32 },
+    { "latent, 16 heads",          16, 1,  24,  16,   0,  530, 0,  false, true,  DT_F16 },
+    { "latent, odd",                5, 1,  41,  29,  70,  150, 0,  true,  true,  DT_F32 },
+    { "more heads than a tile",   100, 1,  24,  16,   0,   70, 0,  false, true,  DT_F16 },
+    { "window wider than a chunk",  3, 1,   8,   8, 900, 1100, 0,  false, false, DT_F16 },
 };
 enum { N_SHAPE = sizeof shapes / sizeof shapes[0] };
 
@@ -171,6 +171,7 @@ START_TEST(cuts_threads_and_sets_do_not_matter)
                 if (all_isas[isa] == ISA_SCALAR && threads > 1) continue;
                 run_one(s, &in, got, all_isas[isa], threads, MAX_BATCH, 0);
                 same(s, want, got, "batches of 96", all_isas[isa], threads);
+                if (all_isas[isa] == ISA_SCALAR) continue;
                 run_one(s, &in, got, all_isas[isa], threads, 50, (uint64_t)threads);
                 same(s, want, got, "random cuts", all_isas[isa], threads);
                 if (threads == 2 || threads == 3) continue;
