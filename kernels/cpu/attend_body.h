@@ -108,43 +108,53 @@ static void key_range(const attend_job *j, const attend_tile *t, int64_t base, i
     if (*end < *begin) *end = *begin;
 }
 
-/* Scores s [64] of a row become its weights; those outside begin..end-1 become 0. */
-static void soften(const attend_job *j, attend_work *w, int row, int begin, int end)
-{
-    enum { N = KV_BLOCK / VN };
-    float *s = w->p + row * KV_BLOCK, *lane = w->lane + row * LANES, top[VN], m = w->chunk.m[row];
-    vf x[N], scale = v_set(j->a->scale), cap = v_set(j->a->softcap), l[VL];
-    bool whole = begin == 0 && end == KV_BLOCK;
+enum { N_SCORE = KV_BLOCK / VN };       /* vectors in a row of scores */
 
-    for (int i = 0; i < N; i++) {
-        x[i] = v_mul(v_load(s + i * VN), scale);
-        if (j->a->softcap > 0) x[i] = v_mul(cap, v_tanh(v_div(x[i], cap)));
-    }
-    if (!whole) {
-        for (int i = 0; i < N; i++) v_store(s + i * VN, x[i]);
+/* Scales and caps the 64 scores of a row, makes those outside begin..end-1 -inf, and returns the largest. */
+SIMD_INLINE float finish_scores(const attend_job *j, float *s, int begin, int end)
+{
+    vf x[N_SCORE], scale = v_set(j->a->scale), cap = v_set(j->a->softcap);
+
+    UNROLL for (int i = 0; i < N_SCORE; i++) x[i] = v_mul(v_load(s + i * VN), scale);
+    if (j->a->softcap > 0)
+        for (int i = 0; i < N_SCORE; i++) x[i] = v_mul(cap, v_tanh(v_div(x[i], cap)));
+    UNROLL for (int i = 0; i < N_SCORE; i++) v_store(s + i * VN, x[i]);
+    if (begin > 0 || end < KV_BLOCK) {
         for (int i = 0; i < begin; i++) s[i] = -INFINITY;
         for (int i = end; i < KV_BLOCK; i++) s[i] = -INFINITY;
-        for (int i = 0; i < N; i++) x[i] = v_load(s + i * VN);
+        for (int i = 0; i < N_SCORE; i++) x[i] = v_load(s + i * VN);
     }
-    vf most = x[0];
-    for (int i = 1; i < N; i++) most = v_max(most, x[i]);
-    v_store(top, most);
-    for (int i = 0; i < VN; i++) m = m > top[i] ? m : top[i];
-    float corr;
-    v_store_part(&corr, v_exp(v_sub(v_load_part(&w->chunk.m[row], 1), v_load_part(&m, 1))), 1);
-    for (int c = 0; c < VL; c++) l[c] = v_mul(v_load(lane + c * VN), v_set(corr));
-    for (int i = 0; i < N; i++) {
-        vf p = v_exp(v_sub(x[i], v_set(m)));
-        l[i % VL] = v_add(l[i % VL], p);
-        v_store(s + i * VN, p);
+    UNROLL for (int i = 1; i < N_SCORE; i++) x[0] = v_max(x[0], x[i]);
+    return v_top(x[0]);
+}
+
+/* Scores of rows first..last-1 become weights, and the rows' largest score, lanes and correction follow. */
+static void soften(const attend_job *j, const attend_tile *t, attend_work *w, int64_t base, int first, int last)
+{
+    float *m = w->chunk.m, most[ATTEND_TILE + 16], *s;
+
+    for (int i = first, begin, end; i < last; i++) {
+        key_range(j, t, base, i, &begin, &end);
+        most[i] = finish_scores(j, w->p + i * KV_BLOCK, begin, end);
+        if (m[i] > most[i]) most[i] = m[i];
     }
-    if (!whole) {                       /* exp(-inf - m) is 0 but for m = -inf, whose rows are NaN already */
-        for (int i = 0; i < begin; i++) s[i] = 0;
-        for (int i = end; i < KV_BLOCK; i++) s[i] = 0;
+    for (int i = first; i < last; i += VN) {
+        int n = last - i < VN ? last - i : VN;
+        v_store_part(w->corr + i, v_exp(v_sub(v_load_part(m + i, n), v_load_part(most + i, n))), n);
     }
-    for (int c = 0; c < VL; c++) v_store(lane + c * VN, l[c]);
-    w->corr[row] = corr;
-    w->chunk.m[row] = m;
+    memcpy(m + first, most + first, (size_t)(last - first) * sizeof *m);
+    for (int i = first; i < last; i++) {
+        float *lane = w->lane + i * LANES;
+        vf l[VL], top = v_set(m[i]), corr = v_set(w->corr[i]);
+        s = w->p + i * KV_BLOCK;
+        UNROLL for (int c = 0; c < VL; c++) l[c] = v_mul(v_load(lane + c * VN), corr);
+        UNROLL for (int k = 0; k < N_SCORE; k++) {
+            vf p = v_exp(v_sub(v_load(s + k * VN), top));
+            v_store(s + k * VN, p);
+            l[k % VL] = v_add(l[k % VL], p);
+        }
+        UNROLL for (int c = 0; c < VL; c++) v_store(lane + c * VN, l[c]);
+    }
 }
 
 /* Rows from `row` on, at most last - row, to be multiplied together, and the keys begin..end-1 that all of them see: as many
@@ -225,7 +235,7 @@ static void block(const attend_job *j, const attend_tile *t, attend_work *w, int
     const llm_kv_layer *kv = j->kv;
     const uint8_t *k = kv_k_block(kv, t->seq, t->kv_head, base), *v = kv_v_block(kv, t->seq, t->kv_head, base), *v0 = v;
     int64_t lo = base - t->pos0, hi = j->a->window > 0 ? lo + KV_BLOCK - 1 + j->a->window : t->n_pos;
-    int first = (int)(lo > 0 ? lo : 0) * t->heads, last = (int)(hi < t->n_pos ? hi : t->n_pos) * t->heads, begin, end;
+    int first = (int)(lo > 0 ? lo : 0) * t->heads, last = (int)(hi < t->n_pos ? hi : t->n_pos) * t->heads;
     bool half = kv->dtype == DT_F16, convert = kv->latent || (half && last - first > 2 * MANY);
 
     if (first >= last) return;
@@ -236,7 +246,7 @@ static void block(const attend_job *j, const attend_tile *t, attend_work *w, int
         half = false;
     }
     scores(j, w, t->n_pos * t->heads, first, last, k, half, v0);
-    for (int i = first; i < last; i++) key_range(j, t, base, i, &begin, &end), soften(j, w, i, begin, end);
+    soften(j, t, w, base, first, last);
     add_values(j, t, w, base, first, last, v, half, kv_k_block(kv, t->seq, t->kv_head, base + KV_BLOCK));
 }
 

@@ -3,24 +3,22 @@
  * place: exp 0.87, sigmoid 2.11, tanh 1.30. */
 
 /* e^x. x = n ln 2 + r with |r| <= ln(2)/2 in two steps (Cody and Waite, Software Manual for the Elementary Functions,
- * ch. 6), then 1 + r + r^2 q(r) with q of degree 4 (minimax, relative error 3.2e-9), times 2^n in two factors so that
- * results below the normal range are rounded, not flushed. Below -104 exactly 0, above 88.73 infinity; NaN stays NaN. */
-SIMD_INLINE vf v_exp(vf x0)
+ * ch. 6), then 1 + r + r^2 q(r) with q of degree 4 (minimax, relative error 3.2e-9), times 2^n; results
+ * below the normal range are rounded, not flushed. Below -104 exactly 0, above 88.73 infinity; NaN stays NaN. */
+SIMD_INLINE vf v_exp(vf x)
 {
     const vf magic = v_set(0x1.8p23f);                   /* adding it rounds to a whole number */
-    vf x = v_min(v_max(x0, v_set(-104.0f)), v_set(89.0f));
+
+    x = v_min(v_set(89.0f), v_max(v_set(-104.0f), x));   /* the operands' order lets NaN through */
     vf n = v_sub(v_fma(x, v_set(0x1.715476p+0f), magic), magic);
     vf r = v_fnma(n, v_set(0x1.7f7d1cp-20f), v_fnma(n, v_set(0x1.62e4p-1f), x));
     vf q = v_set(0x1.6a5e04p-10f);
-
     q = v_fma(q, r, v_set(0x1.123ac8p-7f));
     q = v_fma(q, r, v_set(0x1.5558a2p-5f));
     q = v_fma(q, r, v_set(0x1.555490p-3f));
     q = v_fma(q, r, v_set(0x1.fffffcp-2f));
     q = v_fma(v_fma(q, r, v_set(1.0f)), r, v_set(1.0f));
-    vf half = v_sub(v_fma(n, v_set(0.5f), magic), magic);
-    q = v_mul(v_mul(q, v_pow2(half)), v_pow2(v_sub(n, half)));
-    return v_nan(x0, x0, q);
+    return v_scale(q, n);
 }
 
 /* 1 / (1 + e^-x), through e^-|x| so that neither end loses digits. */

@@ -7,7 +7,9 @@
  *   v_set v_load v_store v_load_part v_store_part (the first n floats; the rest read as 0)
  *   v_add v_sub v_mul v_div  v_fma(a,b,c) = a*b + c, rounded once  v_fnma(a,b,c) = c - a*b  v_max(a,b) = a > b ? a : b
  *   v_min(a,b) = a < b ? a : b  v_abs  v_lt(a,b,x,y) = a < b ? x : y  v_nan(a,x,y) = a is NaN ? x : y
- *   v_pow2(n) = 2^n for whole n in -126..127  v_load_f16 v_store_f16 (to nearest even) */
+ *   v_scale(a,n) = a * 2^n, rounded once, for whole n in -252..254 (NaN: NaN)  v_load_f16 v_store_f16 (to nearest even)
+ *
+ * and v_top(a), the largest of its floats (any of them where one is NaN). */
 #ifndef LLM_SIMD_H
 #define LLM_SIMD_H
 #include "half.h"
@@ -39,7 +41,13 @@ SIMD_INLINE vf v_min(vf a, vf b) { return a < b ? a : b; }
 SIMD_INLINE vf v_abs(vf a) { return fabsf(a); }
 SIMD_INLINE vf v_lt(vf a, vf b, vf x, vf y) { return a < b ? x : y; }
 SIMD_INLINE vf v_nan(vf a, vf x, vf y) { return a != a ? x : y; }
-SIMD_INLINE vf v_pow2(vf n) { return bits_float((uint32_t)((int32_t)n + 127) << 23); }
+SIMD_INLINE vf v_scale(vf a, vf n)      /* in two factors, the first of which leaves a normal number */
+{
+    if (n != n) return n;
+    int32_t i = (int32_t)n, h = i / 2;
+    return a * bits_float((uint32_t)(h + 127) << 23) * bits_float((uint32_t)(i - h + 127) << 23);
+}
+SIMD_INLINE float v_top(vf a) { return a; }
 SIMD_INLINE vf v_load_f16(const uint16_t *p) { return f16_to_float(*p); }
 SIMD_INLINE void v_store_f16(uint16_t *p, vf a) { *p = float_to_f16(a); }
 
@@ -73,9 +81,17 @@ SIMD_INLINE vf v_min(vf a, vf b) { return _mm256_min_ps(a, b); }
 SIMD_INLINE vf v_abs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 SIMD_INLINE vf v_lt(vf a, vf b, vf x, vf y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
 SIMD_INLINE vf v_nan(vf a, vf x, vf y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
-SIMD_INLINE vf v_pow2(vf n)
+SIMD_INLINE vf v_scale(vf a, vf n)
 {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+    __m256i i = _mm256_cvtps_epi32(n), h = _mm256_srai_epi32(i, 1), bias = _mm256_set1_epi32(127);
+    a = _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(h, bias), 23)));
+    return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(i, h), bias), 23)));
+}
+SIMD_INLINE float v_top(vf a)
+{
+    __m128 x = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
 }
 SIMD_INLINE vf v_load_f16(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)); }
 SIMD_INLINE void v_store_f16(uint16_t *p, vf a) { _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
@@ -100,10 +116,8 @@ SIMD_INLINE vf v_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 SIMD_INLINE vf v_abs(vf a) { return _mm512_abs_ps(a); }
 SIMD_INLINE vf v_lt(vf a, vf b, vf x, vf y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x); }
 SIMD_INLINE vf v_nan(vf a, vf x, vf y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), y, x); }
-SIMD_INLINE vf v_pow2(vf n)
-{
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
-}
+SIMD_INLINE vf v_scale(vf a, vf n) { return _mm512_scalef_ps(a, n); }
+SIMD_INLINE float v_top(vf a) { return _mm512_reduce_max_ps(a); }
 SIMD_INLINE vf v_load_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
 SIMD_INLINE void v_store_f16(uint16_t *p, vf a)
 {
@@ -140,7 +154,13 @@ SIMD_INLINE vf v_min(vf a, vf b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
 SIMD_INLINE vf v_abs(vf a) { return vabsq_f32(a); }
 SIMD_INLINE vf v_lt(vf a, vf b, vf x, vf y) { return vbslq_f32(vcltq_f32(a, b), x, y); }
 SIMD_INLINE vf v_nan(vf a, vf x, vf y) { return vbslq_f32(vceqq_f32(a, a), y, x); }
-SIMD_INLINE vf v_pow2(vf n) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23)); }
+SIMD_INLINE vf v_scale(vf a, vf n)
+{
+    int32x4_t i = vcvtq_s32_f32(n), h = vshrq_n_s32(i, 1), bias = vdupq_n_s32(127);
+    a = vmulq_f32(a, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(h, bias), 23)));
+    return vmulq_f32(a, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vsubq_s32(i, h), bias), 23)));
+}
+SIMD_INLINE float v_top(vf a) { return vmaxvq_f32(a); }
 SIMD_INLINE vf v_load_f16(const uint16_t *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 SIMD_INLINE void v_store_f16(uint16_t *p, vf a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
 
