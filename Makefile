@@ -74,6 +74,19 @@ fuzz-%: $(B)/fuzz_%
 	$(Q)$< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
 	    -artifact_prefix=$(B)/findings/$*- $(B)/corpus/$* test/fuzz/corpus/$*
 
+# The kernel tests on a processor with NEON, emulated (Debian: gcc-aarch64-linux-gnu, libc6-dev-arm64-cross, qemu-user).
+NEON_CC ?= aarch64-linux-gnu-gcc
+QEMU    ?= qemu-aarch64
+PLAIN   := $(patsubst test/%.c,$(B)/test/%-plain,$(wildcard test/kernels/*_test.c))
+$(B)/test/kernels/%-plain: $(B)/test/kernels/%.o $(filter $(B)/libllm/base/% $(B)/kernels/%,$(OBJ))
+	$(Q)$(CC) $(OPT) -static -o $@ $^ -lpthread -lm
+plain-run: $(PLAIN)
+	$(Q)LLM_TEST_RUN=$(QEMU) sh test/run-tests.sh $(B) $(PLAIN)
+check-neon:
+	$(Q)if command -v $(NEON_CC) >/dev/null && command -v $(QEMU) >/dev/null; \
+	    then $(MAKE) --no-print-directory CC=$(NEON_CC) CFLAGS="$(CFLAGS) -DLLM_TEST_PLAIN" plain-run; \
+	    else echo "SKIP check-neon: $(NEON_CC) or $(QEMU) is missing"; echo "0 passed, 0 failed, 1 skipped"; fi
+
 # Installs the packages of third_party/packages.txt that are missing; asks nothing where all are there.
 third_party-ok:
 	@sh third_party/install.sh
@@ -82,5 +95,5 @@ clean:
 	rm -rf build
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
-.PHONY: all tests check clean third_party-ok run bench fuzz install
+.PHONY: all tests check check-neon plain-run clean third_party-ok run bench fuzz install
 .SECONDARY:

@@ -5,7 +5,7 @@
 #include "dequant.h"
 #include "narrow.h"
 #include "linear.h"
-#include <check.h>
+#include "../llm_test.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -104,8 +104,10 @@ static inline void case_open(case_backend *c, llm_isa isa, int n_thread, const l
     ck_assert_int_eq(pool_open(&c->impl.pool, n_thread, &err), LLM_OK);
     c->be.impl = &c->impl;
     linear_ops_ref(&c->be.op);
+#if defined(__x86_64__)
     if (isa == ISA_AVX2) linear_ops_avx2(&c->be.op);
     if (isa == ISA_AVX512) linear_ops_avx512(&c->be.op);
+#endif
 }
 
 static inline void case_close(case_backend *c)
