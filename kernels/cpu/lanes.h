@@ -73,6 +73,13 @@ SIMD_INLINE vi i_bit16(vi bits, int i)
     return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(bits, pick), mask), mask), _mm256_set1_epi8(16));
 }
 
+/* s + the four products of each lane; codes up to 127, or signed ones */
+SIMD_INLINE vi i_dot8(vi s, vi w, vi x, bool is_signed)
+{
+    vi p = is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)) : _mm256_maddubs_epi16(w, x);
+    return _mm256_add_epi32(s, _mm256_madd_epi16(p, _mm256_set1_epi16(1)));
+}
+
 /* The 16 bytes at p of VN rows, stride apart: out[i] has dword i of each row. */
 SIMD_INLINE void field16(const uint8_t *p, size_t stride, vi out[4])
 {
@@ -179,15 +186,22 @@ SIMD_INLINE vi i_bit16(vi bits, int i)
     return _mm512_maskz_mov_epi8(_mm512_test_epi8_mask(_mm512_shuffle_epi8(bits, pick), mask), _mm512_set1_epi8(16));
 }
 
+SIMD_INLINE vi i_dot8(vi s, vi w, vi x, bool is_signed) { (void)is_signed; return _mm512_dpbusd_epi32(s, w, x); }
+
 SIMD_INLINE void field16(const uint8_t *p, size_t stride, vi out[4])
 {
     __m512i a[4], t0, t1, t2, t3;
+    const uint8_t *p8 = p + 8 * stride;
+    const size_t s3 = 3 * stride, s5 = 5 * stride, s7 = 7 * stride;     /* so that every row is base + index * 1, 2 or 4 */
+    const uint8_t *row[2][8] = { { p, p + stride, p + 2 * stride, p + s3, p + 4 * stride, p + s5, p + 2 * s3, p + s7 },
+                                 { p8, p8 + stride, p8 + 2 * stride, p8 + s3, p8 + 4 * stride, p8 + s5, p8 + 2 * s3, p8 + s7 } };
+
     UNROLL
-    for (int i = 0; i < 4; i++, p += stride) {
-        a[i] = _mm512_castsi128_si512(_mm_loadu_si128((const void *)p));
-        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const void *)(p + 4 * stride)), 1);
-        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const void *)(p + 8 * stride)), 2);
-        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const void *)(p + 12 * stride)), 3);
+    for (int i = 0; i < 4; i++) {
+        a[i] = _mm512_castsi128_si512(_mm_loadu_si128((const void *)row[0][i]));
+        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const void *)row[0][i + 4]), 1);
+        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const void *)row[1][i]), 2);
+        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const void *)row[1][i + 4]), 3);
     }
     t0 = _mm512_unpacklo_epi32(a[0], a[1]), t1 = _mm512_unpacklo_epi32(a[2], a[3]);
     t2 = _mm512_unpackhi_epi32(a[0], a[1]), t3 = _mm512_unpackhi_epi32(a[2], a[3]);

@@ -80,34 +80,60 @@ SIMD_INLINE void tile256(const panel *p, int h, float (*acc)[TILE_ROWS], const x
     for (int j = 0; j < n_col; j++) v_store(acc[j] + h, t[j]);
 }
 
-static void advance(x_chunk *x, size_t bytes) { x->q += bytes, x->d += bytes, x->s += bytes, x->sums += bytes, x->zero += bytes; }
+/* One column straight from the file's form; p holds the scales only. */
+typedef void (*codes32_fn)(sink to, int h, const uint8_t *b, size_t stride);
+typedef void (*codes256_fn)(sink to, int part, int h, const uint8_t *b, size_t stride);
 
-#if defined(SIMD_AVX512)
-enum { MOST_COLUMNS = 8, SIGNED_SHIFT = 0 };
-#else
-enum { MOST_COLUMNS = 4, SIGNED_SHIFT = -1 };
-#endif
+SIMD_INLINE void one32(const panel *p, const uint8_t *b, size_t stride, int n_block, int size, codes32_fn codes, float *acc, const x_chunk *x, int shift,
+                       bool is_signed, bool has_min)
+{
+    vf a[TILE_ROWS / VN];
 
-#define TILE32(n, ...) tile32(p, n_block, h, acc, &x, n, __VA_ARGS__)
-#define TILE256(n, ...) tile256(p, h, acc, &x, n, __VA_ARGS__)
+    UNROLL
+    for (int i = 0; i < TILE_ROWS / VN; i++) a[i] = v_load(acc + i * VN);
+    for (int k = 0; k < n_block; k++, b += size) {
+        UNROLL
+        for (int i = 0; i < TILE_ROWS / VN; i++) {
+            vi s[2] = { zero_at(x->zero + 4 * k, shift), i_zero() };
+            codes((sink){ true, NULL, 0, x->q + 32 * k, s, 4, is_signed }, i * VN, b + (size_t)(i * VN) * stride, stride);
+            a[i] = v_fma(v_mul(v_load(p->d[k] + i * VN), set_at(x->d + 4 * k)), i_float(i_add(s[0], s[1])), a[i]);
+            if (has_min) a[i] = v_fma(v_load(p->m[k] + i * VN), set_at(x->s + 4 * k), a[i]);
+        }
+    }
+    UNROLL
+    for (int i = 0; i < TILE_ROWS / VN; i++) v_store(acc + i * VN, a[i]);
+}
 
-/* The classes: greatest code (15, 31, 63 or a signed byte), what was added to it, minima; for super-blocks the sub-block too. */
-#define CLASS_LIST(X) \
-    X(code15_8,     TILE32,  8, 4, false, false)                /* Q4_0 */ \
-    X(code15_min,   TILE32,  8, -1, false, true)                /* Q4_1 */ \
-    X(code31_16,    TILE32,  4, 3, false, false)                /* Q5_0, MXFP4, Q4_G */ \
-    X(code31_min,   TILE32,  4, -1, false, true)                /* Q5_1 */ \
-    X(byte,         TILE32,  1, SIGNED_SHIFT, true, false)      /* Q8_0, IQ4_NL */ \
-    X(sub16_3_min,  TILE256, 16, 8, -1, false, true)            /* Q2_K */ \
-    X(sub16_7_4,    TILE256, 16, 8, 5, false, false)            /* Q3_K */ \
-    X(sub32_15_min, TILE256, 32, 8, -1, false, true)            /* Q4_K */ \
-    X(sub32_31_min, TILE256, 32, 4, -1, false, true)            /* Q5_K */ \
-    X(sub16_63_32,  TILE256, 16, 2, 2, false, false)            /* Q6_K */ \
-    X(sub32_byte,   TILE256, 32, 1, SIGNED_SHIFT, true, false)  /* IQ4_XS */
+SIMD_INLINE void one256(const panel *p, const uint8_t *b, size_t stride, int parts, codes256_fn codes, float *acc, const x_chunk *x, int sub, int shift,
+                        bool is_signed, bool has_min)
+{
+    const int n = CHUNK / parts / sub;          /* sums of a part */
 
-/* All columns of a chunk, MOST_COLUMNS at a time and the rest by halves. */
-#define DEFINE_SWEEP(name, kind, ...) \
-    static void sweep_##name(const panel *p, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col) \
+    for (int h = 0; h < TILE_ROWS; h += VN, b += (size_t)VN * stride) {
+        vf t = v_set(0.0f), d = v_set(0.0f), xd = set_at(x->d);
+        UNROLL
+        for (int part = 0; part < parts; part++) {
+            vi s[8];
+            UNROLL
+            for (int i = 0; i < n; i++) s[i] = zero_at(x->zero + 4 * (part * n + i), shift);
+            codes((sink){ true, NULL, 0, x->q + CHUNK / parts * part, s, sub / 4, is_signed }, part, h, b, stride);
+            UNROLL
+            for (int i = 0; i < n; i++) t = v_fma(v_load(p->sc[part * n + i] + h), i_float(s[i]), t);
+        }
+        d = v_fma(v_mul(v_load(p->d[0] + h), xd), t, v_load(acc + h));
+        if (has_min) {
+            vi s = i_zero();
+            UNROLL
+            for (int i = 0; i < CHUNK / sub / 2; i++) s = i_dot16(s, i_load(p->mn[i] + h), i_dword(x->sums + 4 * i));
+            d = v_fnma(v_mul(v_load(p->m[0] + h), xd), i_float(s), d);
+        }
+        v_store(acc + h, d);
+    }
+}
+
+/* n columns of a panel, for the classes of types below. */
+#define PANEL_TILE(name, kind, ...) \
+    static void name(const panel *p, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col) \
     { \
         (void)n_block; \
         for (int c = 0; c < n_col;) { \
@@ -119,34 +145,94 @@ enum { MOST_COLUMNS = 4, SIGNED_SHIFT = -1 };
                 else if (n == 2) kind(2, __VA_ARGS__); \
                 else kind(1, __VA_ARGS__); \
             } \
-            c += n, acc += n, advance(&x, (size_t)n * x.stride); \
+            c += n, acc += n, x = (x_chunk){ x.q + (size_t)n * x.stride, x.d + (size_t)n * x.stride, x.s + (size_t)n * x.stride, \
+                                             x.sums + (size_t)n * x.stride, x.zero + (size_t)n * x.stride, x.stride }; \
         } \
     }
-CLASS_LIST(DEFINE_SWEEP)
+#define TILE32(n, ...) tile32(p, n_block, h, acc, &x, n, __VA_ARGS__)
+#define TILE256(n, ...) tile256(p, h, acc, &x, n, __VA_ARGS__)
 
-typedef struct {
-    llm_dtype dtype;
-    void (*build)(panel *p, const uint8_t *b, size_t stride, int n_block);
-    void (*sweep)(const panel *p, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col);
-} int_type;
+#if defined(SIMD_AVX512)
+enum { MOST_COLUMNS = 8, SIGNED_SHIFT = 0 };
+#else
+enum { MOST_COLUMNS = 4, SIGNED_SHIFT = -1 };
+#endif
 
-static const int_type int_types[] = {
-    { DT_Q4_0, build_q4_0, sweep_code15_8 },      { DT_Q4_1, build_q4_1, sweep_code15_min },   { DT_Q5_0, build_q5_0, sweep_code31_16 },
-    { DT_Q5_1, build_q5_1, sweep_code31_min },    { DT_Q8_0, build_q8_0, sweep_byte },         { DT_IQ4_NL, build_iq4_nl, sweep_byte },
-    { DT_MXFP4, build_mxfp4, sweep_code31_16 },   { DT_Q4_G, build_q4_g, sweep_code31_16 },    { DT_Q2_K, build_q2_k, sweep_sub16_3_min },
-    { DT_Q3_K, build_q3_k, sweep_sub16_7_4 },     { DT_Q4_K, build_q4_k, sweep_sub32_15_min }, { DT_Q5_K, build_q5_k, sweep_sub32_31_min },
-    { DT_Q6_K, build_q6_k, sweep_sub16_63_32 },   { DT_IQ4_XS, build_iq4_xs, sweep_sub32_byte },
-};
+/* Classes by greatest code (15, 31, 63, a signed byte) and what was added to it; 256: by sub-block too. */
+PANEL_TILE(tile_15_8, TILE32, 8, 4, false, false)
+PANEL_TILE(tile_15_min, TILE32, 8, -1, false, true)
+PANEL_TILE(tile_31_16, TILE32, 4, 3, false, false)
+PANEL_TILE(tile_31_min, TILE32, 4, -1, false, true)
+PANEL_TILE(tile_byte, TILE32, 1, SIGNED_SHIFT, true, false)
+PANEL_TILE(tile_3_min_sub16, TILE256, 16, 8, -1, false, true)
+PANEL_TILE(tile_7_4_sub16, TILE256, 16, 8, 5, false, false)
+PANEL_TILE(tile_15_min_sub32, TILE256, 32, 8, -1, false, true)
+PANEL_TILE(tile_31_min_sub32, TILE256, 32, 4, -1, false, true)
+PANEL_TILE(tile_63_32_sub16, TILE256, 16, 2, 2, false, false)
+PANEL_TILE(tile_byte_sub32, TILE256, 32, 1, SIGNED_SHIFT, true, false)
 
-static const int_type *int_type_of(llm_dtype dtype)
+/* A chunk of a tile times n_col columns: from a panel, or one column directly. */
+typedef void (*chunk_fn)(panel *p, const uint8_t *b, size_t stride, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col);
+
+#define TYPE32(type, size, scales, tile, shift, is_signed, has_min) \
+    static void chunk_##type(panel *p, const uint8_t *b, size_t stride, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col) \
+    { \
+        scales; \
+        if (n_col == 1) { one32(p, b, stride, n_block, size, codes_##type, acc[0], &x, shift, is_signed, has_min); return; } \
+        for (int i = 0; i < n_block; i++, b += size) \
+            for (int h = 0; h < TILE_ROWS; h += VN) codes_##type((sink){ .p = p, .first = 8 * i }, h, b + (size_t)h * stride, stride); \
+        tile(p, n_block, acc, x, n_col); \
+    }
+#define TYPE256(type, parts, scales, tile, sub, shift, is_signed, has_min) \
+    static void chunk_##type(panel *p, const uint8_t *b, size_t stride, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col) \
+    { \
+        scales(p, b, stride); \
+        if (n_col == 1) { one256(p, b, stride, parts, codes_##type, acc[0], &x, sub, shift, is_signed, has_min); return; } \
+        for (int h = 0; h < TILE_ROWS; h += VN) { \
+            UNROLL \
+            for (int i = 0; i < parts; i++) codes_##type((sink){ .p = p, .first = CHUNK / 4 / parts * i }, i, h, b + (size_t)h * stride, stride); \
+        } \
+        tile(p, n_block, acc, x, n_col); \
+    }
+#define SCALES32(size, has_min) scales32(p, b, stride, n_block, size, has_min)
+
+TYPE32(q4_0, 18, SCALES32(18, false), tile_15_8, 4, false, false)
+TYPE32(q4_1, 20, SCALES32(20, true), tile_15_min, -1, false, true)
+TYPE32(q5_0, 22, SCALES32(22, false), tile_31_16, 3, false, false)
+TYPE32(q5_1, 24, SCALES32(24, true), tile_31_min, -1, false, true)
+TYPE32(q8_0, 34, SCALES32(34, false), tile_byte, SIGNED_SHIFT, true, false)
+TYPE32(iq4_nl, 18, SCALES32(18, false), tile_byte, SIGNED_SHIFT, true, false)
+TYPE32(mxfp4, 17, scales_mxfp4(p, b, stride, n_block), tile_31_16, 3, false, false)
+TYPE32(q4_g, 20, SCALES32(20, false), tile_31_16, 3, false, false)
+TYPE256(q2_k, 2, scales_q2_k, tile_3_min_sub16, 16, -1, false, true)
+TYPE256(q3_k, 2, scales_q3_k, tile_7_4_sub16, 16, 5, false, false)
+TYPE256(q4_k, 2, scales_q45_k, tile_15_min_sub32, 32, -1, false, true)
+TYPE256(q5_k, 1, scales_q45_k, tile_31_min_sub32, 32, -1, false, true)
+TYPE256(q6_k, 2, scales_q6_k, tile_63_32_sub16, 16, 2, false, false)
+TYPE256(iq4_xs, 2, scales_iq4_xs, tile_byte_sub32, 32, SIGNED_SHIFT, true, false)
+
+static chunk_fn chunk_of(llm_dtype dtype)
 {
-    for (size_t i = 0; i < sizeof int_types / sizeof int_types[0]; i++)
-        if (int_types[i].dtype == dtype) return &int_types[i];
-    return NULL;
+    switch (dtype) {
+    case DT_Q4_0:   return chunk_q4_0;
+    case DT_Q4_1:   return chunk_q4_1;
+    case DT_Q5_0:   return chunk_q5_0;
+    case DT_Q5_1:   return chunk_q5_1;
+    case DT_Q8_0:   return chunk_q8_0;
+    case DT_IQ4_NL: return chunk_iq4_nl;
+    case DT_MXFP4:  return chunk_mxfp4;
+    case DT_Q4_G:   return chunk_q4_g;
+    case DT_Q2_K:   return chunk_q2_k;
+    case DT_Q3_K:   return chunk_q3_k;
+    case DT_Q4_K:   return chunk_q4_k;
+    case DT_Q5_K:   return chunk_q5_k;
+    case DT_Q6_K:   return chunk_q6_k;
+    default:        return chunk_iq4_xs;
+    }
 }
 
 /* Chunk c of column col: 256 values, 8 blocks or one super-block. */
-static x_chunk chunk_at(const x_rows *x, const x_layout *l, const matrix *w, int64_t col, int64_t c)
+static x_chunk x_chunk_at(const x_rows *x, const x_layout *l, const matrix *w, int64_t col, int64_t c)
 {
     const uint8_t *r = x->data + (size_t)col * x->stride;
     size_t i = (size_t)c;
@@ -173,7 +259,7 @@ static void finish(const matrix *w, int64_t row0, int n_row, float (*acc)[TILE_R
 
 static void product_int(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, uint8_t *scratch)
 {
-    const int_type *type = int_type_of(w->dtype);
+    chunk_fn chunk = chunk_of(w->dtype);
     x_layout l = x_layout_of(x->form, w->cols);
     panel *p = (panel *)(void *)scratch;
     float (*acc)[TILE_ROWS] = (float (*)[TILE_ROWS])(void *)(scratch + sizeof *p);
@@ -194,8 +280,7 @@ static void product_int(const matrix *w, int64_t row0, int64_t n_row, const x_ro
             int n_block = (int)(w->cols - c * CHUNK < CHUNK ? (w->cols - c * CHUNK) / 32 : MAX_BLOCK);
             if (col == 0)
                 for (size_t i = 0; i < TILE_ROWS * chunk_bytes; i += 64) __builtin_prefetch(b + ahead + (size_t)c * TILE_ROWS * chunk_bytes + i);
-            type->build(p, b + (size_t)c * chunk_bytes, w->row_bytes, n_block);
-            type->sweep(p, n_block, acc, chunk_at(x, &l, w, col, c), n);
+            chunk(p, b + (size_t)c * chunk_bytes, w->row_bytes, n_block, acc, x_chunk_at(x, &l, w, col, c), n);
         }
         finish(w, row0, (int)n_row, acc, n, y + col * y_stride, y_stride);
     }

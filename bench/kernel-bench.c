@@ -1,0 +1,182 @@
+/* kernel-bench - how close the matrix products come to what the machine can do.
+ *
+ *     kernel-bench [-t THREADS] [-k SET] [-y TYPE[,TYPE...]] [-s ROWSxCOLS[,...]] [-n BATCH[,...]] [-r REPEATS]
+ *
+ * Each line: a weight type and shape, rows of x, GB/s of weights read and GOPS (multiply and add count as two), and the share
+ * of the limit that binds: streaming read for few rows, int8 or float peak for many. Limits are measured first, in the same run.
+ * Weights of a line fill at least 768 MB, so that none is in a cache when its turn comes again; -w MB changes that. */
+#include "backend.h"
+#include "cpu.h"
+#include "cpu_impl.h"
+#include "limits.h"
+#include "linear.h"
+#include "matrix.h"
+#include "memory.h"
+#include "threads.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef struct {
+    int n_thread, repeats;
+    size_t weight_mb;
+    const char *set, *types, *shapes, *batches;
+} options;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Item i of a comma-separated list in buf, or NULL. */
+static const char *item(const char *list, int i, char buf[64])
+{
+    for (; i > 0 && list; i--) { list = strchr(list, ','); if (list) list++; }
+    if (list == NULL || *list == '\0') return NULL;
+    snprintf(buf, 64, "%.*s", (int)strcspn(list, ","), list);
+    return buf;
+}
+
+typedef struct { llm_backend be; cpu_impl impl; llm_tensor *w; int n_w; uint8_t *mem; size_t mem_bytes; llm_rows x, y; } rig;
+
+/* Bytes that make ordinary scales and random codes in every format: 0x20..0x2f. */
+static void fill(void *arg, int64_t begin, int64_t end, int thread)
+{
+    uint8_t *p = arg;
+    uint32_t s = 12345u + (uint32_t)begin;
+
+    (void)thread;
+    for (int64_t i = begin << 20; i < end << 20; i++) s = s * 1664525u + 1013904223u, p[i] = (uint8_t)(0x20 | s >> 28);
+}
+
+static bool rig_open(rig *r, const options *o, llm_dtype type, int64_t rows, int64_t cols, int n)
+{
+    size_t row, one, room;
+
+    if (!dtype_bytes(type, cols, &row)) return false;
+    one = (size_t)rows * row;
+    r->n_w = (int)(((o->weight_mb << 20) + one - 1) / one);
+    if (n > 16) r->n_w = 1;
+    room = ((size_t)r->n_w * one + (1 << 21)) >> 20 << 20;
+    r->mem_bytes = room + (1 << 21);
+    r->mem = memory_map(r->mem_bytes);
+    r->w = calloc((size_t)r->n_w, sizeof *r->w);
+    r->x = (llm_rows){ malloc((size_t)n * (size_t)cols * sizeof(float)), n, (int)cols, cols };
+    r->y = (llm_rows){ calloc((size_t)n * (size_t)rows, sizeof(float)), n, (int)rows, rows };
+    if (r->mem == NULL || r->w == NULL || r->x.data == NULL || r->y.data == NULL) return false;
+    madvise(r->mem, r->mem_bytes, MADV_HUGEPAGE);
+    pool_run(r->impl.pool, (int64_t)(room >> 20), 16, fill, r->mem);
+    for (int i = 0; i < r->n_w; i++)
+        r->w[i] = (llm_tensor){ .data = r->mem + (size_t)i * one, .dtype = type, .dim = { rows, cols, 1 }, .row_bytes = row };
+    for (int64_t i = 0; i < (int64_t)n * cols; i++) r->x.data[i] = (float)(i * 2654435761 % 1000) / 500.0f - 1.0f;
+    return true;
+}
+
+static void rig_close(rig *r)
+{
+    memory_unmap(r->mem, r->mem_bytes);
+    free(r->w), free(r->x.data), free(r->y.data);
+    r->mem = NULL, r->w = NULL, r->x.data = r->y.data = NULL;
+}
+
+static int compare(const void *a, const void *b) { return *(const double *)a < *(const double *)b ? -1 : 1; }
+
+/* Least seconds of one product, every weight used once a round. */
+static double time_products(rig *r, int repeats)
+{
+    double t[64];
+
+    for (int k = -1; k < repeats; k++) {
+        double start = now();
+        for (int i = 0; i < r->n_w; i++) {
+            llm_linear l = { r->y, &r->w[i], NULL };
+            r->be.op.linear(&r->be, &l, 1, r->x);
+        }
+        if (k >= 0) t[k] = (now() - start) / r->n_w;
+    }
+    qsort(t, (size_t)repeats, sizeof *t, compare);
+    return t[0];
+}
+
+static void line(rig *r, const options *o, const machine_limits *m, llm_dtype type, int64_t rows, int64_t cols, int n)
+{
+    double seconds, bytes, ops, gbs, gops, peak;
+
+    if (cols % dtype_info(type)->block != 0) return;
+    if (!rig_open(r, o, type, rows, cols, n)) { fprintf(stderr, "kernel-bench: no memory for %s\n", dtype_name(type)); rig_close(r); return; }
+    seconds = time_products(r, o->repeats);
+    bytes = (double)rows * (double)r->w[0].row_bytes, ops = 2.0 * (double)rows * (double)cols * n;
+    gbs = bytes / seconds / 1e9, gops = ops / seconds / 1e9;
+    peak = matrix_form(type) == X_F32 ? m->f32_gflops : m->int8_gops;
+    printf("%-8s %6lld x %-6lld n %-4d %8.2f us %8.1f GB/s (%3.0f %% of read) %8.1f GOPS (%3.0f %% of %s)\n", dtype_name(type), (long long)rows, (long long)cols, n,
+           seconds * 1e6, gbs, 100 * gbs / m->read_gbs, gops, 100 * gops / peak, matrix_form(type) == X_F32 ? "f32" : "int8");
+    fflush(stdout);
+    rig_close(r);
+}
+
+static bool set_up(rig *r, const options *o, const llm_limits *limits)
+{
+    llm_error err = { 0 };
+    llm_isa isa;
+
+    if (cpu_choose_isa(&isa, o->set, &err) != LLM_OK || pool_open(&r->impl.pool, o->n_thread, &err) != LLM_OK) {
+        fprintf(stderr, "kernel-bench: %s\n", err.text);
+        return false;
+    }
+    r->impl.isa = isa, r->impl.n_thread = o->n_thread, r->impl.limits = *limits;
+    r->impl.linear_bytes = linear_scratch_bytes(limits, o->n_thread);
+    r->impl.linear = memory_map(r->impl.linear_bytes);
+    r->be.impl = &r->impl;
+    linear_ops_ref(&r->be.op);
+#if defined(__x86_64__)
+    if (isa == ISA_AVX2) linear_ops_avx2(&r->be.op);
+    if (isa == ISA_AVX512) linear_ops_avx512(&r->be.op);
+#endif
+    printf("kernel set %s, %d threads\n", isa_name(isa), o->n_thread);
+    return r->impl.linear != NULL;
+}
+
+int main(int argc, char **argv)
+{
+    options o = { threads_available(), 5, 768, NULL, "Q4_0,Q8_0,Q4_K,Q6_K,MXFP4,F16", "4096x2560", "1,512" };
+    const llm_limits limits = { .n_batch = 2048, .max_cols = 32768, .max_rows = 32768, .d_model = 32768 };
+    machine_limits m;
+    rig r = { 0 };
+    char type[64], shape[64], batch[64];
+
+    for (int c; (c = getopt(argc, argv, "t:k:y:s:n:r:w:")) != -1;) {
+        switch (c) {
+        case 't': o.n_thread = atoi(optarg); break;
+        case 'k': o.set = optarg; break;
+        case 'y': o.types = optarg; break;
+        case 's': o.shapes = optarg; break;
+        case 'n': o.batches = optarg; break;
+        case 'r': o.repeats = atoi(optarg) < 1 ? 1 : atoi(optarg) > 64 ? 64 : atoi(optarg); break;
+        case 'w': o.weight_mb = (size_t)atoi(optarg); break;
+        default:  fprintf(stderr, "usage: kernel-bench [-t threads] [-k set] [-y types] [-s RxC,...] [-n batch,...] [-r repeats] [-w MB]\n"); return 2;
+        }
+    }
+    if (o.n_thread < 1 || !set_up(&r, &o, &limits)) return 1;
+    m = limits_measure(o.n_thread);
+    printf("limits: read %.1f GB/s, int8 %.0f GOPS, f32 %.0f GFLOPS\n", m.read_gbs, m.int8_gops, m.f32_gflops);
+    for (int is = 0; item(o.shapes, is, shape); is++)
+        for (int in = 0; item(o.batches, in, batch); in++)
+            for (int it = 0; item(o.types, it, type); it++) {
+                const llm_dtype_info *info = dtype_find(type);
+                long long rows = 0, cols = 0;
+                int n = atoi(batch);
+                if (info == NULL || sscanf(shape, "%lldx%lld", &rows, &cols) != 2 || rows < 1 || cols < 1 || cols > limits.max_cols || n < 1 || n > limits.n_batch) {
+                    fprintf(stderr, "kernel-bench: cannot run %s %s n %s\n", type, shape, batch);
+                    return 2;
+                }
+                line(&r, &o, &m, info->dtype, rows, cols, n);
+            }
+    pool_close(r.impl.pool);
+    memory_unmap(r.impl.linear, r.impl.linear_bytes);
+    return 0;
+}
