@@ -6,6 +6,32 @@
 #define LLM_CPU_LANES_H
 #include "simd.h"
 
+/* Multiples of the distance between rows, so that any of 16 rows is base + index * 1, 2 or 4. The compiler must not
+ * see that they are related: it would keep 16 of them. */
+typedef struct { size_t s1, s3, s5, s7; } steps;
+
+SIMD_INLINE steps steps_of(size_t stride)
+{
+    steps s = { stride, 3 * stride, 5 * stride, 7 * stride };
+    __asm__("" : "+r"(s.s1), "+r"(s.s3), "+r"(s.s5), "+r"(s.s7));
+    return s;
+}
+
+SIMD_INLINE const uint8_t *row_of(const uint8_t *p, steps s, int r)
+{
+    if (r & 8) p += 8 * s.s1;
+    switch (r & 7) {
+    case 0:  return p;
+    case 1:  return p + s.s1;
+    case 2:  return p + 2 * s.s1;
+    case 3:  return p + s.s3;
+    case 4:  return p + 4 * s.s1;
+    case 5:  return p + s.s5;
+    case 6:  return p + 2 * s.s3;
+    default: return p + s.s7;
+    }
+}
+
 #if defined(SIMD_AVX2)
 typedef __m256i vi;
 enum { SIGNED_FLIP = 0 };       /* what the 8-bit signed types have added to their codes in a panel */
@@ -48,6 +74,12 @@ SIMD_INLINE float v_tree(const vf *a)
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
 }
 
+/* The f16 in the low half of each lane, whose high half is 0. */
+SIMD_INLINE vf i_half(vi a)
+{
+    return _mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1)));
+}
+
 SIMD_INLINE int32_t i_most(vi a)        /* the greatest lane */
 {
     __m128i q = _mm_max_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
@@ -80,14 +112,14 @@ SIMD_INLINE vi i_dot8(vi s, vi w, vi x, bool is_signed)
     return _mm256_add_epi32(s, _mm256_madd_epi16(p, _mm256_set1_epi16(1)));
 }
 
-/* The 16 bytes at p of VN rows, stride apart: out[i] has dword i of each row. */
-SIMD_INLINE void field16(const uint8_t *p, size_t stride, vi out[4])
+/* The 16 bytes at p of VN rows, one step apart: out[i] has dword i of each row. */
+SIMD_INLINE void field16(const uint8_t *p, steps step, vi out[4])
 {
     __m256i a[4], t0, t1, t2, t3;
     UNROLL
     for (int i = 0; i < 4; i++) {
-        __m128i low = _mm_loadu_si128((const void *)(p + (size_t)i * stride));
-        a[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), _mm_loadu_si128((const void *)(p + (size_t)(i + 4) * stride)), 1);
+        __m128i low = _mm_loadu_si128((const void *)row_of(p, step, i));
+        a[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), _mm_loadu_si128((const void *)row_of(p, step, i + 4)), 1);
     }
     t0 = _mm256_unpacklo_epi32(a[0], a[1]), t1 = _mm256_unpacklo_epi32(a[2], a[3]);
     t2 = _mm256_unpackhi_epi32(a[0], a[1]), t3 = _mm256_unpackhi_epi32(a[2], a[3]);
@@ -171,6 +203,7 @@ SIMD_INLINE float v_tree(const vf *a)
     q = _mm_add_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
 }
+SIMD_INLINE vf i_half(vi a) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)); }
 SIMD_INLINE int32_t i_most(vi a) { return _mm512_reduce_max_epi32(a); }
 SIMD_INLINE int32_t i_round16(int8_t *q, const float *x, float inverse)
 {
@@ -188,20 +221,16 @@ SIMD_INLINE vi i_bit16(vi bits, int i)
 
 SIMD_INLINE vi i_dot8(vi s, vi w, vi x, bool is_signed) { (void)is_signed; return _mm512_dpbusd_epi32(s, w, x); }
 
-SIMD_INLINE void field16(const uint8_t *p, size_t stride, vi out[4])
+SIMD_INLINE void field16(const uint8_t *p, steps step, vi out[4])
 {
     __m512i a[4], t0, t1, t2, t3;
-    const uint8_t *p8 = p + 8 * stride;
-    const size_t s3 = 3 * stride, s5 = 5 * stride, s7 = 7 * stride;     /* so that every row is base + index * 1, 2 or 4 */
-    const uint8_t *row[2][8] = { { p, p + stride, p + 2 * stride, p + s3, p + 4 * stride, p + s5, p + 2 * s3, p + s7 },
-                                 { p8, p8 + stride, p8 + 2 * stride, p8 + s3, p8 + 4 * stride, p8 + s5, p8 + 2 * s3, p8 + s7 } };
 
     UNROLL
     for (int i = 0; i < 4; i++) {
-        a[i] = _mm512_castsi128_si512(_mm_loadu_si128((const void *)row[0][i]));
-        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const void *)row[0][i + 4]), 1);
-        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const void *)row[1][i]), 2);
-        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const void *)row[1][i + 4]), 3);
+        a[i] = _mm512_castsi128_si512(_mm_loadu_si128((const void *)row_of(p, step, i)));
+        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const void *)row_of(p, step, i + 4)), 1);
+        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const void *)row_of(p, step, i + 8)), 2);
+        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const void *)row_of(p, step, i + 12)), 3);
     }
     t0 = _mm512_unpacklo_epi32(a[0], a[1]), t1 = _mm512_unpacklo_epi32(a[2], a[3]);
     t2 = _mm512_unpackhi_epi32(a[0], a[1]), t3 = _mm512_unpackhi_epi32(a[2], a[3]);

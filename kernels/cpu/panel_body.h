@@ -15,15 +15,23 @@ typedef struct {
     uint32_t mn[8][TILE_ROWS];
 } panel;
 
-/* f16 at p of each row, as float. */
-SIMD_INLINE void panel_halves(float out[TILE_ROWS], const uint8_t *p, size_t stride)
+/* The f16 at p of each row, for n blocks that are size bytes apart. First all are put side by side with plain stores (the
+ * shuffle ports have enough to do), then they are converted, when the stores are through. */
+SIMD_INLINE void panel_halves(float out[][TILE_ROWS], const uint8_t *p, steps step, int n, int size)
 {
-    uint16_t t[TILE_ROWS];
+    uint16_t t[MAX_BLOCK][TILE_ROWS];
 
-    UNROLL
-    for (int r = 0; r < TILE_ROWS; r++) t[r] = load_u16(p + (size_t)r * stride);
-    UNROLL
-    for (int h = 0; h < TILE_ROWS; h += VN) v_store(out + h, v_load_f16(t + h));
+    for (int i = 0; i < n; i++, p += size) {
+        UNROLL
+        for (int r = 0; r < TILE_ROWS; r++) {
+            t[i][r] = load_u16(row_of(p, step, r));
+            __asm__("" : "+m"(t[i][r]));
+        }
+    }
+    for (int i = 0; i < n; i++) {
+        UNROLL
+        for (int h = 0; h < TILE_ROWS; h += VN) v_store(out[i] + h, v_load_f16(t[i] + h));
+    }
 }
 
 /* Where vectors of codes go: into a panel from codes[first] on, or (direct) at once into the sums of one column, whose values
@@ -39,11 +47,11 @@ SIMD_INLINE vi low_nibbles(vi v) { return i_and(v, i_bytes(15)); }
 SIMD_INLINE vi high_nibbles(vi v) { return i_and(i_shr(v, 4), i_bytes(15)); }
 
 /* 16 bytes of nibbles at qs are vectors i .. i+7: low ones first. table NULL: the codes themselves, plus add. */
-SIMD_INLINE void put_nibbles(sink to, int i, int h, const uint8_t *qs, size_t stride, const int8_t *table, vi add)
+SIMD_INLINE void put_nibbles(sink to, int i, int h, const uint8_t *qs, steps step, const int8_t *table, vi add)
 {
     vi v[4];
 
-    field16(qs, stride, v);
+    field16(qs, step, v);
     UNROLL
     for (int k = 0; k < 4; k++) put(to, i + k, h, table ? i_look(table, low_nibbles(v[k])) : i_add8(low_nibbles(v[k]), add));
     UNROLL
@@ -53,8 +61,8 @@ SIMD_INLINE void put_nibbles(sink to, int i, int h, const uint8_t *qs, size_t st
 /* ------------------------------------------------------------ blocks of 32
  * codes_TYPE: the block of VN rows at b; row h is the first of them. */
 
-SIMD_INLINE void codes_q4_0(sink to, int h, const uint8_t *b, size_t stride) { put_nibbles(to, 0, h, b + 2, stride, NULL, i_zero()); }
-SIMD_INLINE void codes_q4_1(sink to, int h, const uint8_t *b, size_t stride) { put_nibbles(to, 0, h, b + 4, stride, NULL, i_zero()); }
+SIMD_INLINE void codes_q4_0(sink to, int h, const uint8_t *b, steps step) { put_nibbles(to, 0, h, b + 2, step, NULL, i_zero()); }
+SIMD_INLINE void codes_q4_1(sink to, int h, const uint8_t *b, steps step) { put_nibbles(to, 0, h, b + 4, step, NULL, i_zero()); }
 
 #if defined(SIMD_AVX512)        /* 128 added: SIGNED_FLIP */
 static const int8_t iq4_codes[16] = { 1, 24, 45, 63, 79, 93, 106, 118, -127, -115, -103, -90, -75, -59, -39, -15 };
@@ -63,68 +71,65 @@ static const int8_t iq4_codes[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 
 #endif
 static const int8_t mxfp4_plus16[16] = { 16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4 };
 
-SIMD_INLINE void codes_iq4_nl(sink to, int h, const uint8_t *b, size_t stride) { put_nibbles(to, 0, h, b + 2, stride, iq4_codes, i_zero()); }
-SIMD_INLINE void codes_mxfp4(sink to, int h, const uint8_t *b, size_t stride) { put_nibbles(to, 0, h, b + 1, stride, mxfp4_plus16, i_zero()); }
+SIMD_INLINE void codes_iq4_nl(sink to, int h, const uint8_t *b, steps step) { put_nibbles(to, 0, h, b + 2, step, iq4_codes, i_zero()); }
+SIMD_INLINE void codes_mxfp4(sink to, int h, const uint8_t *b, steps step) { put_nibbles(to, 0, h, b + 1, step, mxfp4_plus16, i_zero()); }
 
 /* Zero points 0..16: codes - zero + 16 are 0..31. */
-SIMD_INLINE void codes_q4_g(sink to, int h, const uint8_t *b, size_t stride)
+SIMD_INLINE void codes_q4_g(sink to, int h, const uint8_t *b, steps step)
 {
     uint32_t t[VN];
 
     UNROLL
-    for (int r = 0; r < VN; r++) t[r] = (uint32_t)(16 - b[(size_t)r * stride + 2]) * 0x01010101u;
-    put_nibbles(to, 0, h, b + 4, stride, NULL, i_load(t));
+    for (int r = 0; r < VN; r++) t[r] = (uint32_t)(16 - row_of(b, step, r)[2]) * 0x01010101u;
+    put_nibbles(to, 0, h, b + 4, step, NULL, i_load(t));
 }
 
 /* The word of fifth bits lies before the nibbles at qs. */
-SIMD_INLINE void put_five_bits(sink to, int h, const uint8_t *qs, size_t stride)
+SIMD_INLINE void put_five_bits(sink to, int h, const uint8_t *qs, steps step)
 {
     uint32_t t[VN];
     vi v[4], bits;
 
     UNROLL
-    for (int r = 0; r < VN; r++) t[r] = load_u32(qs - 4 + (size_t)r * stride);
+    for (int r = 0; r < VN; r++) t[r] = load_u32(row_of(qs - 4, step, r));
     bits = i_load(t);
-    field16(qs, stride, v);
+    field16(qs, step, v);
     UNROLL
     for (int k = 0; k < 4; k++) put(to, k, h, i_or(low_nibbles(v[k]), i_bit16(bits, k)));
     UNROLL
     for (int k = 0; k < 4; k++) put(to, 4 + k, h, i_or(high_nibbles(v[k]), i_bit16(bits, k + 4)));
 }
 
-SIMD_INLINE void codes_q5_0(sink to, int h, const uint8_t *b, size_t stride) { put_five_bits(to, h, b + 6, stride); }
-SIMD_INLINE void codes_q5_1(sink to, int h, const uint8_t *b, size_t stride) { put_five_bits(to, h, b + 8, stride); }
+SIMD_INLINE void codes_q5_0(sink to, int h, const uint8_t *b, steps step) { put_five_bits(to, h, b + 6, step); }
+SIMD_INLINE void codes_q5_1(sink to, int h, const uint8_t *b, steps step) { put_five_bits(to, h, b + 8, step); }
 
-SIMD_INLINE void codes_q8_0(sink to, int h, const uint8_t *b, size_t stride)
+SIMD_INLINE void codes_q8_0(sink to, int h, const uint8_t *b, steps step)
 {
     vi v[4];
 
     UNROLL
     for (int half = 0; half < 2; half++) {
-        field16(b + 2 + 16 * half, stride, v);
+        field16(b + 2 + 16 * half, step, v);
         UNROLL
         for (int k = 0; k < 4; k++) put(to, 4 * half + k, h, i_xor(v[k], i_bytes(SIGNED_FLIP)));
     }
 }
 
-/* d and, where has_min, m of n blocks of size bytes. */
-SIMD_INLINE void scales32(panel *p, const uint8_t *b, size_t stride, int n, int size, bool has_min)
-{
-    for (int i = 0; i < n; i++, b += size) {
-        panel_halves(p->d[i], b, stride);
-        if (has_min) panel_halves(p->m[i], b + 2, stride);
-    }
-}
-
 /* E8M0 e as 2^(e-128): (e-1) << 23, or the two subnormals 1 << 21 and 1 << 22. */
-SIMD_INLINE void scales_mxfp4(panel *p, const uint8_t *b, size_t stride, int n)
+SIMD_INLINE void scales_mxfp4(panel *p, const uint8_t *b, steps step, int n)
 {
+    uint8_t e[MAX_BLOCK][TILE_ROWS];
+
     for (int i = 0; i < n; i++, b += 17) {
-        uint8_t e[TILE_ROWS];
         UNROLL
-        for (int r = 0; r < TILE_ROWS; r++) e[r] = b[(size_t)r * stride];
+        for (int r = 0; r < TILE_ROWS; r++) {
+            e[i][r] = *row_of(b, step, r);
+            __asm__("" : "+m"(e[i][r]));
+        }
+    }
+    for (int i = 0; i < n; i++) {
         for (int h = 0; h < TILE_ROWS; h += VN) {
-            vi v = i_load_bytes(e + h), least = i_add(i_shl(i_and(v, i_dwords(1)), 21), i_dwords(1 << 21));
+            vi v = i_load_bytes(e[i] + h), least = i_add(i_shl(i_and(v, i_dwords(1)), 21), i_dwords(1 << 21));
             v_store(p->d[i] + h, i_as_float(i_max(i_sub(i_shl(v, 23), i_dwords(1 << 23)), least)));
         }
     }
@@ -157,21 +162,21 @@ SIMD_INLINE void put_minima(panel *p, int at, int h, vi v)
     i_store(p->mn[at + 1] + h, i_and(i_shr(v, 8), i_dwords(0x00ff00ff)));
 }
 
-SIMD_INLINE void field32(const uint8_t *p, size_t stride, vi out[8])
+SIMD_INLINE void field32(const uint8_t *p, steps step, vi out[8])
 {
-    field16(p, stride, out);
-    field16(p + 16, stride, out + 4);
+    field16(p, step, out);
+    field16(p + 16, step, out + 4);
 }
 
-SIMD_INLINE void scales_q45_k(panel *p, const uint8_t *b, size_t stride)
+SIMD_INLINE void scales_q45_k(panel *p, const uint8_t *b, steps step)
 {
     const vi six = i_bytes(63), two = i_bytes(0x30);
 
-    panel_halves(p->d[0], b, stride);
-    panel_halves(p->m[0], b + 2, stride);
-    for (int h = 0; h < TILE_ROWS; h += VN, b += (size_t)VN * stride) {
+    for (int h = 0; h < TILE_ROWS; h += VN, b += (size_t)VN * step.s1) {
         vi s[4];
-        field16(b, stride, s);
+        field16(b, step, s);
+        v_store(p->d[0] + h, i_half(i_and(s[0], i_dwords(0xffff))));
+        v_store(p->m[0] + h, i_half(i_shr(s[0], 16)));
         put_scales(p, 0, h, i_and(s[1], six));
         put_scales(p, 4, h, i_or(low_nibbles(s[3]), i_and(i_shr(s[1], 2), two)));
         put_minima(p, 0, h, i_and(s[2], six));
@@ -179,27 +184,27 @@ SIMD_INLINE void scales_q45_k(panel *p, const uint8_t *b, size_t stride)
     }
 }
 
-SIMD_INLINE void codes_q4_k(sink to, int part, int h, const uint8_t *b, size_t stride)
+SIMD_INLINE void codes_q4_k(sink to, int part, int h, const uint8_t *b, steps step)
 {
     vi q[8];
 
     UNROLL
     for (int t = 0; t < 2; t++) {
-        field32(b + 16 + 64 * part + 32 * t, stride, q);
+        field32(b + 16 + 64 * part + 32 * t, step, q);
         UNROLL
         for (int i = 0; i < 8; i++) put(to, 16 * t + i, h, low_nibbles(q[i])), put(to, 16 * t + 8 + i, h, high_nibbles(q[i]));
     }
 }
 
-SIMD_INLINE void codes_q5_k(sink to, int part, int h, const uint8_t *b, size_t stride)
+SIMD_INLINE void codes_q5_k(sink to, int part, int h, const uint8_t *b, steps step)
 {
     vi q[8], high[8];
 
     (void)part;
-    field32(b + 16, stride, high);
+    field32(b + 16, step, high);
     UNROLL
     for (int t = 0; t < 4; t++) {
-        field32(b + 48 + 32 * t, stride, q);
+        field32(b + 48 + 32 * t, step, q);
         UNROLL
         for (int i = 0; i < 8; i++) {
             vi bits = i_shr(high[i], 2 * t);
@@ -209,26 +214,26 @@ SIMD_INLINE void codes_q5_k(sink to, int part, int h, const uint8_t *b, size_t s
     }
 }
 
-SIMD_INLINE void scales_q6_k(panel *p, const uint8_t *b, size_t stride)
+SIMD_INLINE void scales_q6_k(panel *p, const uint8_t *b, steps step)
 {
-    panel_halves(p->d[0], b + 208, stride);
-    for (int h = 0; h < TILE_ROWS; h += VN, b += (size_t)VN * stride) {
+    panel_halves(p->d, b + 208, step, 1, 0);
+    for (int h = 0; h < TILE_ROWS; h += VN, b += (size_t)VN * step.s1) {
         vi s[4];
-        field16(b + 192, stride, s);
+        field16(b + 192, step, s);
         UNROLL
         for (int i = 0; i < 4; i++) put_signed_scales(p, 4 * i, h, s[i]);
     }
 }
 
-SIMD_INLINE void codes_q6_k(sink to, int part, int h, const uint8_t *b, size_t stride)
+SIMD_INLINE void codes_q6_k(sink to, int part, int h, const uint8_t *b, steps step)
 {
     const vi two = i_bytes(0x30);
     vi q[8], high[8];
 
-    field32(b + 128 + 32 * part, stride, high);
+    field32(b + 128 + 32 * part, step, high);
     UNROLL
     for (int t = 0; t < 2; t++) {
-        field32(b + 64 * part + 32 * t, stride, q);
+        field32(b + 64 * part + 32 * t, step, q);
         UNROLL
         for (int i = 0; i < 8; i++) {
             vi low = t ? i_shl(high[i], 2) : i_shl(high[i], 4), top = t ? i_shr(high[i], 2) : high[i];
@@ -238,13 +243,13 @@ SIMD_INLINE void codes_q6_k(sink to, int part, int h, const uint8_t *b, size_t s
     }
 }
 
-SIMD_INLINE void scales_q2_k(panel *p, const uint8_t *b, size_t stride)
+SIMD_INLINE void scales_q2_k(panel *p, const uint8_t *b, steps step)
 {
-    panel_halves(p->d[0], b + 80, stride);
-    panel_halves(p->m[0], b + 82, stride);
-    for (int h = 0; h < TILE_ROWS; h += VN, b += (size_t)VN * stride) {
+    panel_halves(p->d, b + 80, step, 1, 0);
+    panel_halves(p->m, b + 82, step, 1, 0);
+    for (int h = 0; h < TILE_ROWS; h += VN, b += (size_t)VN * step.s1) {
         vi s[4];
-        field16(b, stride, s);
+        field16(b, step, s);
         UNROLL
         for (int i = 0; i < 4; i++) {
             put_scales(p, 4 * i, h, low_nibbles(s[i]));
@@ -253,11 +258,11 @@ SIMD_INLINE void scales_q2_k(panel *p, const uint8_t *b, size_t stride)
     }
 }
 
-SIMD_INLINE void codes_q2_k(sink to, int part, int h, const uint8_t *b, size_t stride)
+SIMD_INLINE void codes_q2_k(sink to, int part, int h, const uint8_t *b, steps step)
 {
     vi q[8];
 
-    field32(b + 16 + 32 * part, stride, q);
+    field32(b + 16 + 32 * part, step, q);
     UNROLL
     for (int j = 0; j < 4; j++) {
         UNROLL
@@ -265,12 +270,12 @@ SIMD_INLINE void codes_q2_k(sink to, int part, int h, const uint8_t *b, size_t s
     }
 }
 
-SIMD_INLINE void scales_q3_k(panel *p, const uint8_t *b, size_t stride)
+SIMD_INLINE void scales_q3_k(panel *p, const uint8_t *b, steps step)
 {
-    panel_halves(p->d[0], b + 108, stride);
-    for (int h = 0; h < TILE_ROWS; h += VN, b += (size_t)VN * stride) {
+    for (int h = 0; h < TILE_ROWS; h += VN, b += (size_t)VN * step.s1) {
         vi s[4], t[3];
-        field16(b + 94, stride, s);             /* the 12 bytes of scales begin at 96; the block ends at 110 */
+        field16(b + 94, step, s);             /* the 12 bytes of scales begin at 96, d is at 108 */
+        v_store(p->d[0] + h, i_half(i_shr(s[3], 16)));
         UNROLL
         for (int i = 0; i < 3; i++) t[i] = i_or(i_shr(s[i], 16), i_shl(s[i + 1], 16));
         UNROLL
@@ -282,12 +287,12 @@ SIMD_INLINE void scales_q3_k(panel *p, const uint8_t *b, size_t stride)
 }
 
 /* Codes 0..7: the stored bit takes 4 off where it is clear, so codes are 4 too high everywhere. */
-SIMD_INLINE void codes_q3_k(sink to, int part, int h, const uint8_t *b, size_t stride)
+SIMD_INLINE void codes_q3_k(sink to, int part, int h, const uint8_t *b, steps step)
 {
     vi q[8], high[8];
 
-    field32(b, stride, high);
-    field32(b + 32 + 32 * part, stride, q);
+    field32(b, step, high);
+    field32(b + 32 + 32 * part, step, q);
     UNROLL
     for (int j = 0; j < 4; j++) {
         UNROLL
@@ -298,12 +303,12 @@ SIMD_INLINE void codes_q3_k(sink to, int part, int h, const uint8_t *b, size_t s
     }
 }
 
-SIMD_INLINE void scales_iq4_xs(panel *p, const uint8_t *b, size_t stride)
+SIMD_INLINE void scales_iq4_xs(panel *p, const uint8_t *b, steps step)
 {
-    panel_halves(p->d[0], b, stride);
-    for (int h = 0; h < TILE_ROWS; h += VN, b += (size_t)VN * stride) {
+    for (int h = 0; h < TILE_ROWS; h += VN, b += (size_t)VN * step.s1) {
         vi s[4], high;
-        field16(b, stride, s);
+        field16(b, step, s);
+        v_store(p->d[0] + h, i_half(i_and(s[0], i_dwords(0xffff))));
         high = i_shr(s[0], 16);
         for (int i = 0; i < 8; i++) {
             v_store(p->sc[i] + h, i_float(i_sub(i_or(i_and(s[1], i_dwords(15)), i_shl(i_and(high, i_dwords(3)), 4)), i_dwords(32))));
@@ -312,8 +317,8 @@ SIMD_INLINE void scales_iq4_xs(panel *p, const uint8_t *b, size_t stride)
     }
 }
 
-SIMD_INLINE void codes_iq4_xs(sink to, int part, int h, const uint8_t *b, size_t stride)
+SIMD_INLINE void codes_iq4_xs(sink to, int part, int h, const uint8_t *b, steps step)
 {
     UNROLL
-    for (int i = 0; i < 4; i++) put_nibbles(to, 8 * i, h, b + 8 + 64 * part + 16 * i, stride, iq4_codes, i_zero());
+    for (int i = 0; i < 4; i++) put_nibbles(to, 8 * i, h, b + 8 + 64 * part + 16 * i, step, iq4_codes, i_zero());
 }

@@ -81,10 +81,10 @@ SIMD_INLINE void tile256(const panel *p, int h, float (*acc)[TILE_ROWS], const x
 }
 
 /* One column straight from the file's form; p holds the scales only. */
-typedef void (*codes32_fn)(sink to, int h, const uint8_t *b, size_t stride);
-typedef void (*codes256_fn)(sink to, int part, int h, const uint8_t *b, size_t stride);
+typedef void (*codes32_fn)(sink to, int h, const uint8_t *b, steps step);
+typedef void (*codes256_fn)(sink to, int part, int h, const uint8_t *b, steps step);
 
-SIMD_INLINE void one32(const panel *p, const uint8_t *b, size_t stride, int n_block, int size, codes32_fn codes, float *acc, const x_chunk *x, int shift,
+SIMD_INLINE void one32(const panel *p, const uint8_t *b, steps step, int n_block, int size, codes32_fn codes, float *acc, const x_chunk *x, int shift,
                        bool is_signed, bool has_min)
 {
     vf a[TILE_ROWS / VN];
@@ -95,7 +95,7 @@ SIMD_INLINE void one32(const panel *p, const uint8_t *b, size_t stride, int n_bl
         UNROLL
         for (int i = 0; i < TILE_ROWS / VN; i++) {
             vi s[2] = { zero_at(x->zero + 4 * k, shift), i_zero() };
-            codes((sink){ true, NULL, 0, x->q + 32 * k, s, 4, is_signed }, i * VN, b + (size_t)(i * VN) * stride, stride);
+            codes((sink){ true, NULL, 0, x->q + 32 * k, s, 4, is_signed }, i * VN, b + (size_t)(i * VN) * step.s1, step);
             a[i] = v_fma(v_mul(v_load(p->d[k] + i * VN), set_at(x->d + 4 * k)), i_float(i_add(s[0], s[1])), a[i]);
             if (has_min) a[i] = v_fma(v_load(p->m[k] + i * VN), set_at(x->s + 4 * k), a[i]);
         }
@@ -104,19 +104,19 @@ SIMD_INLINE void one32(const panel *p, const uint8_t *b, size_t stride, int n_bl
     for (int i = 0; i < TILE_ROWS / VN; i++) v_store(acc + i * VN, a[i]);
 }
 
-SIMD_INLINE void one256(const panel *p, const uint8_t *b, size_t stride, int parts, codes256_fn codes, float *acc, const x_chunk *x, int sub, int shift,
+SIMD_INLINE void one256(const panel *p, const uint8_t *b, steps step, int parts, codes256_fn codes, float *acc, const x_chunk *x, int sub, int shift,
                         bool is_signed, bool has_min)
 {
     const int n = CHUNK / parts / sub;          /* sums of a part */
 
-    for (int h = 0; h < TILE_ROWS; h += VN, b += (size_t)VN * stride) {
+    for (int h = 0; h < TILE_ROWS; h += VN, b += (size_t)VN * step.s1) {
         vf t = v_set(0.0f), d = v_set(0.0f), xd = set_at(x->d);
         UNROLL
         for (int part = 0; part < parts; part++) {
             vi s[8];
             UNROLL
             for (int i = 0; i < n; i++) s[i] = zero_at(x->zero + 4 * (part * n + i), shift);
-            codes((sink){ true, NULL, 0, x->q + CHUNK / parts * part, s, sub / 4, is_signed }, part, h, b, stride);
+            codes((sink){ true, NULL, 0, x->q + CHUNK / parts * part, s, sub / 4, is_signed }, part, h, b, step);
             UNROLL
             for (int i = 0; i < n; i++) t = v_fma(v_load(p->sc[part * n + i] + h), i_float(s[i]), t);
         }
@@ -172,29 +172,29 @@ PANEL_TILE(tile_63_32_sub16, TILE256, 16, 2, 2, false, false)
 PANEL_TILE(tile_byte_sub32, TILE256, 32, 1, SIGNED_SHIFT, true, false)
 
 /* A chunk of a tile times n_col columns: from a panel, or one column directly. */
-typedef void (*chunk_fn)(panel *p, const uint8_t *b, size_t stride, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col);
+typedef void (*chunk_fn)(panel *p, const uint8_t *b, steps step, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col);
 
 #define TYPE32(type, size, scales, tile, shift, is_signed, has_min) \
-    static void chunk_##type(panel *p, const uint8_t *b, size_t stride, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col) \
+    static void chunk_##type(panel *p, const uint8_t *b, steps step, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col) \
     { \
         scales; \
-        if (n_col == 1) { one32(p, b, stride, n_block, size, codes_##type, acc[0], &x, shift, is_signed, has_min); return; } \
+        if (n_col == 1) { one32(p, b, step, n_block, size, codes_##type, acc[0], &x, shift, is_signed, has_min); return; } \
         for (int i = 0; i < n_block; i++, b += size) \
-            for (int h = 0; h < TILE_ROWS; h += VN) codes_##type((sink){ .p = p, .first = 8 * i }, h, b + (size_t)h * stride, stride); \
+            for (int h = 0; h < TILE_ROWS; h += VN) codes_##type((sink){ .p = p, .first = 8 * i }, h, b + (size_t)h * step.s1, step); \
         tile(p, n_block, acc, x, n_col); \
     }
 #define TYPE256(type, parts, scales, tile, sub, shift, is_signed, has_min) \
-    static void chunk_##type(panel *p, const uint8_t *b, size_t stride, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col) \
+    static void chunk_##type(panel *p, const uint8_t *b, steps step, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col) \
     { \
-        scales(p, b, stride); \
-        if (n_col == 1) { one256(p, b, stride, parts, codes_##type, acc[0], &x, sub, shift, is_signed, has_min); return; } \
+        scales(p, b, step); \
+        if (n_col == 1) { one256(p, b, step, parts, codes_##type, acc[0], &x, sub, shift, is_signed, has_min); return; } \
         for (int h = 0; h < TILE_ROWS; h += VN) { \
             UNROLL \
-            for (int i = 0; i < parts; i++) codes_##type((sink){ .p = p, .first = CHUNK / 4 / parts * i }, i, h, b + (size_t)h * stride, stride); \
+            for (int i = 0; i < parts; i++) codes_##type((sink){ .p = p, .first = CHUNK / 4 / parts * i }, i, h, b + (size_t)h * step.s1, step); \
         } \
         tile(p, n_block, acc, x, n_col); \
     }
-#define SCALES32(size, has_min) scales32(p, b, stride, n_block, size, has_min)
+#define SCALES32(size, has_min) panel_halves(p->d, b, step, n_block, size); if (has_min) panel_halves(p->m, b + 2, step, n_block, size)
 
 TYPE32(q4_0, 18, SCALES32(18, false), tile_15_8, 4, false, false)
 TYPE32(q4_1, 20, SCALES32(20, true), tile_15_min, -1, false, true)
@@ -202,7 +202,7 @@ TYPE32(q5_0, 22, SCALES32(22, false), tile_31_16, 3, false, false)
 TYPE32(q5_1, 24, SCALES32(24, true), tile_31_min, -1, false, true)
 TYPE32(q8_0, 34, SCALES32(34, false), tile_byte, SIGNED_SHIFT, true, false)
 TYPE32(iq4_nl, 18, SCALES32(18, false), tile_byte, SIGNED_SHIFT, true, false)
-TYPE32(mxfp4, 17, scales_mxfp4(p, b, stride, n_block), tile_31_16, 3, false, false)
+TYPE32(mxfp4, 17, scales_mxfp4(p, b, step, n_block), tile_31_16, 3, false, false)
 TYPE32(q4_g, 20, SCALES32(20, false), tile_31_16, 3, false, false)
 TYPE256(q2_k, 2, scales_q2_k, tile_3_min_sub16, 16, -1, false, true)
 TYPE256(q3_k, 2, scales_q3_k, tile_7_4_sub16, 16, 5, false, false)
@@ -268,6 +268,8 @@ static void product_int(const matrix *w, int64_t row0, int64_t n_row, const x_ro
     const llm_dtype_info *info = dtype_info(w->dtype);
     size_t chunk_bytes = (size_t)(CHUNK / info->block * info->block_bytes), ahead = (size_t)TILE_ROWS * w->row_bytes;
 
+    const steps step = steps_of(w->row_bytes);
+
     if (n_row < TILE_ROWS) {                    /* rows that are not there read as zeros */
         memcpy(tail, b, (size_t)n_row * w->row_bytes);
         memset(tail + (size_t)n_row * w->row_bytes, 0, (size_t)(TILE_ROWS - n_row) * w->row_bytes);
@@ -280,7 +282,7 @@ static void product_int(const matrix *w, int64_t row0, int64_t n_row, const x_ro
             int n_block = (int)(w->cols - c * CHUNK < CHUNK ? (w->cols - c * CHUNK) / 32 : MAX_BLOCK);
             if (col == 0)
                 for (size_t i = 0; i < TILE_ROWS * chunk_bytes; i += 64) __builtin_prefetch(b + ahead + (size_t)c * TILE_ROWS * chunk_bytes + i);
-            chunk(p, b + (size_t)c * chunk_bytes, w->row_bytes, n_block, acc, x_chunk_at(x, &l, w, col, c), n);
+            chunk(p, b + (size_t)c * chunk_bytes, step, n_block, acc, x_chunk_at(x, &l, w, col, c), n);
         }
         finish(w, row0, (int)n_row, acc, n, y + col * y_stride, y_stride);
     }
