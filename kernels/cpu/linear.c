@@ -187,21 +187,57 @@ void linear_run(llm_backend *be, const linear_set *set, const llm_linear *l, int
 
 /* ------------------------------------------------------------------- absorb */
 
+/* Heads head0 .. head0+n_head-1: item t is tile t % tiles of head t / tiles, or (prepare) row t % n of that head. */
+typedef struct {
+    llm_backend *be;
+    const linear_set *set;
+    const llm_tensor *w;
+    llm_rows y, x;
+    int64_t y_step, x_step, head0, tiles, cols;
+    x_form form;
+    uint8_t *record;
+    size_t stride;
+} absorb_job;
+
+static void absorb_prepare(void *arg, int64_t begin, int64_t end, int thread)
+{
+    const absorb_job *a = arg;
+
+    (void)thread;
+    for (int64_t t = begin; t < end; t++)
+        a->set->quantize(a->form, row_at(a->x, t % a->x.n) + (a->head0 + t / a->x.n) * a->x_step, a->cols, a->record + (size_t)t * a->stride);
+}
+
+static void absorb_tiles(void *arg, int64_t begin, int64_t end, int thread)
+{
+    const absorb_job *a = arg;
+    uint8_t *scratch = thread_scratch(a->be, thread);
+
+    for (int64_t t = begin; t < end; t++) {
+        int64_t i = t / a->tiles, h = a->head0 + i, row0 = t % a->tiles * TILE_ROWS;
+        matrix w = matrix_of(a->w, NULL, h);
+        x_rows x = { a->form, a->record + (size_t)(i * a->x.n) * a->stride, a->stride };
+        if (a->form == X_F32) x = (x_rows){ X_F32, (const uint8_t *)(a->x.data + h * a->x_step), (size_t)a->x.stride * sizeof(float) };
+        a->set->product(&w, row0, w.rows - row0 < TILE_ROWS ? w.rows - row0 : TILE_ROWS, &x, a->x.n, a->y.data + h * a->y_step + row0, a->y.stride, scratch);
+    }
+}
+
 void absorb_run(llm_backend *be, const linear_set *set, llm_rows y, int y_step, llm_rows x, int x_step, const llm_tensor *w)
 {
-    product_arg p = { be, set, { { .y = { 0 } } }, { 0 }, 0 };
-    x_form form = matrix_form(w->dtype);
+    int64_t cols = w->dim[2], n_head = w->dim[0], most = n_head;
+    linear_areas at;
+    uint8_t *base = area(be, &at);
+    absorb_job a = { be, set, w, y, x, y_step, x_step, 0, (w->dim[1] + TILE_ROWS - 1) / TILE_ROWS, cols, matrix_form(w->dtype),
+                     base + at.gather, x_layout_of(matrix_form(w->dtype), cols).bytes };
 
-    if (!backend_ok(be)) return;
-    for (int64_t h = 0; h < w->dim[0]; h++) {
-        matrix m = matrix_of(w, NULL, h);
-        llm_rows xh = { x.data + h * x_step, x.n, (int)m.cols, x.stride }, yh = { y.data + h * y_step, y.n, (int)m.rows, y.stride };
-        x_rows rows;
-        if (form != X_F32 && p.n == MAX_FORM) run_joined(&p);
-        if (!x_prepare(be, set, &rows, p.n % MAX_FORM, form, NULL, m.cols, xh)) return;
-        join(&p, &m, &rows, yh);
+    if (!backend_ok(be) || x.n == 0) return;
+    if (a.form != X_F32) most = (int64_t)(MAX_FORM * at.rows / (a.stride * (size_t)x.n));
+    if (most < 1) { backend_fail(be, LLM_ERR_INTERNAL, "absorb: %d rows of %lld values exceed the scratch", x.n, (long long)cols); return; }
+    for (; a.head0 < n_head; a.head0 += most) {
+        int64_t n = n_head - a.head0 < most ? n_head - a.head0 : most;
+        if (a.form != X_F32) pool_run(cpu_of(be)->pool, n * x.n, 8, absorb_prepare, &a);
+        pool_run(cpu_of(be)->pool, n * a.tiles, x.n > 8 ? 1 : 8, absorb_tiles, &a);
     }
-    if (p.n > 0) run_joined(&p);
 }
 
 /* -------------------------------------------------------------------- embed */
