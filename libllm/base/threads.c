@@ -1,5 +1,7 @@
-/* A loop is published by raising the generation; threads claim chunks from one counter, so a thread
- * that is preempted holds up at most the chunk it has. Idle threads spin briefly, then sleep. */
+/* A loop is published as one word: its number above, the chunks that nobody has claimed below. A thread claims a chunk by
+ * taking one off, and only then reads what the loop is: from there until the chunk is counted as done the loop cannot end.
+ * The caller waits for chunks, not for threads: one that is preempted, or has not woken up yet, holds up at most the chunk
+ * it has. Idle threads spin for a moment, then sleep. */
 #include "threads.h"
 #include <limits.h>
 #include <pthread.h>
@@ -7,26 +9,34 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define cpu_relax() _mm_pause()
+#elif defined(__aarch64__)
+#define cpu_relax() __asm__ volatile("yield")
 #else
 #define cpu_relax() ((void)0)
 #endif
 
-enum { SPIN = 4000, MAX_THREAD = 1024 };
+enum {
+    MAX_THREAD = 1024,
+    SPIN = 2000,                        /* pauses: some 100 us, more than the serial steps between two loops take */
+    SPIN_CROWDED = 20                   /* with more threads than cores another thread needs this one's core */
+};
 
 typedef struct { llm_pool *pool; int index; pthread_t id; } worker;
 
 struct llm_pool {
-    int n_thread;
+    int n_thread, spin;
     worker *worker;                     /* [n_thread - 1] */
-    pthread_mutex_t lock;
-    pthread_cond_t wake, done;
-    atomic_uint generation;             /* of the published loop */
-    atomic_int busy;                    /* workers that have not left the loop */
-    atomic_llong next;
-    bool stop, waiting;                 /* under lock */
+    pthread_mutex_t lock;               /* only for falling asleep and waking up */
+    pthread_cond_t wake, finished;
+    _Alignas(64) atomic_uint_fast64_t loop;     /* number << 32 | unclaimed chunks */
+    atomic_int sleepers;                /* workers that sleep or are about to */
+    atomic_bool stop, waiting;          /* waiting: the caller sleeps or is about to */
+    _Alignas(64) atomic_uint_fast64_t done;     /* chunks of this loop that are finished */
+    uint32_t n_chunk;
     int64_t n, grain;
     pool_fn fn;
     void *arg;
@@ -42,60 +52,78 @@ int threads_available(void)
     return n < 1 ? 1 : n > MAX_THREAD ? MAX_THREAD : n;
 }
 
+/* Takes one chunk of whatever loop is running; false: none is left. */
+static bool claim(llm_pool *p, uint32_t *chunk)
+{
+    uint_fast64_t word = atomic_load_explicit(&p->loop, memory_order_acquire);
+
+    do {
+        if ((uint32_t)word == 0) return false;
+    } while (!atomic_compare_exchange_weak_explicit(&p->loop, &word, word - 1, memory_order_acq_rel, memory_order_acquire));
+    *chunk = p->n_chunk - (uint32_t)word;
+    return true;
+}
+
+/* Works until no chunk is left. Chunks are counted at the end, all at once, but for the last claim they stay ours. */
 static void work(llm_pool *p, int thread)
 {
-    for (;;) {
-        int64_t begin = atomic_fetch_add_explicit(&p->next, p->grain, memory_order_relaxed);
-        int64_t end = begin + p->grain;
-        if (begin >= p->n) return;
-        p->fn(p->arg, begin, end < p->n ? end : p->n, thread);
+    uint_fast64_t mine = 0;
+    uint32_t chunk, all = 0;
+
+    while (claim(p, &chunk)) {
+        int64_t begin = (int64_t)chunk * p->grain, end = p->n - begin > p->grain ? begin + p->grain : p->n;
+        p->fn(p->arg, begin, end, thread);
+        all = p->n_chunk;
+        mine++;
+    }
+    if (mine == 0 || atomic_fetch_add(&p->done, mine) + mine != all || thread == 0) return;
+    if (atomic_load(&p->waiting)) {
+        pthread_mutex_lock(&p->lock);
+        pthread_cond_signal(&p->finished);
+        pthread_mutex_unlock(&p->lock);
     }
 }
 
-/* Waits until the generation differs from seen; false: the pool closes. */
-static bool next_loop(llm_pool *p, unsigned seen)
-{
-    bool go;
+static uint32_t loop_number(llm_pool *p) { return (uint32_t)(atomic_load(&p->loop) >> 32); }
 
-    for (int i = 0; i < SPIN; i++) {
-        if (atomic_load_explicit(&p->generation, memory_order_acquire) != seen) break;
+/* Waits until a loop other than seen was published; false: the pool closes. */
+static bool next_loop(llm_pool *p, uint32_t seen)
+{
+    for (int i = 0; i < p->spin; i++) {
+        if (loop_number(p) != seen) return !atomic_load(&p->stop);
         cpu_relax();
     }
-    if (atomic_load_explicit(&p->generation, memory_order_acquire) == seen) {
-        pthread_mutex_lock(&p->lock);
-        while (atomic_load_explicit(&p->generation, memory_order_acquire) == seen) pthread_cond_wait(&p->wake, &p->lock);
-        pthread_mutex_unlock(&p->lock);
-    }
     pthread_mutex_lock(&p->lock);
-    go = !p->stop;
+    atomic_fetch_add(&p->sleepers, 1);
+    while (loop_number(p) == seen) pthread_cond_wait(&p->wake, &p->lock);
+    atomic_fetch_sub(&p->sleepers, 1);
     pthread_mutex_unlock(&p->lock);
-    return go;
+    return !atomic_load(&p->stop);
 }
 
 static void *worker_main(void *arg)
 {
     worker *w = arg;
-    llm_pool *p = w->pool;
-    unsigned seen = 0;
+    uint32_t seen = 0;
 
-    while (next_loop(p, seen)) {
-        seen = atomic_load_explicit(&p->generation, memory_order_acquire);
-        work(p, w->index);
-        if (atomic_fetch_sub_explicit(&p->busy, 1, memory_order_acq_rel) == 1) {
-            pthread_mutex_lock(&p->lock);
-            if (p->waiting) pthread_cond_signal(&p->done);
-            pthread_mutex_unlock(&p->lock);
-        }
+    while (next_loop(w->pool, seen)) {
+        seen = loop_number(w->pool);
+        work(w->pool, w->index);
     }
     return NULL;
 }
 
-static void publish(llm_pool *p)
+/* Either a worker going to sleep sees the new number, or this sees the sleeper: both words are sequentially consistent. */
+static void publish(llm_pool *p, uint32_t n_chunk)
 {
-    pthread_mutex_lock(&p->lock);
-    atomic_fetch_add_explicit(&p->generation, 1, memory_order_release);
-    pthread_cond_broadcast(&p->wake);
-    pthread_mutex_unlock(&p->lock);
+    uint_fast64_t number = loop_number(p) + 1;
+
+    atomic_store(&p->loop, (number & UINT32_MAX) << 32 | n_chunk);
+    if (atomic_load(&p->sleepers) > 0) {
+        pthread_mutex_lock(&p->lock);
+        pthread_cond_broadcast(&p->wake);
+        pthread_mutex_unlock(&p->lock);
+    }
 }
 
 llm_status pool_open(llm_pool **out, int n_thread, llm_error *err)
@@ -105,14 +133,16 @@ llm_status pool_open(llm_pool **out, int n_thread, llm_error *err)
     *out = NULL;
     if (n_thread < 1 || n_thread > MAX_THREAD)
         return llm_fail(err, LLM_ERR_ARG, "threads: got %d, want 1..%d", n_thread, (int)MAX_THREAD);
-    p = calloc(1, sizeof *p);
+    p = aligned_alloc(_Alignof(llm_pool), sizeof *p);
     if (p == NULL) return llm_fail_memory(err, sizeof *p, "the thread pool");
+    memset(p, 0, sizeof *p);
     p->worker = calloc((size_t)n_thread, sizeof *p->worker);
     if (p->worker == NULL) { free(p); return llm_fail_memory(err, sizeof *p->worker, "the thread pool"); }
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
-    pthread_cond_init(&p->done, NULL);
+    pthread_cond_init(&p->finished, NULL);
     p->n_thread = 1;
+    p->spin = n_thread > threads_available() ? SPIN_CROWDED : SPIN;
     for (int i = 1; i < n_thread; i++) {
         worker *w = &p->worker[i - 1];
         w->pool = p, w->index = i;
@@ -129,13 +159,11 @@ llm_status pool_open(llm_pool **out, int n_thread, llm_error *err)
 void pool_close(llm_pool *p)
 {
     if (p == NULL) return;
-    pthread_mutex_lock(&p->lock);
-    p->stop = true;
-    pthread_mutex_unlock(&p->lock);
-    publish(p);
+    atomic_store(&p->stop, true);
+    publish(p, 0);
     for (int i = 1; i < p->n_thread; i++) pthread_join(p->worker[i - 1].id, NULL);
     pthread_cond_destroy(&p->wake);
-    pthread_cond_destroy(&p->done);
+    pthread_cond_destroy(&p->finished);
     pthread_mutex_destroy(&p->lock);
     free(p->worker);
     free(p);
@@ -143,16 +171,16 @@ void pool_close(llm_pool *p)
 
 int pool_size(const llm_pool *p) { return p ? p->n_thread : 1; }
 
-static void wait_for_workers(llm_pool *p)
+static void wait_for_chunks(llm_pool *p)
 {
-    for (int i = 0; i < SPIN; i++) {
-        if (atomic_load_explicit(&p->busy, memory_order_acquire) == 0) return;
+    for (int i = 0; i < p->spin; i++) {
+        if (atomic_load_explicit(&p->done, memory_order_acquire) == p->n_chunk) return;
         cpu_relax();
     }
     pthread_mutex_lock(&p->lock);
-    p->waiting = true;
-    while (atomic_load_explicit(&p->busy, memory_order_acquire) != 0) pthread_cond_wait(&p->done, &p->lock);
-    p->waiting = false;
+    atomic_store(&p->waiting, true);
+    while (atomic_load(&p->done) != p->n_chunk) pthread_cond_wait(&p->finished, &p->lock);
+    atomic_store(&p->waiting, false);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -160,15 +188,17 @@ void pool_run(llm_pool *p, int64_t n, int64_t grain, pool_fn fn, void *arg)
 {
     if (n <= 0) return;
     if (grain < 1) grain = 1;
-    if (p == NULL || p->n_thread == 1 || n <= grain) {
-        for (int64_t begin = 0; begin < n; begin += grain)
-            fn(arg, begin, begin + grain < n ? begin + grain : n, 0);
+    if (p == NULL || p->n_thread == 1 || n <= grain || (n - 1) / grain >= UINT32_MAX) {
+        for (int64_t begin = 0, end; begin < n; begin = end) {
+            end = n - begin > grain ? begin + grain : n;
+            fn(arg, begin, end, 0);
+        }
         return;
     }
     p->n = n, p->grain = grain, p->fn = fn, p->arg = arg;
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&p->busy, p->n_thread - 1, memory_order_relaxed);
-    publish(p);
+    p->n_chunk = (uint32_t)((n - 1) / grain + 1);
+    atomic_store_explicit(&p->done, 0, memory_order_relaxed);
+    publish(p, p->n_chunk);
     work(p, 0);
-    wait_for_workers(p);
+    wait_for_chunks(p);
 }

@@ -1,7 +1,10 @@
 #include "../llm_test.h"
 #include "threads.h"
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 enum { N = 1000 };
 static atomic_int hits[N];
@@ -40,4 +43,110 @@ START_TEST(refuses_absurd_counts)
 }
 END_TEST
 
-LLM_TEST_MAIN("base/threads", every_item_once, refuses_absurd_counts)
+/* ---- threads that are stopped at random ---- */
+
+enum { MAX_POOL = 8 };
+static pthread_t ids[MAX_POOL];
+static atomic_int known[MAX_POOL], over;
+static int64_t sums[N];                 /* plain memory: a race would be seen by the thread sanitizer */
+
+/* The signal's handler stands still for a moment, as if the system had taken the core away. */
+static void stand_still(int sig)
+{
+    struct timespec t = { 0, 2000000 };
+    (void)sig;
+    nanosleep(&t, NULL);
+}
+
+static void add_up(void *arg, int64_t begin, int64_t end, int thread)
+{
+    if (!atomic_load(&known[thread])) ids[thread] = pthread_self(), atomic_store(&known[thread], 1);
+    for (int64_t i = begin; i < end; i++) sums[i] += *(const int *)arg + i;
+}
+
+static void *stop_some(void *arg)
+{
+    struct timespec t = { 0, 300000 };
+    unsigned x = 1;
+
+    while (!atomic_load(&over)) {
+        x = x * 1664525 + 1013904223;
+        int i = (int)(x >> 16) % *(int *)arg;
+        if (atomic_load(&known[i])) pthread_kill(ids[i], SIGUSR1);
+        nanosleep(&t, NULL);
+    }
+    return NULL;
+}
+
+START_TEST(stopped_threads_lose_nothing)
+{
+    struct sigaction act = { .sa_handler = stand_still, .sa_flags = SA_RESTART }, old;
+
+    sigaction(SIGUSR1, &act, &old);
+    for (int threads = 2; threads <= MAX_POOL; threads += 3) {
+        llm_pool *p;
+        llm_error err;
+        pthread_t stopper;
+        int64_t want = 0;
+        for (int i = 0; i < MAX_POOL; i++) atomic_store(&known[i], 0);
+        atomic_store(&over, 0);
+        memset(sums, 0, sizeof sums);
+        ck_assert_int_eq(pool_open(&p, threads, &err), LLM_OK);
+        ck_assert_int_eq(pthread_create(&stopper, NULL, stop_some, &threads), 0);
+        for (int round = 0; round < 2000; round++) {
+            pool_run(p, N, 1 + round * 7 % 200, add_up, &round);
+            want += round;
+            if (round % 400 == 0) nanosleep(&(struct timespec){ 0, 3000000 }, NULL);    /* long enough to fall asleep */
+        }
+        atomic_store(&over, 1);
+        pthread_join(stopper, NULL);
+        pool_close(p);
+        for (int i = 0; i < N; i++) ck_assert(sums[i] == want + (int64_t)2000 * i);
+    }
+    sigaction(SIGUSR1, &old, NULL);
+}
+END_TEST
+
+static double seconds(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+START_TEST(idle_threads_use_no_cpu)
+{
+    llm_pool *p;
+    llm_error err;
+    int round = 0;
+
+    ck_assert_int_eq(pool_open(&p, 4, &err), LLM_OK);
+    pool_run(p, N, 10, add_up, &round);
+    nanosleep(&(struct timespec){ 0, 50000000 }, NULL);
+    double cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    nanosleep(&(struct timespec){ 0, 200000000 }, NULL);
+    cpu = seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    pool_close(p);
+    ck_assert_msg(cpu < 0.02, "%g s of processor time in 0.2 s of rest", cpu);
+}
+END_TEST
+
+/* Many more threads than cores: the loops still go by, since nobody waits for a thread that has no chunk. */
+START_TEST(crowded_cores_stay_sane)
+{
+    llm_pool *p;
+    llm_error err;
+    int round = 0;
+
+    ck_assert_int_eq(pool_open(&p, 64, &err), LLM_OK);
+    double t = seconds(CLOCK_MONOTONIC);
+    for (int i = 0; i < 2000; i++) pool_run(p, 64, 1, hit, &round);
+    t = seconds(CLOCK_MONOTONIC) - t;
+    pool_close(p);
+    ck_assert_msg(t < 20, "2000 loops took %g s", t);
+    printf("64 threads on %d cores: %.1f us a loop\n", threads_available(), t / 2000 * 1e6);
+}
+END_TEST
+
+LLM_TEST_MAIN("base/threads", every_item_once, refuses_absurd_counts, stopped_threads_lose_nothing,
+              idle_threads_use_no_cpu, crowded_cores_stay_sane)
