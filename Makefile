@@ -40,6 +40,9 @@ $(B)/%_avx2.o:   ISA = -mavx2 -mfma -mf16c
 $(B)/%_avx512.o: ISA = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
 $(B)/%_neon.o:   ISA = -march=armv8.2-a+dotprod+fp16
 
+# The fuzz targets are parsers; instrumenting the kernels would take clang minutes each.
+$(if $(filter fuzz,$(MODE)),$(eval $(B)/kernels/%.o: OPT = -O1 -g))
+
 $(B)/%.o: %.c | third_party-ok
 	@mkdir -p $(@D)
 	@$(if $(V),,echo "  cc   $<")
