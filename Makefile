@@ -55,6 +55,8 @@ $(B)/libllm.a: $(OBJ)
 $(TOOLS:%=$(B)/%): $(B)/%: $(B)/libllm.a
 $(B)/llm-%: $(B)/tools/llm-%.o $(B)/libllm.a
 	$(Q)$(CC) $(OPT) -o $@ $(filter %.o,$^) $(B)/libllm.a $(LIBS)
+$(B)/kernel-bench: $(B)/bench/kernel-bench.o $(B)/bench/limits.o $(B)/libllm.a
+	$(Q)$(CC) $(OPT) -o $@ $^ $(LIBS)
 $(B)/test/%: $(B)/test/%.o $(B)/libllm.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(OPT) $(LDWRAP) -o $@ $(filter %.o,$^) $(B)/libllm.a $(shell pkg-config --libs check) $(LIBS)

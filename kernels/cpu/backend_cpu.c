@@ -57,7 +57,10 @@ static void fill(llm_ops *op, cpu_impl *impl)
         linear_ops_avx512(op);
     }
 #elif defined(__aarch64__)
-    if (impl->isa == ISA_NEON) impl->row = &cpu_rows_neon;
+    if (impl->isa == ISA_NEON) {
+        impl->row = &cpu_rows_neon;
+        linear_ops_neon(op);
+    }
 #endif
 }
 

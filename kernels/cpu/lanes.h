@@ -5,6 +5,7 @@
 #ifndef LLM_CPU_LANES_H
 #define LLM_CPU_LANES_H
 #include "simd.h"
+#include <stdbool.h>
 
 /* Multiples of the distance between rows, so that any of 16 rows is base + index * 1, 2 or 4. The compiler must not
  * see that they are related: it would keep 16 of them. */
@@ -52,7 +53,6 @@ SIMD_INLINE vi i_max(vi a, vi b) { return _mm256_max_epi32(a, b); }
 #define i_shr(a, n) _mm256_srli_epi32(a, n)
 #define i_shl(a, n) _mm256_slli_epi32(a, n)
 #define i_sar(a, n) _mm256_srai_epi32(a, n)
-SIMD_INLINE vi i_mul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
 SIMD_INLINE vf i_float(vi a) { return _mm256_cvtepi32_ps(a); }
 SIMD_INLINE vf i_as_float(vi a) { return _mm256_castsi256_ps(a); }
 /* table[code] for each byte; codes are 0..15 */
@@ -185,7 +185,6 @@ SIMD_INLINE vi i_max(vi a, vi b) { return _mm512_max_epi32(a, b); }
 #define i_shr(a, n) _mm512_srli_epi32(a, n)
 #define i_shl(a, n) _mm512_slli_epi32(a, n)
 #define i_sar(a, n) _mm512_srai_epi32(a, n)
-SIMD_INLINE vi i_mul(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
 SIMD_INLINE vf i_float(vi a) { return _mm512_cvtepi32_ps(a); }
 SIMD_INLINE vf i_as_float(vi a) { return _mm512_castsi512_ps(a); }
 SIMD_INLINE vi i_look(const int8_t table[16], vi code) { return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)table)), code); }
@@ -247,6 +246,95 @@ SIMD_INLINE void dot_block(vi *s, int n_col, const uint8_t *w, int n_vec, const 
         vi v = i_load(w + 64 * k);
         UNROLL
         for (int j = 0; j < n_col; j++) s[j] = _mm512_dpbusd_epi32(s[j], v, i_dword(x + (size_t)j * stride + 4 * k));
+    }
+}
+
+#elif defined(SIMD_NEON)
+typedef int32x4_t vi;
+enum { SIGNED_FLIP = 0 };
+#define AS_U8(a) vreinterpretq_u8_s32(a)
+#define AS_S8(a) vreinterpretq_s8_s32(a)
+#define AS_U32(a) vreinterpretq_u32_s32(a)
+#define FROM_U8(a) vreinterpretq_s32_u8(a)
+#define FROM_U32(a) vreinterpretq_s32_u32(a)
+SIMD_INLINE vi i_zero(void) { return vdupq_n_s32(0); }
+SIMD_INLINE vi i_load(const void *p) { return FROM_U8(vld1q_u8(p)); }
+SIMD_INLINE void i_store(void *p, vi a) { vst1q_u8(p, AS_U8(a)); }
+SIMD_INLINE vi i_dword(const void *p) { int32_t u; memcpy(&u, p, 4); return vdupq_n_s32(u); }
+SIMD_INLINE vi i_bytes(int b) { return FROM_U8(vdupq_n_u8((uint8_t)b)); }
+SIMD_INLINE vi i_dwords(uint32_t d) { return FROM_U32(vdupq_n_u32(d)); }
+SIMD_INLINE vi i_and(vi a, vi b) { return vandq_s32(a, b); }
+SIMD_INLINE vi i_or(vi a, vi b) { return vorrq_s32(a, b); }
+SIMD_INLINE vi i_xor(vi a, vi b) { return veorq_s32(a, b); }
+SIMD_INLINE vi i_add8(vi a, vi b) { return FROM_U8(vaddq_u8(AS_U8(a), AS_U8(b))); }
+SIMD_INLINE vi i_sub8(vi a, vi b) { return FROM_U8(vsubq_u8(AS_U8(a), AS_U8(b))); }
+SIMD_INLINE vi i_sub(vi a, vi b) { return vsubq_s32(a, b); }
+SIMD_INLINE vi i_add(vi a, vi b) { return vaddq_s32(a, b); }
+SIMD_INLINE vi i_max(vi a, vi b) { return vmaxq_s32(a, b); }
+SIMD_INLINE vi i_shr(vi a, int n) { return FROM_U32(vshlq_u32(AS_U32(a), vdupq_n_s32(-n))); }
+SIMD_INLINE vi i_shl(vi a, int n) { return vshlq_s32(a, vdupq_n_s32(n)); }
+SIMD_INLINE vi i_sar(vi a, int n) { return vshlq_s32(a, vdupq_n_s32(-n)); }
+SIMD_INLINE vf i_float(vi a) { return vcvtq_f32_s32(a); }
+SIMD_INLINE vf i_as_float(vi a) { return vreinterpretq_f32_s32(a); }
+SIMD_INLINE vi i_look(const int8_t table[16], vi code) { return vreinterpretq_s32_s8(vqtbl1q_s8(vld1q_s8(table), AS_U8(code))); }
+SIMD_INLINE vi i_dot16(vi s, vi a, vi b)
+{
+    int16x8_t x = vreinterpretq_s16_s32(a), y = vreinterpretq_s16_s32(b);
+    return vaddq_s32(s, vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y)));
+}
+SIMD_INLINE vi i_load_bytes(const uint8_t *p) { vi v = { p[0], p[1], p[2], p[3] }; return v; }
+SIMD_INLINE vf v_load_bf16(const uint16_t *p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
+SIMD_INLINE float v_tree(const vf *a)
+{
+    vf v = vaddq_f32(vaddq_f32(a[0], a[2]), vaddq_f32(a[1], a[3]));
+    float32x2_t t = vadd_f32(vget_low_f32(v), vget_high_f32(v));
+    return vget_lane_f32(t, 0) + vget_lane_f32(t, 1);
+}
+SIMD_INLINE vf i_half(vi a) { return vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32(AS_U32(a)))); }
+SIMD_INLINE int32_t i_most(vi a) { return vmaxvq_s32(a); }
+SIMD_INLINE int32_t i_round16(int8_t *q, const float *x, float inverse)
+{
+    int32_t sum = 0;
+    UNROLL
+    for (int i = 0; i < 16; i += 8) {
+        vi a = vcvtnq_s32_f32(vmulq_f32(v_load(x + i), v_set(inverse))), b = vcvtnq_s32_f32(vmulq_f32(v_load(x + i + 4), v_set(inverse)));
+        vst1_s8(q + i, vmovn_s16(vcombine_s16(vmovn_s32(a), vmovn_s32(b))));
+        sum += vaddvq_s32(vaddq_s32(a, b));
+    }
+    return sum;
+}
+SIMD_INLINE vi i_bit16(vi bits, int i)
+{
+    static const uint8_t first[16] = { 0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12 };
+    uint8x16_t mask = AS_U8(i_dwords(i % 2 ? 0x80402010u : 0x08040201u));
+    uint8x16_t byte = vqtbl1q_u8(AS_U8(bits), vaddq_u8(vld1q_u8(first), vdupq_n_u8((uint8_t)(i / 2))));
+    return FROM_U8(vandq_u8(vtstq_u8(byte, mask), vdupq_n_u8(16)));
+}
+SIMD_INLINE vi i_dot8(vi s, vi w, vi x, bool is_signed) { (void)is_signed; return vdotq_s32(s, AS_S8(w), AS_S8(x)); }
+
+SIMD_INLINE void field16(const uint8_t *p, steps step, vi out[4])
+{
+    vi a = i_load(p), b = i_load(row_of(p, step, 1)), c = i_load(row_of(p, step, 2)), d = i_load(row_of(p, step, 3));
+    int64x2_t t0 = vreinterpretq_s64_s32(vtrn1q_s32(a, b)), t1 = vreinterpretq_s64_s32(vtrn2q_s32(a, b));
+    int64x2_t t2 = vreinterpretq_s64_s32(vtrn1q_s32(c, d)), t3 = vreinterpretq_s64_s32(vtrn2q_s32(c, d));
+
+    out[0] = vreinterpretq_s32_s64(vtrn1q_s64(t0, t2)), out[1] = vreinterpretq_s32_s64(vtrn1q_s64(t1, t3));
+    out[2] = vreinterpretq_s32_s64(vtrn2q_s64(t0, t2)), out[3] = vreinterpretq_s32_s64(vtrn2q_s64(t1, t3));
+}
+
+/* Codes up to 63 and signed ones alike are signed bytes. n_vec is a multiple of 4. */
+SIMD_INLINE void dot_block(vi *s, int n_col, const uint8_t *w, int n_vec, const uint8_t *x, size_t stride, int group, bool is_signed)
+{
+    (void)group, (void)is_signed;
+    UNROLL
+    for (int k = 0; k < n_vec; k += 4, w += 256) {
+        int8x16_t v0 = AS_S8(i_load(w)), v1 = AS_S8(i_load(w + 64)), v2 = AS_S8(i_load(w + 128)), v3 = AS_S8(i_load(w + 192));
+        UNROLL
+        for (int j = 0; j < n_col; j++) {
+            int8x16_t q = AS_S8(i_load(x + (size_t)j * stride + 4 * k));
+            s[j] = vdotq_laneq_s32(s[j], v0, q, 0), s[j] = vdotq_laneq_s32(s[j], v1, q, 1);
+            s[j] = vdotq_laneq_s32(s[j], v2, q, 2), s[j] = vdotq_laneq_s32(s[j], v3, q, 3);
+        }
     }
 }
 #endif

@@ -284,4 +284,6 @@ LINEAR_OPS(ref)
 #if defined(__x86_64__)
 LINEAR_OPS(avx2)
 LINEAR_OPS(avx512)
+#elif defined(__aarch64__)
+LINEAR_OPS(neon)
 #endif

@@ -3,5 +3,5 @@
 #define LLM_CPU_PRODUCT_H
 #include "matrix.h"
 
-extern const linear_set linear_set_ref, linear_set_avx2, linear_set_avx512;
+extern const linear_set linear_set_ref, linear_set_avx2, linear_set_avx512, linear_set_neon;
 #endif

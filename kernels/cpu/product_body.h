@@ -1,5 +1,5 @@
-/* product_body.h - the matrix product of a kernel set (linear.h has the order of the sums). Included by product_avx2.c
- * and product_avx512.c with SIMD_* and SIMD_NAME set as for simd.h.
+/* product_body.h - the matrix product of a kernel set (linear.h has the order of the sums). Included by product_avx2.c,
+ * product_avx512.c and product_neon.c with SIMD_* and SIMD_NAME set as for simd.h.
  *
  * Integer forms: a tile is 16 rows, one in each lane. Its weights are unpacked 256 values at a time (panel_body.h) and
  * multiply all columns while they are in L1; the accumulators wait in memory between chunks. Bound by integer

@@ -52,4 +52,5 @@ static inline int64_t sum_place(int64_t i) { return (i & ~(int64_t)3) | (i & 1) 
 void quantize_act_ref(x_form form, const float *x, int64_t n, uint8_t *record);
 void quantize_act_avx2(x_form form, const float *x, int64_t n, uint8_t *record);
 void quantize_act_avx512(x_form form, const float *x, int64_t n, uint8_t *record);
+void quantize_act_neon(x_form form, const float *x, int64_t n, uint8_t *record);
 #endif
