@@ -121,6 +121,9 @@ typedef struct {
     void (*attend)(llm_backend *be, llm_rows o, llm_rows q, const llm_kv_layer *kv, const llm_batch *b, const llm_attn_args *a);
     /* per head h: y[h*y_step ..+rows] = w_h x[h*x_step ..+cols]; w [n_head, rows, cols] (MLA) */
     void (*absorb)(llm_backend *be, llm_rows y, int y_step, llm_rows x, int x_step, const llm_tensor *w);
+    /* per head h: y[h*y_step ..+width] = x[h*x_step ..+width]; both views start at the first head's first value */
+    void (*copy_heads)(llm_backend *be, llm_rows y, int y_step, llm_rows x, int x_step, int n_head, int width);
+    void (*scale_rows)(llm_backend *be, llm_rows x, const float *s);            /* x_i *= s[i] */
     /* y = act(gate) * up (ACT_SWIGLU_OAI: see glu_ref); y may be gate */
     void (*glu)(llm_backend *be, llm_rows y, llm_rows gate, llm_rows up, llm_act act, float limit);
     void (*add)(llm_backend *be, llm_rows x, llm_rows y);                       /* x += y */

@@ -2,6 +2,7 @@
 #define SIMD_SCALAR
 #define SIMD_NAME(x) x##_ref
 #include "ops.h"
+#include <string.h>
 #include "elementwise_body.h"
 
 enum { PIECE = 8192 };                  /* floats one thread takes at a time: some microseconds */
@@ -217,8 +218,25 @@ static void softcap(llm_backend *be, llm_rows x, float cap)
     run_rows(be, &j, x.width, false, softcap_items);
 }
 
+/* Moving and scaling a row is a loop that compilers vectorise without changing a bit. */
+static void copy_heads(llm_backend *be, llm_rows y, int y_step, llm_rows x, int x_step, int n_head, int width)
+{
+    (void)be;
+    for (int i = 0; i < x.n; i++)
+        for (int h = 0; h < n_head; h++)
+            memcpy(row_at(y, i) + (int64_t)h * y_step, row_at(x, i) + (int64_t)h * x_step, (size_t)width * sizeof(float));
+}
+
+static void scale_rows(llm_backend *be, llm_rows x, const float *s)
+{
+    (void)be;
+    for (int i = 0; i < x.n; i++)
+        for (int k = 0; k < x.width; k++) row_at(x, i)[k] *= s[i];
+}
+
 void elementwise_ops(llm_ops *op)
 {
     op->norm = norm, op->rope_table = rope_table, op->rope = rope;
     op->glu = glu, op->add = add, op->add_gated = add_gated, op->softcap = softcap;
+    op->copy_heads = copy_heads, op->scale_rows = scale_rows;
 }

@@ -7,27 +7,50 @@
 typedef enum { MIX_ATTN, MIX_MLA } llm_mixer;
 typedef enum { FFN_DENSE, FFN_MOE } llm_ffn_kind;
 
+/* How a rotation is scaled for long contexts; expanded into llm_rope at load. arXiv 2309.00071 for YaRN. */
+typedef enum { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN } llm_rope_kind;
+typedef struct {
+    llm_rope_kind kind;
+    float base, factor, orig_ctx;
+    float low_freq, high_freq;            /* llama3 */
+    float beta_fast, beta_slow;           /* YaRN */
+    float mscale, mscale_all_dim;         /* YaRN of DeepSeek; 0: not given */
+    float attention_factor;               /* YaRN, of cos and sin; 0: follows from factor and the two above */
+    bool  truncate;                       /* YaRN: the ramp's ends are rounded outwards */
+} llm_rope_spec;
+
+enum { ROPE_GLOBAL, ROPE_LOCAL, N_ROPE };
+
 typedef struct {              /* what may change from one layer to the next */
     llm_mixer    mixer;
     llm_ffn_kind ffn;
     int          window;      /* keys a query may see; 0 = all */
-    const llm_rope *rope;
+    int          rope;        /* ROPE_GLOBAL or ROPE_LOCAL: which of llm_config.rope */
     int          n_kv_head, head_dim, d_ff;
 } llm_layer_config;
 
 typedef struct {
     int   n_layer, d_model, n_vocab, n_ctx, n_head, n_kv_head, head_dim, d_ff;
-    int   n_expert, n_expert_used, n_expert_shared, d_ff_expert, n_dense_lead, n_group, n_group_used;
+    int   n_expert, n_expert_used, n_expert_shared, d_ff_expert, d_ff_shared, n_dense_lead, n_group, n_group_used;
     int   q_lora, kv_lora, d_nope, d_rope, d_v;           /* MLA, DeepSeek-V2 sec. 2.1 */
     int   window;
+    int   n_rot;                                          /* values of a head that rotate */
+    int   n_ctx_hard;                                     /* no answer is defined beyond this; 0: no such limit */
+    int   logn_ctx;                                       /* Qwen 1: a query at p >= logn_ctx grows by log_{logn_ctx}(p+1); 0: off */
     float norm_eps, norm_offset;                          /* y = x/rms * (w + offset) */
+    float latent_eps;                                     /* eps of the two latent norms of MLA */
     float embed_scale, attn_scale, attn_softcap, logit_softcap, expert_scale, act_limit;
-    bool  expert_renorm;
+    bool  expert_renorm, group_top2;                      /* see llm_route_args */
+    bool  expert_interleaved;                             /* fused gate_up rows alternate (gpt-oss), else gate first */
+    bool  tied;                                           /* the head is the embedding table */
     llm_act act; llm_rope_style rope_style; llm_gate gate;
-    llm_layer_config *layer;                              /* [n_layer] */
+    llm_rope_spec rope_spec[N_ROPE];
+    llm_rope rope[N_ROPE];                                /* freq points into rope_freq */
+    float *rope_freq;                                     /* [N_ROPE * n_rot/2], owned */
+    llm_layer_config *layer;                              /* [n_layer], owned */
 } llm_config;
 
-/* Shape symbols; llm_dim() turns one into a number for a given layer. */
+/* Shape symbols; config_dim() turns one into a number for a given layer. */
 typedef enum { _1, D_MODEL, D_VOCAB, D_Q, D_KV, D_HEAD, D_FF, D_FFX, D_FFS, N_EXPERT, N_HEAD,
                D_QLORA, D_KVLORA, D_KVA, D_O, D_NOPE, D_V } llm_sym;
 
@@ -69,8 +92,8 @@ typedef enum { _1, D_MODEL, D_VOCAB, D_Q, D_KV, D_HEAD, D_FF, D_FFX, D_FFS, N_EX
     X(bdown_x,       "ffn_down_exps.bias",     "",                                    N_EXPERT, D_MODEL, _1) \
     X(gate_s,        "ffn_gate_shexp.weight",  "mlp.shared_experts.gate_proj.weight", D_FFS, D_MODEL, _1) \
     X(up_s,          "ffn_up_shexp.weight",    "mlp.shared_experts.up_proj.weight",   D_FFS, D_MODEL, _1) \
-    X(down_s,        "ffn_down_shexp.weight",  "mlp.shared_experts.down_proj.weight", D_MODEL, D_FFS, _1)
-
+    X(down_s,        "ffn_down_shexp.weight",  "mlp.shared_experts.down_proj.weight", D_MODEL, D_FFS, _1) \
+    X(gate_inp_s,    "ffn_gate_inp_shexp.weight", "mlp.shared_expert_gate.weight",    _1, D_MODEL, _1)
 
 typedef struct {
 #define X(slot, g, h, a, b, c) llm_tensor slot;
@@ -94,12 +117,23 @@ typedef struct { uint64_t need, may; } llm_weight_set;                /* slots, 
 _Static_assert(W_COUNT <= 64, "slot sets are 64-bit masks");
 
 typedef struct {
-    const char *gguf_name;                 /* general.architecture */
-    const char *hf_name;                   /* config.json model_type */
+    const char *gguf_name;                 /* general.architecture; NULL: none, or another row has it */
+    const char *hf_name;                   /* config.json model_type; NULL likewise */
     llm_status (*config)(llm_meta *, llm_config *, llm_error *);  /* after the shared keys were read */
     llm_weight_set (*weights)(const llm_config *, int il);  /* what layer il must and may have */
-    const llm_alias *alias;                /* names that differ from the table */
+    const llm_alias *alias;                /* names that differ from the table; NULL: none */
+    void (*defaults)(llm_config *);        /* what config.json may leave out; NULL: nothing */
 } llm_arch;
+
+/* What several families read the same way (config.c). Each returns LLM_OK or fills err.
+ * config_windows: which layers slide, from layer_types or sliding_window_pattern, else all but each period-th
+ * (period 0: none). config_sparse: which layers are MoE, from mlp_only_layers and decoder_sparse_step.
+ * config_lead_dense: the first first_k_dense_replace layers are dense, the others MoE with shared experts. */
+llm_status config_windows(llm_meta *m, llm_config *c, int period, llm_error *err);
+llm_status config_sparse(llm_meta *m, llm_config *c, llm_error *err);
+llm_status config_lead_dense(llm_meta *m, llm_config *c, llm_error *err);
+/* DeepSeek's m (V2, arXiv 2405.04434, appendix B): the softmax scale grows by its square. 1 without YaRN. */
+float config_yarn_scale(const llm_rope_spec *r);
 
 /* Sets that most families share. */
 #define ATTN_GQA (SLOT(attn_norm) | SLOT(wq) | SLOT(wk) | SLOT(wv) | SLOT(wo))

@@ -12,9 +12,13 @@ typedef struct {
     void *arena;                        /* all buffers below, sized for n_batch rows */
     size_t arena_bytes;
     int n_batch;
-    llm_rows x, h, o;                   /* residual, normed input, mixer output */
-    llm_rows q, k, v, a, lat, qa;       /* attention and MLA */
-    llm_rows gate, up, score, weight, shared, cs, cs_local;
+    llm_rows x, h, o;                   /* residual, normed input, mixer or feed-forward output: d_model */
+    llm_rows q, k, v, a;                /* attention's query, keys, values and result */
+    llm_rows lat, qa;                   /* MLA: compressed query; query and result against the latent */
+    llm_rows gate, up;                  /* feed-forward */
+    llm_rows score, weight, shared, shared_gate;    /* experts */
+    llm_rows cs[N_ROPE];                /* cosines and sines of the rows' positions */
+    llm_rows grow;                      /* [1, n_batch] Qwen 1: how much each row's query grows */
     int32_t *expert;                    /* [n_batch * n_expert_used] */
 } llm_run;
 
@@ -27,4 +31,19 @@ void run_close(llm_run *r);
 /* Runs b (b->n <= n_batch, cells reserved) through every layer. Rows whose want[i] is nonzero leave their logits,
  * in row order, in logits [n_want, n_vocab], which the caller owns. Rows of the vocabulary's padding are not masked here. */
 llm_status llm_forward(llm_run *r, const llm_batch *b, const uint8_t *want, float *logits, llm_error *err);
+
+/* ---- the steps of a layer, one file each (attention.c, mla.c, moe.c) ---- */
+
+/* h [n, d_model] -> o [n, d_model] */
+void run_attention(llm_run *r, const llm_batch *b, int il);
+void run_mla(llm_run *r, const llm_batch *b, int il);
+void run_moe(llm_run *r, const llm_batch *b, int il);
+
+/* The first n rows and width values of a buffer, lying close together. */
+static inline llm_rows run_rows_of(llm_rows buf, int n, int width) { return (llm_rows){ buf.data, n, width, width }; }
+void run_tap(llm_run *r, const char *name, int il, llm_rows rows);
+void run_linear(llm_run *r, llm_rows y, llm_rows x, const llm_tensor *w, const llm_tensor *bias);    /* bias may be unbound */
+llm_linear run_product(llm_rows y, const llm_tensor *w, const llm_tensor *bias);
+/* o = down(act(gate h) * up h) */
+void run_gated(llm_run *r, llm_rows o, llm_rows h, const llm_tensor *gate, const llm_tensor *up, const llm_tensor *down);
 #endif

@@ -4,6 +4,9 @@
 #include "config.h"
 #include "tokenizer.h"
 
+/* Memory that load transforms made; freed with the model. */
+typedef struct llm_owned { struct llm_owned *next; void *data; size_t bytes; bool mapped; } llm_owned;
+
 struct llm_model {
     llm_store *store;
     llm_meta *meta;
@@ -13,6 +16,8 @@ struct llm_model {
     llm_tensor embed, out_norm, head;   /* head is embed where the table is tied */
     llm_layer *layer;                   /* [n_layer] */
     const char **slot;                  /* [store_n_tensor] what each tensor is bound to, or NULL */
+    llm_owned *owned;
+    uint64_t owned_bytes;               /* of re-laid weights: what they came from was released */
     uint64_t n_param, weight_bytes;
     llm_isa isa;
     int n_thread;

@@ -1,0 +1,194 @@
+/* forward.c - the one forward pass. Families differ in llm_config and in which weights are bound. */
+#include "forward.h"
+#include "memory.h"
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+
+/* ---- buffers -------------------------------------------------------------------- */
+
+typedef struct { int64_t x, q, k, v, a, lat, qa, ff, score, used, shared, rot; } widths;
+
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+static widths widths_of(const llm_model *m)
+{
+    const llm_config *c = &m->config;
+    widths w = { .x = c->d_model, .rot = c->n_rot };
+
+    for (int il = 0; il < c->n_layer; il++) {
+        const llm_layer_config *lc = &c->layer[il];
+        bool mla = lc->mixer == MIX_MLA, moe = lc->ffn == FFN_MOE;
+        w.q = max64(w.q, config_dim(c, il, D_Q));
+        w.k = max64(w.k, mla ? config_dim(c, il, D_KVA) : config_dim(c, il, D_KV));
+        w.v = max64(w.v, mla ? 0 : config_dim(c, il, D_KV));
+        w.a = max64(w.a, config_dim(c, il, D_O));
+        if (mla) w.lat = max64(w.lat, max64(c->q_lora, (int64_t)c->n_head * c->kv_lora)), w.qa = max64(w.qa, (int64_t)c->n_head * (c->kv_lora + c->d_rope));
+        w.ff = max64(w.ff, moe ? c->d_ff_shared : lc->d_ff);
+        if (moe) w.score = c->n_expert, w.used = c->n_expert_used, w.shared = c->d_ff_shared > 0 ? c->d_model : 0;
+    }
+    return w;
+}
+
+/* Places every buffer behind the last one, or (base NULL) only adds up their bytes. */
+static bool layout(llm_run *r, const llm_model *m, int n_batch, char *base, size_t *bytes)
+{
+    widths w = widths_of(m);
+    struct { llm_rows *rows; int64_t width; } all[] = {
+        { &r->x, w.x }, { &r->h, w.x }, { &r->o, w.x }, { &r->q, w.q }, { &r->k, w.k }, { &r->v, w.v }, { &r->a, w.a }, { &r->lat, w.lat },
+        { &r->qa, w.qa }, { &r->gate, w.ff }, { &r->up, w.ff }, { &r->score, w.score }, { &r->weight, w.used }, { &r->shared, w.shared },
+        { &r->shared_gate, 1 }, { &r->cs[ROPE_GLOBAL], w.rot }, { &r->cs[ROPE_LOCAL], w.rot }, { &r->grow, 1 },
+    };
+    size_t at = 0, n;
+
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (!ck_mul((size_t)n_batch * sizeof(float), (size_t)all[i].width, &n) || !ck_align(n, 64, &n) || all[i].width > INT_MAX) return false;
+        if (base) *all[i].rows = (llm_rows){ (float *)(void *)(base + at), n_batch, (int)all[i].width, all[i].width };
+        if (!ck_add(at, n, &at)) return false;
+    }
+    if (base) r->expert = (int32_t *)(void *)(base + at);
+    if (!ck_mul((size_t)n_batch * sizeof *r->expert, (size_t)w.used, &n) || !ck_add(at, n + 64, &at)) return false;
+    *bytes = at;
+    return true;
+}
+
+bool run_limits(const llm_model *m, int n_batch, int n_ctx, llm_limits *out)
+{
+    const llm_config *c = &m->config;
+    widths w = widths_of(m);
+    int64_t cols = max64(max64(w.x, w.a), max64(w.ff, max64(w.lat, c->d_ff_expert)));
+    int64_t rows = max64(max64(cols, w.q), max64(max64(w.qa, w.k), max64(c->n_expert, c->n_vocab))), d_head = 0;
+    bool moe = w.score > 0;
+
+    for (int il = 0; il < c->n_layer; il++)
+        d_head = max64(d_head, c->layer[il].mixer == MIX_MLA ? max64(c->kv_lora + c->d_rope, c->d_nope + c->d_rope) : c->layer[il].head_dim);
+    if (cols > INT_MAX || rows > INT_MAX) return false;
+    *out = (llm_limits){ .n_batch = n_batch, .max_cols = (int)cols, .max_rows = (int)rows, .n_expert = moe ? c->n_expert : 1,
+                         .n_expert_used = moe ? c->n_expert_used : 1, .d_ff_expert = moe ? c->d_ff_expert : 1, .d_model = c->d_model,
+                         .n_head = c->n_head, .max_d_head = (int)d_head, .n_ctx = n_ctx };
+    return true;
+}
+
+bool run_bytes(const llm_model *m, int n_batch, size_t *out)
+{
+    llm_run r;
+    return layout(&r, m, n_batch, NULL, out);
+}
+
+llm_status run_open(llm_run *r, const llm_model *m, llm_backend *be, llm_kv_layer *kv, int n_batch, llm_error *err)
+{
+    memset(r, 0, sizeof *r);
+    r->m = m, r->be = be, r->kv = kv, r->n_batch = n_batch;
+    if (!run_bytes(m, n_batch, &r->arena_bytes)) return llm_fail(err, LLM_ERR_ARG, "n_batch %d: the buffers' size wraps", n_batch);
+    if ((r->arena = memory_map(r->arena_bytes)) == NULL) return llm_fail_memory(err, r->arena_bytes, "the buffers of the forward pass");
+    layout(r, m, n_batch, r->arena, &r->arena_bytes);
+    return LLM_OK;
+}
+
+void run_close(llm_run *r)
+{
+    memory_unmap(r->arena, r->arena_bytes);
+    r->arena = NULL;
+}
+
+/* ---- steps ------------------------------------------------------------------------ */
+
+void run_tap(llm_run *r, const char *name, int il, llm_rows rows)
+{
+    if (r->tap && r->be->err.status == LLM_OK) r->tap(r->tap_user, name, il, rows.data, rows.n, rows.width);
+}
+
+llm_linear run_product(llm_rows y, const llm_tensor *w, const llm_tensor *bias)
+{
+    return (llm_linear){ y, w, bias && tensor_bound(bias) ? bias : NULL };
+}
+
+void run_linear(llm_run *r, llm_rows y, llm_rows x, const llm_tensor *w, const llm_tensor *bias)
+{
+    llm_linear l = run_product(y, w, bias);
+    r->be->op.linear(r->be, &l, 1, x);
+}
+
+void run_gated(llm_run *r, llm_rows o, llm_rows h, const llm_tensor *gate, const llm_tensor *up, const llm_tensor *down)
+{
+    llm_rows g = run_rows_of(r->gate, h.n, (int)gate->dim[0]), u = run_rows_of(r->up, h.n, (int)gate->dim[0]);
+    llm_linear both[2] = { run_product(g, gate, NULL), run_product(u, up, NULL) };
+
+    r->be->op.linear(r->be, both, 2, h);
+    r->be->op.glu(r->be, g, g, u, r->m->config.act, r->m->config.act_limit);
+    run_linear(r, o, g, down, NULL);
+}
+
+static void norm(llm_run *r, llm_rows y, llm_rows x, const llm_tensor *w)
+{
+    r->be->op.norm(r->be, y, x, w, r->m->config.norm_eps, r->m->config.norm_offset);
+}
+
+/* One pre-norm layer, x += f(norm(x)) twice; a bound post norm makes the sandwich of Gemma 2 and 3. */
+static void layer(llm_run *r, const llm_batch *b, int il)
+{
+    const llm_config *c = &r->m->config;
+    const llm_layer *w = &r->m->layer[il];
+    llm_rows x = run_rows_of(r->x, b->n, c->d_model), h = run_rows_of(r->h, b->n, c->d_model), o = run_rows_of(r->o, b->n, c->d_model);
+
+    norm(r, h, x, &w->attn_norm);
+    run_tap(r, "attn_norm", il, h);
+    if (c->layer[il].mixer == MIX_MLA) run_mla(r, b, il); else run_attention(r, b, il);
+    if (tensor_bound(&w->attn_post)) norm(r, o, o, &w->attn_post);
+    r->be->op.add(r->be, x, o);
+    run_tap(r, "attn_out", il, x);
+
+    norm(r, h, x, &w->ffn_norm);
+    if (c->layer[il].ffn == FFN_MOE) run_moe(r, b, il); else run_gated(r, o, h, &w->gate, &w->up, &w->down);
+    if (tensor_bound(&w->ffn_post)) norm(r, o, o, &w->ffn_post);
+    r->be->op.add(r->be, x, o);
+    run_tap(r, "layer_out", il, x);
+}
+
+/* The rows whose logits are wanted are brought together by the final norm, then go through the head. */
+static void head(llm_run *r, const llm_batch *b, const uint8_t *want, float *logits)
+{
+    const llm_config *c = &r->m->config;
+    llm_rows y = { logits, 0, c->n_vocab, c->n_vocab };
+
+    for (int i = 0, n; i < b->n; i += n) {
+        for (n = 1; i + n < b->n && (want[i + n] != 0) == (want[i] != 0); n++) { }
+        if (!want[i]) continue;
+        norm(r, (llm_rows){ row_at(run_rows_of(r->h, b->n, c->d_model), y.n), n, c->d_model, c->d_model },
+             (llm_rows){ row_at(run_rows_of(r->x, b->n, c->d_model), i), n, c->d_model, c->d_model }, &r->m->out_norm);
+        y.n += n;
+    }
+    if (y.n == 0) return;
+    run_tap(r, "result_norm", -1, run_rows_of(r->h, y.n, c->d_model));
+    run_linear(r, y, run_rows_of(r->h, y.n, c->d_model), &r->m->head, NULL);
+    if (c->logit_softcap > 0) r->be->op.softcap(r->be, y, c->logit_softcap);
+    run_tap(r, "logits", -1, y);
+}
+
+/* Rotation angles for the positions of b, and (Qwen 1) how much each query grows: log_{logn_ctx}(p + 1) past logn_ctx. */
+static void positions(llm_run *r, const llm_batch *b)
+{
+    const llm_config *c = &r->m->config;
+
+    for (int i = 0; i < N_ROPE; i++) {
+        r->cs[i] = run_rows_of(r->cs[i], b->n, c->n_rot);
+        r->be->op.rope_table(r->be, r->cs[i], &c->rope[i], b->pos);
+    }
+    for (int i = 0; c->logn_ctx > 1 && i < b->n; i++)
+        r->grow.data[i] = b->pos[i] >= c->logn_ctx ? (float)(log((double)b->pos[i] + 1) / log((double)c->logn_ctx)) : 1;
+}
+
+llm_status llm_forward(llm_run *r, const llm_batch *b, const uint8_t *want, float *logits, llm_error *err)
+{
+    const llm_config *c = &r->m->config;
+    llm_rows x = run_rows_of(r->x, b->n, c->d_model);
+
+    r->be->err.status = LLM_OK;
+    positions(r, b);
+    r->be->op.embed(r->be, x, &r->m->embed, b->token, c->embed_scale);
+    run_tap(r, "embed", -1, x);
+    for (int il = 0; il < c->n_layer && r->be->err.status == LLM_OK; il++) layer(r, b, il);
+    if (r->be->err.status == LLM_OK) head(r, b, want, logits);
+    if (r->be->err.status != LLM_OK) return llm_fail(err, r->be->err.status, "%s", r->be->err.text);
+    return LLM_OK;
+}

@@ -1,0 +1,274 @@
+/* relayout.c - checkpoints that lay weights out differently are brought into the one layout the forward pass knows, at load.
+ * Layouts: openai/gpt-oss gpt_oss/torch/weights.py; AutoGPTQ qlinear_cuda_old.py; AutoAWQ utils/packing_utils.py. */
+#include "weights.h"
+#include "dequant.h"
+#include "half.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static llm_status matrix3(binder *b, llm_tensor *out, llm_dtype dtype, int64_t e, int64_t rows, int64_t cols, const char *what)
+{
+    size_t row, bytes;
+
+    *out = (llm_tensor){ .dtype = dtype, .dim = { e, rows, cols } };
+    if (!dtype_bytes(dtype, cols, &row) || !ck_mul(row, (size_t)rows, &bytes) || !ck_mul(bytes, (size_t)e, &bytes))
+        return llm_fail(b->err, LLM_ERR_FORMAT, "%s: [%lld, %lld, %lld] of %s has no size", what, (long long)e, (long long)rows, (long long)cols, dtype_name(dtype));
+    out->row_bytes = row;
+    if ((out->data = weights_own(b, bytes, what)) == NULL) return LLM_ERR_MEMORY;
+    return LLM_OK;
+}
+
+/* One block of 32: source byte j holds values 2j and 2j+1, ours value j and j+16. */
+static void mxfp4_block(uint8_t *out, uint8_t scale, const uint8_t *s)
+{
+    out[0] = scale;
+    for (int i = 0; i < 8; i++) {
+        out[1 + 2 * i] = (uint8_t)((s[i] & 15) | s[i + 8] << 4);
+        out[2 + 2 * i] = (uint8_t)(s[i] >> 4 | (s[i + 8] & 0xf0));
+    }
+}
+
+llm_status relayout_mxfp4(binder *b, llm_tensor *out, const store_tensor *blocks, const store_tensor *scales, int64_t first, int64_t step)
+{
+    int64_t e = blocks->dim[0], rows = blocks->dim[1], n = blocks->dim[2];
+    const uint8_t *q = blocks->data, *s;
+    uint8_t *to;
+    llm_status st;
+
+    if (scales == NULL || blocks->dtype != DT_U8 || scales->dtype != DT_U8 || blocks->n_dim != 4 || scales->n_dim != 3 || blocks->dim[3] != 16
+        || scales->dim[0] != e || scales->dim[1] != rows || scales->dim[2] != n || rows % step != 0)
+        return weights_fail(b, blocks, LLM_ERR_FORMAT, "wanted U8 blocks [experts, rows, n, 16] with U8 scales [experts, rows, n] beside them");
+    if ((st = matrix3(b, out, DT_MXFP4, e, rows / step, 32 * n, "MXFP4 experts")) != LLM_OK) return st;
+    s = scales->data, to = (uint8_t *)(uintptr_t)out->data;
+    for (int64_t i = 0; i < e * rows; i++) {
+        if (i % rows % step != first) continue;
+        for (int64_t k = 0; k < n; k++, to += 17) mxfp4_block(to, s[i * n + k], q + (i * n + k) * 16);
+    }
+    return LLM_OK;
+}
+
+static size_t element(binder *b, const store_tensor *t)
+{
+    if (t->dtype == DT_F32) return 4;
+    if (t->dtype == DT_F16 || t->dtype == DT_BF16) return 2;
+    weights_fail(b, t, LLM_ERR_UNSUPPORTED, "has type %s, wanted F32, F16 or BF16", dtype_name(t->dtype));
+    return 0;
+}
+
+llm_status relayout_transpose(binder *b, llm_tensor *out, const store_tensor *src, int64_t first, int64_t step)
+{
+    int64_t e = src->dim[0], n = src->dim[1], k = src->dim[2];
+    size_t size = element(b, src);
+    const char *from = src->data;
+    char *to;
+    llm_status st;
+
+    if (size == 0) return LLM_ERR_UNSUPPORTED;
+    if ((st = matrix3(b, out, src->dtype, e, k / step, n, "transposed experts")) != LLM_OK) return st;
+    to = (char *)(uintptr_t)out->data;
+    for (int64_t i = 0; i < e; i++, from += (size_t)(n * k) * size)
+        for (int64_t r = first; r < k; r += step)
+            for (int64_t c = 0; c < n; c++, to += size) memcpy(to, from + (size_t)(c * k + r) * size, size);
+    return LLM_OK;
+}
+
+llm_status relayout_every(binder *b, llm_tensor *out, const store_tensor *src, int64_t first, int64_t step)
+{
+    int64_t e = src->dim[0], n = src->dim[1];
+    size_t size = element(b, src);
+    const char *from = src->data;
+    char *to;
+    llm_status st;
+
+    if (size == 0) return LLM_ERR_UNSUPPORTED;
+    if ((st = matrix3(b, out, src->dtype, 1, e, n / step, "biases of experts")) != LLM_OK) return st;
+    *out = (llm_tensor){ .data = out->data, .dtype = out->dtype, .row_bytes = out->row_bytes, .dim = { e, n / step, 1 } };
+    to = (char *)(uintptr_t)out->data;
+    for (int64_t i = 0; i < e * n; i++)
+        if (i % n % step == first) memcpy(to, from + (size_t)i * size, size), to += size;
+    return LLM_OK;
+}
+
+/* ---- GPTQ and AWQ ----------------------------------------------------------- */
+
+typedef struct { const store_tensor *q, *zero, *scale, *g_idx; int64_t rows, cols, group, n_group; bool awq, plus_one; } int4_source;
+
+static uint32_t word(const store_tensor *t, int64_t i)
+{
+    uint32_t v;
+    memcpy(&v, (const char *)t->data + (size_t)i * 4, 4);
+    return v;
+}
+
+/* AWQ's slot of column 8c + j inside a word. */
+static const int awq_slot[8] = { 0, 4, 1, 5, 2, 6, 3, 7 };
+
+static unsigned code_at(const int4_source *s, int64_t row, int64_t col)
+{
+    if (s->awq) return word(s->q, col * (s->rows / 8) + row / 8) >> 4 * awq_slot[row % 8] & 15;
+    return word(s->q, col / 8 * s->rows + row) >> 4 * (col % 8) & 15;
+}
+
+static unsigned zero_at(const int4_source *s, int64_t group, int64_t row)
+{
+    uint32_t w = word(s->zero, group * (s->rows / 8) + row / 8);
+    return (unsigned)(w >> 4 * (s->awq ? awq_slot[row % 8] : (int)(row % 8)) & 15) + (s->plus_one ? 1u : 0u);
+}
+
+static uint16_t scale_at(const int4_source *s, int64_t group, int64_t row)
+{
+    uint16_t h;
+    uint32_t u;
+
+    if (s->scale->dtype == DT_F16) {
+        memcpy(&h, (const char *)s->scale->data + (size_t)(group * s->rows + row) * 2, 2);
+        return h;
+    }
+    memcpy(&u, (const char *)s->scale->data + (size_t)(group * s->rows + row) * 4, 4);
+    return float_to_f16(bits_float(u));
+}
+
+static const store_tensor *companion(binder *b, const char *base, const char *suffix)
+{
+    char name[320];
+    snprintf(name, sizeof name, "%s.%s", base, suffix);
+    return store_find(b->m->store, name);
+}
+
+static bool shape2(const store_tensor *t, llm_dtype dtype, int64_t a, int64_t c)
+{
+    return t != NULL && t->dtype == dtype && t->n_dim == 2 && t->dim[0] == a && t->dim[1] == c;
+}
+
+static llm_status int4_check(binder *b, int4_source *s)
+{
+    int64_t r = s->rows, c = s->cols;
+
+    s->group = b->group_size > 0 ? b->group_size : c;
+    s->n_group = (c + s->group - 1) / s->group;
+    if (r % 8 != 0 || c % 32 != 0 || s->group % 32 != 0)
+        return weights_fail(b, s->q, LLM_ERR_UNSUPPORTED, "int4 of %lld x %lld in groups of %lld: wanted multiples of 8, 32 and 32",
+                            (long long)r, (long long)c, (long long)s->group);
+    if (!(s->awq ? shape2(s->q, DT_I32, c, r / 8) : shape2(s->q, DT_I32, c / 8, r)) || !shape2(s->zero, DT_I32, s->n_group, r / 8)
+        || !(shape2(s->scale, DT_F16, s->n_group, r) || shape2(s->scale, DT_F32, s->n_group, r)))
+        return weights_fail(b, s->q, LLM_ERR_FORMAT, "qweight, qzeros and scales do not have the shapes of %s int4 for %lld x %lld in groups of %lld",
+                            s->awq ? "AWQ" : "GPTQ", (long long)r, (long long)c, (long long)s->group);
+    for (int64_t i = 0; s->scale->dtype == DT_F32 && i < s->n_group * r; i++) {
+        float f = bits_float(word(s->scale, i));
+        if (f16_to_float(float_to_f16(f)) != f)
+            return weights_fail(b, s->scale, LLM_ERR_UNSUPPORTED, "scale %lld is %.9g, which is no F16 value", (long long)i, (double)f);
+    }
+    return LLM_OK;
+}
+
+/* Act-order: columns sorted by group, stably; *perm stays NULL where they are in order. */
+static llm_status act_order(binder *b, const int4_source *s, const int32_t **perm)
+{
+    int32_t *p;
+    int64_t *next;
+    bool sorted = true;
+
+    if (s->g_idx == NULL) return LLM_OK;
+    if (s->g_idx->dtype != DT_I32 || s->g_idx->bytes != (size_t)s->cols * 4)
+        return weights_fail(b, s->g_idx, LLM_ERR_FORMAT, "wanted I32 [%lld]", (long long)s->cols);
+    for (int64_t k = 0; k < s->cols; k++) sorted &= word(s->g_idx, k) == (uint32_t)(k / s->group);
+    if (sorted) return LLM_OK;
+    if ((p = weights_own(b, (size_t)s->cols * sizeof *p, "the order of columns")) == NULL) return LLM_ERR_MEMORY;
+    if ((next = calloc((size_t)s->n_group, sizeof *next)) == NULL) return llm_fail_memory(b->err, (size_t)s->n_group * sizeof *next, "the order of columns");
+    for (int64_t k = 0; k < s->cols; k++) {
+        uint32_t g = word(s->g_idx, k);
+        if (g >= (uint32_t)s->n_group || next[g] == s->group || (int64_t)g * s->group + next[g] >= s->cols) {
+            free(next);
+            return weights_fail(b, s->g_idx, LLM_ERR_UNSUPPORTED, "column %lld is in group %u, which is out of range or has more than %lld columns",
+                                (long long)k, g, (long long)s->group);
+        }
+        p[(int64_t)g * s->group + next[g]++] = (int32_t)k;
+    }
+    free(next);
+    *perm = p;
+    return LLM_OK;
+}
+
+llm_status relayout_int4(binder *b, const char *base, int64_t rows, int64_t cols, void **data, const int32_t **perm, const char *slot)
+{
+    int4_source s = { .rows = rows, .cols = cols, .awq = strcmp(b->quant, "awq") == 0 };
+    uint8_t *to;
+    size_t bytes;
+    llm_status st;
+
+    s.q = companion(b, base, "qweight"), s.zero = companion(b, base, "qzeros"), s.scale = companion(b, base, "scales");
+    s.g_idx = s.awq ? NULL : companion(b, base, "g_idx"), s.plus_one = !s.awq && b->zero_plus_one;
+    if (s.zero == NULL || s.scale == NULL) return weights_fail(b, s.q, LLM_ERR_FORMAT, "qzeros or scales are missing beside it");
+    if ((st = int4_check(b, &s)) != LLM_OK || (st = act_order(b, &s, perm)) != LLM_OK) return st;
+    if (!ck_mul((size_t)rows, (size_t)(cols / 32) * 20, &bytes)) return weights_fail(b, s.q, LLM_ERR_FORMAT, "has no size");
+    if ((*data = to = weights_own(b, bytes, "int4 weights")) == NULL) return LLM_ERR_MEMORY;
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t k = 0; k < cols; k += 32, to += 20) {
+            uint16_t d = scale_at(&s, k / s.group, r);
+            memcpy(to, &d, 2);
+            to[2] = (uint8_t)zero_at(&s, k / s.group, r);
+            for (int j = 0; j < 16; j++) {
+                int64_t lo = *perm ? (*perm)[k + j] : k + j, hi = *perm ? (*perm)[k + j + 16] : k + j + 16;
+                to[4 + j] = (uint8_t)(code_at(&s, r, lo) | code_at(&s, r, hi) << 4);
+            }
+        }
+    }
+    weights_mark(b, s.q, slot), weights_mark(b, s.zero, slot), weights_mark(b, s.scale, slot);
+    if (s.g_idx) weights_mark(b, s.g_idx, slot);
+    weights_release(b, s.q);
+    return LLM_OK;
+}
+
+/* ---- DeepSeek's kv_b --------------------------------------------------------- */
+
+static float scale_of(const llm_scale *s, int64_t n_col, int64_t row, int64_t col)
+{
+    int64_t i = row / s->tile_rows * ((n_col + s->tile_cols - 1) / s->tile_cols) + col / s->tile_cols;
+    uint16_t h;
+    uint32_t u;
+
+    if (s->dtype == DT_BF16) { memcpy(&h, (const char *)s->data + 2 * i, 2); return bf16_to_float(h); }
+    memcpy(&u, (const char *)s->data + 4 * i, 4);
+    return bits_float(u);
+}
+
+/* The whole of src as F32 [1, rows, cols]. */
+static llm_status to_f32(binder *b, llm_tensor *out, const llm_tensor *src)
+{
+    float *to;
+    llm_status st = matrix3(b, out, DT_F32, 1, src->dim[0], src->dim[1], "attn_kv_b as F32");
+
+    if (st != LLM_OK) return st;
+    to = (float *)(uintptr_t)out->data;
+    for (int64_t r = 0; r < src->dim[0]; r++, to += src->dim[1]) {
+        dequant_row(src->dtype, (const char *)src->data + (size_t)r * src->row_bytes, to, src->dim[1]);
+        for (int64_t c = 0; src->scale.data && c < src->dim[1]; c++) to[c] *= scale_of(&src->scale, src->dim[1], r, c);
+    }
+    return LLM_OK;
+}
+
+llm_status relayout_kv_b(binder *b, llm_tensor *wk_b, llm_tensor *wv_b, const llm_tensor *src, int n_head, int d_nope, int d_v)
+{
+    llm_tensor f32 = *src;
+    const void **part = weights_own(b, (size_t)n_head * sizeof *part, "the heads of attn_kv_b");
+    int64_t c = src->dim[1];
+    bool plain = src->dtype == DT_F32 || src->dtype == DT_F16 || src->dtype == DT_BF16;
+    llm_status st;
+    size_t size;
+    char *to;
+
+    if (part == NULL) return LLM_ERR_MEMORY;
+    if (!plain && (st = to_f32(b, &f32, src)) != LLM_OK) return st;
+    if ((st = matrix3(b, wk_b, f32.dtype, n_head, c, d_nope, "attn_k_b")) != LLM_OK) return st;
+    size = f32.dtype == DT_F32 ? 4 : 2;
+    to = (char *)(uintptr_t)wk_b->data;
+    for (int h = 0; h < n_head; h++) {
+        const char *from = (const char *)f32.data + (size_t)h * (size_t)(d_nope + d_v) * f32.row_bytes;
+        for (int64_t k = 0; k < c; k++)
+            for (int n = 0; n < d_nope; n++, to += size) memcpy(to, from + (size_t)n * f32.row_bytes + (size_t)k * size, size);
+        part[h] = from + (size_t)d_nope * f32.row_bytes;
+    }
+    *wv_b = (llm_tensor){ .part = part, .dtype = f32.dtype, .dim = { n_head, d_v, c }, .row_bytes = f32.row_bytes };
+    return LLM_OK;
+}
