@@ -29,6 +29,7 @@ ARCH   := $(shell $(CC) -dumpmachine | cut -d- -f1)
 OFF    := $(if $(filter x86_64,$(ARCH)),%_neon.c,%_avx2.c %_avx512.c)
 SRC    := $(filter-out $(OFF),$(wildcard libllm/*.c libllm/*/*.c kernels/cpu/*.c))
 OBJ    := $(SRC:%.c=$(B)/%.o)
+SHARED := $(patsubst %.c,$(B)/%.o,$(filter-out tools/llm-%.c,$(wildcard tools/*.c)))
 TOOLS  := $(patsubst tools/%.c,%,$(wildcard tools/llm-*.c)) $(patsubst bench/%.c,%,$(wildcard bench/llm-*.c))
 FUZZ   := $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 TESTS  := $(patsubst test/%.c,$(B)/test/%,$(wildcard test/*/*_test.c))
@@ -53,7 +54,7 @@ $(B)/libllm.a: $(OBJ)
 	$(Q)rm -f $@ && ar rcs $@ $(OBJ)
 
 $(TOOLS:%=$(B)/%): $(B)/%: $(B)/libllm.a
-$(B)/llm-%: $(B)/tools/llm-%.o $(B)/libllm.a
+$(B)/llm-%: $(B)/tools/llm-%.o $(SHARED) $(B)/libllm.a
 	$(Q)$(CC) $(OPT) -o $@ $(filter %.o,$^) $(B)/libllm.a $(LIBS)
 $(B)/kernel-bench: $(B)/bench/kernel-bench.o $(B)/bench/limits.o $(B)/libllm.a
 	$(Q)$(CC) $(OPT) -o $@ $^ $(LIBS)

@@ -140,6 +140,24 @@ LLM_API void llm_detok_close(llm_detok *d);
 LLM_API llm_status llm_detok_push(llm_detok *d, llm_token t, const char **text, size_t *len, llm_error *err);
 LLM_API llm_status llm_detok_flush(llm_detok *d, const char **text, size_t *len, llm_error *err);
 
+/* ---- chat ---------------------------------------------------------------- */
+
+typedef struct { const char *role, *text; } llm_chat_message;      /* role: "system", "user" or "assistant" */
+typedef struct {
+    uint32_t    size;
+    const char *format;             /* NULL: the model's own; else "chatml", "harmony", "gemma", ... */
+    const char *effort;             /* harmony: "low", "medium", "high"; NULL: medium */
+    const char *date;               /* harmony: "2026-01-31"; NULL: the line is left out */
+    int         think;              /* 0: the format's default, 1: on, -1: off, where the family can */
+} llm_chat_options;
+
+/* Name of the model's chat format, or NULL where it has none that is known. */
+LLM_API const char *llm_chat_format(const llm_model *m);
+/* Tokens of a conversation, BOS included where the format has one, ending where the assistant is to speak. Texts of messages
+ * never become control tokens. out, cap, n as in llm_tokenize. LLM_ERR_UNSUPPORTED: no such format, or a role it cannot say. */
+LLM_API llm_status llm_chat_render(const llm_model *m, const llm_chat_message *msg, size_t n_msg, const llm_chat_options *opt,
+                                   llm_token *out, size_t cap, size_t *n, llm_error *err);
+
 /* ---- session ------------------------------------------------------------ */
 
 typedef enum { LLM_KV_DEFAULT = 0, LLM_KV_F32 = 1, LLM_KV_F16 = 2 } llm_kv_type;

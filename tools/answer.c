@@ -1,0 +1,132 @@
+#include "answer.h"
+#include "common.h"
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum { IN_HEADER, IN_ANSWER, IN_THINKING } answer_part;
+
+struct answer {
+    const llm_model *m;
+    answer_options opt;
+    llm_detok *detok;
+    answer_part part;
+    char header[256];                   /* harmony: what stands between <|start|> and <|message|> */
+    size_t header_len;
+    char *held;                         /* end of the answer that may be the beginning of a stop string */
+    size_t held_len, held_cap;
+};
+
+answer *answer_open(const llm_model *m, const answer_options *opt)
+{
+    answer *a = tool_alloc(1, sizeof *a);
+    llm_error err;
+
+    a->m = m, a->opt = *opt, a->part = opt->harmony ? IN_HEADER : IN_ANSWER;
+    if (llm_detok_open(&a->detok, m, 0, &err) != LLM_OK) tool_die(&err);
+    return a;
+}
+
+/* Length of the longest end of text that begins a stop string; *found: where a whole one starts, or len. */
+static size_t held_back(const answer *a, const char *text, size_t len, size_t *found)
+{
+    size_t longest = 0;
+
+    *found = len;
+    for (size_t i = 0; i < a->opt.n_stop; i++) {
+        const char *stop = a->opt.stop[i];
+        size_t n = strlen(stop);
+        for (size_t at = 0; n > 0 && at < len; at++) {
+            size_t left = len - at, cmp = left < n ? left : n;
+            if (memcmp(text + at, stop, cmp) != 0) continue;
+            if (cmp == n) { if (at < *found) *found = at; }
+            else if (left > longest) longest = left;
+            break;
+        }
+    }
+    return longest;
+}
+
+static bool put_answer(answer *a, const char *text, size_t len)
+{
+    size_t found, keep;
+
+    if (a->opt.n_stop == 0) { fwrite(text, 1, len, a->opt.out); return false; }
+    if (a->held_len + len > a->held_cap) {
+        char *more = realloc(a->held, a->held_cap = 2 * (a->held_len + len));
+        if (more == NULL) tool_die_text(EXIT_NO_MEMORY, "out of memory for a stop string");
+        a->held = more;
+    }
+    memcpy(a->held + a->held_len, text, len);
+    a->held_len += len;
+    keep = held_back(a, a->held, a->held_len, &found);
+    if (found < a->held_len) {
+        fwrite(a->held, 1, found, a->opt.out);
+        a->held_len = 0;
+        return true;
+    }
+    fwrite(a->held, 1, a->held_len - keep, a->opt.out);
+    memmove(a->held, a->held + a->held_len - keep, keep);
+    a->held_len = keep;
+    return false;
+}
+
+static bool put(answer *a, const char *text, size_t len)
+{
+    if (len == 0) return false;
+    if (a->part == IN_ANSWER) return put_answer(a, text, len);
+    if (a->part == IN_THINKING) {
+        if (a->opt.thinking) fwrite(text, 1, len, a->opt.thinking);
+        return false;
+    }
+    if (len > sizeof a->header - 1 - a->header_len) len = sizeof a->header - 1 - a->header_len;
+    memcpy(a->header + a->header_len, text, len);
+    a->header_len += len;
+    return false;
+}
+
+/* harmony: <|start|> opens a header, <|message|> ends it; the channel named in it says where the text goes. */
+static void on_control(answer *a, const char *name)
+{
+    if (!a->opt.harmony) return;
+    if (strcmp(name, "<|message|>") == 0) {
+        a->header[a->header_len] = '\0';
+        a->part = strstr(a->header, "final") ? IN_ANSWER : IN_THINKING;
+        if (a->part == IN_ANSWER && a->opt.thinking) fputc('\n', a->opt.thinking);
+    } else if (strcmp(name, "<|start|>") == 0 || strcmp(name, "<|channel|>") == 0) {
+        a->part = IN_HEADER, a->header_len = 0;
+    }
+}
+
+bool answer_push(answer *a, llm_token t)
+{
+    const char *text;
+    size_t len;
+    llm_error err;
+    bool over;
+
+    if (llm_token_is_control(a->m, t)) {
+        char name[64] = "";
+        const char *bytes = llm_token_bytes(a->m, t, &len);
+        memcpy(name, bytes, len < sizeof name - 1 ? len : sizeof name - 1);
+        on_control(a, name);
+    }
+    if (llm_detok_push(a->detok, t, &text, &len, &err) != LLM_OK) tool_die(&err);
+    over = put(a, text, len);
+    fflush(a->opt.out);
+    return over;
+}
+
+void answer_close(answer *a)
+{
+    const char *text;
+    size_t len;
+    llm_error err;
+
+    if (a == NULL) return;
+    if (llm_detok_flush(a->detok, &text, &len, &err) == LLM_OK) put(a, text, len);
+    if (a->held_len > 0) fwrite(a->held, 1, a->held_len, a->opt.out);
+    fflush(a->opt.out);
+    llm_detok_close(a->detok);
+    free(a->held);
+    free(a);
+}

@@ -1,0 +1,139 @@
+#include "common.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+const char *tool_name = "llm";
+
+int tool_exit_code(llm_status s)
+{
+    switch (s) {
+    case LLM_OK:              return EXIT_OK;
+    case LLM_ERR_ARG:         return EXIT_USAGE;
+    case LLM_ERR_IO: case LLM_ERR_FORMAT: case LLM_ERR_UNSUPPORTED: case LLM_ERR_MISMATCH: return EXIT_MODEL;
+    case LLM_ERR_MEMORY:      return EXIT_NO_MEMORY;
+    case LLM_ERR_CONTEXT:     return EXIT_NO_ROOM;
+    case LLM_ERR_CANCELLED:   return EXIT_INTERRUPTED;
+    default:                  return EXIT_FAILED;
+    }
+}
+
+void tool_die(const llm_error *err)
+{
+    fprintf(stderr, "%s: %s\n", tool_name, err->text);
+    exit(tool_exit_code(err->status));
+}
+
+void tool_die_text(int code, const char *fmt, ...)
+{
+    va_list ap;
+
+    fprintf(stderr, "%s: ", tool_name);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+    exit(code);
+}
+
+static void on_log(void *user, llm_log_level level, const char *line)
+{
+    const model_choice *c = user;
+    if (!c->quiet) fprintf(stderr, "%s: %s%s\n", tool_name, level == LLM_LOG_WARN ? "warning: " : "", line);
+}
+
+static int on_progress(void *user, const char *what, uint64_t done, uint64_t total)
+{
+    const model_choice *c = user;
+
+    if (c->quiet || !isatty(STDERR_FILENO)) return 0;
+    fprintf(stderr, "\r%s %3d %%", what, total ? (int)(100.0 * (double)done / (double)total) : 100);
+    if (done >= total) fprintf(stderr, "\r\033[K");
+    return 0;
+}
+
+llm_model *tool_open_model(const model_choice *c)
+{
+    llm_model_options opt = { .size = sizeof opt, .path = c->path, .n_threads = c->n_threads, .cpu = c->cpu,
+                              .log = on_log, .progress = on_progress, .user = (void *)(uintptr_t)c, .vocab_only = c->vocab_only };
+    llm_error err;
+    llm_model *m;
+
+    tool_guard_mapped_files(c->path);
+    if (llm_model_open(&m, &opt, &err) != LLM_OK) tool_die(&err);
+    return m;
+}
+
+char *tool_read_file(const char *path, size_t *len)
+{
+    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    char *text = NULL;
+    size_t n = 0, cap = 0;
+
+    if (f == NULL) tool_die_text(EXIT_FAILED, "%s: %s", path, strerror(errno));
+    for (;;) {
+        size_t got;
+        if (cap - n < 2) {
+            char *more = realloc(text, cap = cap ? cap * 2 : 1 << 16);
+            if (more == NULL) tool_die_text(EXIT_NO_MEMORY, "%s: out of memory after %zu bytes", path, n);
+            text = more;
+        }
+        got = fread(text + n, 1, cap - n - 1, f);
+        if (got == 0) break;
+        n += got;
+    }
+    if (ferror(f)) tool_die_text(EXIT_FAILED, "%s: %s", path, strerror(errno));
+    if (f != stdin) fclose(f);
+    text[n] = '\0';
+    *len = n;
+    return text;
+}
+
+llm_token *tool_tokenize(const llm_model *m, const char *text, size_t len, unsigned flags, size_t *n)
+{
+    llm_error err;
+    llm_token *ids;
+
+    if (llm_tokenize(m, text, len, flags, NULL, 0, n, &err) != LLM_OK) tool_die(&err);
+    ids = tool_alloc(*n + 1, sizeof *ids);
+    if (llm_tokenize(m, text, len, flags, ids, *n, n, &err) != LLM_OK) tool_die(&err);
+    return ids;
+}
+
+void *tool_alloc(size_t n, size_t size)
+{
+    void *p = calloc(n ? n : 1, size);
+    if (p == NULL) tool_die_text(EXIT_NO_MEMORY, "out of memory: %zu x %zu bytes", n, size);
+    return p;
+}
+
+double tool_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static char bus_message[600];
+
+static void on_bus(int sig)
+{
+    ssize_t ignored = write(STDERR_FILENO, bus_message, strlen(bus_message));
+    (void)ignored, (void)sig;
+    _exit(EXIT_MODEL);
+}
+
+void tool_guard_mapped_files(const char *path)
+{
+    struct sigaction act;
+
+    snprintf(bus_message, sizeof bus_message,
+             "%s: %.400s: the file was cut short or could not be read while it was in use\n", tool_name, path);
+    memset(&act, 0, sizeof act);
+    act.sa_handler = on_bus;
+    sigaction(SIGBUS, &act, NULL);
+}

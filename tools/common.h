@@ -1,0 +1,33 @@
+/* common.h - what the command-line tools share: opening a model with progress, reading files, exit codes. */
+#ifndef TOOL_COMMON_H
+#define TOOL_COMMON_H
+#include "llm.h"
+#include <stdbool.h>
+#include <stdio.h>
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_MODEL = 3, EXIT_NO_MEMORY = 4, EXIT_NO_ROOM = 5, EXIT_INTERRUPTED = 130 };
+#define EXIT_CODES \
+    "Exit codes: 0 done, 1 failed while running, 2 wrong use, 3 the model cannot be read or is not supported,\n" \
+    "4 not enough memory, 5 the text does not fit into the context, 130 stopped with Ctrl-C before an answer."
+
+extern const char *tool_name;               /* for messages */
+
+typedef struct { const char *path, *cpu; int n_threads; bool vocab_only, quiet; } model_choice;
+
+/* Opens the model with a progress line on stderr (only on a terminal); ends the program with the matching
+ * exit code and one line on stderr when that fails. Log lines go to stderr unless quiet. */
+llm_model *tool_open_model(const model_choice *c);
+int tool_exit_code(llm_status s);
+/* "TOOL: message" on stderr, then exit with the code for err. */
+void tool_die(const llm_error *err) __attribute__((noreturn));
+void tool_die_text(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
+
+/* Whole file ("-": standard input) as malloc'ed bytes with a NUL behind them; dies on failure. */
+char *tool_read_file(const char *path, size_t *len);
+/* Ids of text, malloc'ed; dies on failure. */
+llm_token *tool_tokenize(const llm_model *m, const char *text, size_t len, unsigned flags, size_t *n);
+void *tool_alloc(size_t n, size_t size);    /* zeroed; dies */
+double tool_seconds(void);                  /* monotonic */
+/* After this a model file that is cut while it is mapped ends the program with a message instead of a bare SIGBUS. */
+void tool_guard_mapped_files(const char *path);
+#endif
