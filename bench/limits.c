@@ -1,0 +1,217 @@
+#include "limits.h"
+#include "cpu.h"
+#include "threads.h"
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+enum { STREAM_BYTES = 96 << 20, ROUNDS = 3, CALC_LOOPS = 400000 };
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+int limits_cores(void) { return threads_available(); }
+
+/* Each returns something that depends on all it did, so that nothing is optimised away. */
+static uint64_t read_plain(const uint64_t *p, size_t n)
+{
+    uint64_t sum[8] = { 0 };
+
+    for (size_t i = 0; i + 8 <= n; i += 8)
+        for (int k = 0; k < 8; k++) sum[k] ^= p[i + k];
+    return sum[0] ^ sum[1] ^ sum[2] ^ sum[3] ^ sum[4] ^ sum[5] ^ sum[6] ^ sum[7];
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2")))
+static uint64_t read_avx2(const uint64_t *p, size_t n)
+{
+    __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
+    uint64_t out[4];
+
+    for (size_t i = 0; i + 16 <= n; i += 16) {
+        a = _mm256_xor_si256(a, _mm256_load_si256((const __m256i *)(p + i)));
+        b = _mm256_xor_si256(b, _mm256_load_si256((const __m256i *)(p + i + 4)));
+        c = _mm256_xor_si256(c, _mm256_load_si256((const __m256i *)(p + i + 8)));
+        d = _mm256_xor_si256(d, _mm256_load_si256((const __m256i *)(p + i + 12)));
+    }
+    _mm256_storeu_si256((__m256i *)out, _mm256_xor_si256(_mm256_xor_si256(a, b), _mm256_xor_si256(c, d)));
+    return out[0] ^ out[1] ^ out[2] ^ out[3];
+}
+
+#define CHAINS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+
+__attribute__((target("avx512f,avx512bw,avx512vnni")))
+static uint64_t int8_avx512(int loops)
+{
+    __m512i x = _mm512_set1_epi8(3), y = _mm512_set1_epi8(5);
+#define X(i) __m512i a##i = _mm512_set1_epi32(i);
+    CHAINS(X)
+#undef X
+    for (int k = 0; k < loops; k++) {
+#define X(i) a##i = _mm512_dpbusd_epi32(a##i, x, y); __asm__("" : "+v"(a##i));
+        CHAINS(X)
+#undef X
+    }
+#define X(i) x = _mm512_xor_si512(x, a##i);
+    CHAINS(X)
+#undef X
+    return (uint64_t)_mm512_reduce_add_epi32(x);
+}
+
+__attribute__((target("avx2")))
+static uint64_t int8_avx2(int loops)
+{
+    __m256i x = _mm256_set1_epi8(3), y = _mm256_set1_epi8(5), one = _mm256_set1_epi16(1), s;
+    uint64_t out[4];
+#define X(i) __m256i a##i = _mm256_set1_epi32(i);
+    CHAINS(X)
+#undef X
+    for (int k = 0; k < loops; k++) {
+#define X(i) s = _mm256_maddubs_epi16(x, y); __asm__("" : "+x"(s)); a##i = _mm256_add_epi32(a##i, _mm256_madd_epi16(s, one));
+        CHAINS(X)
+#undef X
+    }
+#define X(i) x = _mm256_xor_si256(x, a##i);
+    CHAINS(X)
+#undef X
+    _mm256_storeu_si256((__m256i *)out, x);
+    return out[0] ^ out[1] ^ out[2] ^ out[3];
+}
+
+__attribute__((target("avx2,fma")))
+static uint64_t f32_avx2(int loops)
+{
+    __m256 x = _mm256_set1_ps(0.5f), y = _mm256_set1_ps(0.25f);
+    float out[8];
+#define X(i) __m256 a##i = _mm256_set1_ps(i);
+    CHAINS(X)
+#undef X
+    for (int k = 0; k < loops; k++) {
+#define X(i) a##i = _mm256_fmadd_ps(a##i, x, y); __asm__("" : "+x"(a##i));
+        CHAINS(X)
+#undef X
+    }
+#define X(i) x = _mm256_add_ps(x, a##i);
+    CHAINS(X)
+#undef X
+    _mm256_storeu_ps(out, x);
+    return (uint64_t)out[0];
+}
+
+__attribute__((target("avx512f")))
+static uint64_t f32_avx512(int loops)
+{
+    __m512 x = _mm512_set1_ps(0.5f), y = _mm512_set1_ps(0.25f);
+#define X(i) __m512 a##i = _mm512_set1_ps(i);
+    CHAINS(X)
+#undef X
+    for (int k = 0; k < loops; k++) {
+#define X(i) a##i = _mm512_fmadd_ps(a##i, x, y); __asm__("" : "+v"(a##i));
+        CHAINS(X)
+#undef X
+    }
+#define X(i) x = _mm512_add_ps(x, a##i);
+    CHAINS(X)
+#undef X
+    return (uint64_t)_mm512_reduce_add_ps(x);
+}
+#endif
+
+static uint64_t f32_plain(int loops)
+{
+    float a[12];
+    uint64_t sum = 0;
+
+    for (int i = 0; i < 12; i++) a[i] = (float)i;
+    for (int k = 0; k < loops; k++)
+        for (int i = 0; i < 12; i++) a[i] = a[i] * 0.5f + 0.25f;
+    for (int i = 0; i < 12; i++) sum += (uint64_t)(a[i] * 16);
+    return sum;
+}
+
+static uint64_t int8_plain(int loops)
+{
+    int32_t a[16] = { 0 };
+    uint64_t sum = 0;
+
+    for (int k = 0; k < loops; k++)
+        for (int i = 0; i < 16; i++) a[i] += (int8_t)(k + i) * (int8_t)i;
+    for (int i = 0; i < 16; i++) sum += (uint64_t)a[i];
+    return sum;
+}
+
+typedef struct {
+    uint64_t (*read)(const uint64_t *, size_t), (*int8)(int), (*f32)(int);
+    double int8_ops, f32_ops;           /* per loop */
+} probe;
+
+static probe choose(void)
+{
+    probe p = { read_plain, int8_plain, f32_plain, 32, 24 };
+#if defined(__x86_64__)
+    if (cpu_has_isa(ISA_AVX2)) p = (probe){ read_avx2, int8_avx2, f32_avx2, 12 * 64, 12 * 16 };
+    if (cpu_has_isa(ISA_AVX512)) p.int8 = int8_avx512, p.f32 = f32_avx512, p.int8_ops = 12 * 128, p.f32_ops = 12 * 32;
+#endif
+    return p;
+}
+
+typedef struct { const probe *p; const uint64_t *mem; int what; volatile uint64_t sink; } job;
+
+static void run_job(void *arg, int64_t begin, int64_t end, int thread)
+{
+    job *j = arg;
+    uint64_t x = 0;
+
+    (void)thread;
+    for (int64_t i = begin; i < end; i++) {
+        if (j->what == 0) x ^= j->p->read(j->mem + (size_t)i * (STREAM_BYTES / 8), STREAM_BYTES / 8);
+        else x ^= j->what == 1 ? j->p->int8(CALC_LOOPS) : j->p->f32(CALC_LOOPS);
+    }
+    j->sink = x;
+}
+
+static double best_seconds(llm_pool *pool, job *j, int n_thread)
+{
+    double best = 1e30;
+
+    for (int r = 0; r < ROUNDS; r++) {
+        double start = now(), t;
+        pool_run(pool, n_thread, 1, run_job, j);
+        t = now() - start;
+        if (t < best) best = t;
+    }
+    return best;
+}
+
+machine_limits limits_measure(int n_thread)
+{
+    machine_limits out = { 0, 0, 0 };
+    size_t bytes = (size_t)n_thread * STREAM_BYTES;
+    probe p = choose();
+    job j = { .p = &p };
+    llm_pool *pool;
+    void *mem;
+
+    if (pool_open(&pool, n_thread, NULL) != LLM_OK) return out;
+    mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mem == MAP_FAILED) { pool_close(pool); return out; }
+    madvise(mem, bytes, MADV_HUGEPAGE);
+    memset(mem, 1, bytes);
+    j.mem = mem;
+    out.read_gbs = (double)bytes / best_seconds(pool, &j, n_thread) / 1e9;
+    munmap(mem, bytes);
+    j.what = 1, out.int8_gops = n_thread * p.int8_ops * CALC_LOOPS / best_seconds(pool, &j, n_thread) / 1e9;
+    j.what = 2, out.f32_gflops = n_thread * p.f32_ops * CALC_LOOPS / best_seconds(pool, &j, n_thread) / 1e9;
+    pool_close(pool);
+    return out;
+}

@@ -1,0 +1,13 @@
+/* limits.h - what this machine can do at best, measured: the yardstick of every bench. */
+#ifndef BENCH_LIMITS_H
+#define BENCH_LIMITS_H
+
+/* read_gbs: all threads streaming through their own huge-page memory, 1e9 bytes per second.
+ * int8_gops: multiplications and additions of 8-bit values on registers, 1e9 per second (VNNI where there is one,
+ * else multiply-add of byte pairs). f32_gflops: fused multiply-adds, counted as two. */
+typedef struct { double read_gbs, int8_gops, f32_gflops; } machine_limits;
+
+int limits_cores(void);                         /* cores this process may use */
+/* Takes about half a second with all threads busy; zeros where memory or threads cannot be had. */
+machine_limits limits_measure(int n_thread);
+#endif
