@@ -12,8 +12,7 @@ struct answer {
     answer_part part;
     char header[256];                   /* harmony: what stands between <|start|> and <|message|> */
     size_t header_len;
-    char *held;                         /* end of the answer that may be the beginning of a stop string */
-    size_t held_len, held_cap;
+    llm_stop *stop;                     /* NULL: no stop strings */
 };
 
 answer *answer_open(const llm_model *m, const answer_options *opt)
@@ -23,51 +22,18 @@ answer *answer_open(const llm_model *m, const answer_options *opt)
 
     a->m = m, a->opt = *opt, a->part = opt->harmony ? IN_HEADER : IN_ANSWER;
     if (llm_detok_open(&a->detok, m, 0, &err) != LLM_OK) tool_die(&err);
+    if (opt->n_stop > 0 && llm_stop_open(&a->stop, opt->stop, NULL, opt->n_stop, &err) != LLM_OK) tool_die(&err);
     return a;
-}
-
-/* Length of the longest end of text that begins a stop string; *found: where a whole one starts, or len. */
-static size_t held_back(const answer *a, const char *text, size_t len, size_t *found)
-{
-    size_t longest = 0;
-
-    *found = len;
-    for (size_t i = 0; i < a->opt.n_stop; i++) {
-        const char *stop = a->opt.stop[i];
-        size_t n = strlen(stop);
-        for (size_t at = 0; n > 0 && at < len; at++) {
-            size_t left = len - at, cmp = left < n ? left : n;
-            if (memcmp(text + at, stop, cmp) != 0) continue;
-            if (cmp == n) { if (at < *found) *found = at; }
-            else if (left > longest) longest = left;
-            break;
-        }
-    }
-    return longest;
 }
 
 static bool put_answer(answer *a, const char *text, size_t len)
 {
-    size_t found, keep;
+    llm_error err;
+    int hit = 0;
 
-    if (a->opt.n_stop == 0) { fwrite(text, 1, len, a->opt.out); return false; }
-    if (a->held_len + len > a->held_cap) {
-        char *more = realloc(a->held, a->held_cap = 2 * (a->held_len + len));
-        if (more == NULL) tool_die_text(EXIT_NO_MEMORY, "out of memory for a stop string");
-        a->held = more;
-    }
-    memcpy(a->held + a->held_len, text, len);
-    a->held_len += len;
-    keep = held_back(a, a->held, a->held_len, &found);
-    if (found < a->held_len) {
-        fwrite(a->held, 1, found, a->opt.out);
-        a->held_len = 0;
-        return true;
-    }
-    fwrite(a->held, 1, a->held_len - keep, a->opt.out);
-    memmove(a->held, a->held + a->held_len - keep, keep);
-    a->held_len = keep;
-    return false;
+    if (a->stop && llm_stop_push(a->stop, text, len, &text, &len, &hit, &err) != LLM_OK) tool_die(&err);
+    fwrite(text, 1, len, a->opt.out);
+    return hit;
 }
 
 static bool put(answer *a, const char *text, size_t len)
@@ -124,9 +90,9 @@ void answer_close(answer *a)
 
     if (a == NULL) return;
     if (llm_detok_flush(a->detok, &text, &len, &err) == LLM_OK) put(a, text, len);
-    if (a->held_len > 0) fwrite(a->held, 1, a->held_len, a->opt.out);
+    if (a->stop && llm_stop_flush(a->stop, &text, &len, &err) == LLM_OK) fwrite(text, 1, len, a->opt.out);
     fflush(a->opt.out);
     llm_detok_close(a->detok);
-    free(a->held);
+    llm_stop_close(a->stop);
     free(a);
 }

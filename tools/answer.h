@@ -8,7 +8,7 @@
 typedef struct answer answer;
 typedef struct {
     FILE *out, *thinking;               /* thinking NULL: not shown */
-    const char *const *stop;            /* [n_stop] the answer ends before the first of these; must outlive the answer */
+    const char *const *stop;            /* [n_stop] the answer ends before the first of these */
     size_t n_stop;
     bool harmony;                       /* gpt-oss channels: only final is the answer */
 } answer_options;
