@@ -29,7 +29,7 @@ ARCH   := $(shell $(CC) -dumpmachine | cut -d- -f1)
 OFF    := $(if $(filter x86_64,$(ARCH)),%_neon.c,%_avx2.c %_avx512.c)
 SRC    := $(filter-out $(OFF),$(wildcard libllm/*.c libllm/*/*.c kernels/cpu/*.c))
 OBJ    := $(SRC:%.c=$(B)/%.o)
-SHARED := $(patsubst %.c,$(B)/%.o,$(filter-out tools/llm-%.c,$(wildcard tools/*.c)) bench/limits.c)
+SHARED := $(patsubst %.c,$(B)/%.o,$(filter-out tools/llm-%.c,$(wildcard tools/*.c)) bench/machine.c)
 TOOLS  := $(patsubst tools/%.c,%,$(wildcard tools/llm-*.c)) $(patsubst bench/%.c,%,$(wildcard bench/llm-*.c))
 FUZZ   := $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 TESTS  := $(patsubst test/%.c,$(B)/test/%,$(wildcard test/*/*_test.c))
@@ -66,6 +66,7 @@ $(B)/test/%: $(B)/test/%.o $(B)/libllm.a
 
 # Tests that fail the n-th allocation stand between the library and these (test/hard/alloc_fail.h).
 $(B)/test/hard/%: LDWRAP = $(foreach f,malloc calloc realloc free strdup strndup posix_memalign aligned_alloc,-Wl,--wrap=$(f))
+$(B)/test/model/reference_test: $(B)/tools/npy.o
 # The replay test holds every fuzz target; `make fuzz` runs each under libFuzzer.
 $(B)/test/fuzz/replay_test: $(FUZZ:%=$(B)/test/fuzz/fuzz_%.o)
 

@@ -5,7 +5,7 @@
  * the mean and the standard deviation of the rate are shown. */
 #include "common.h"
 #include "options.h"
-#include "limits.h"
+#include "machine.h"
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
 /* api.c - the public functions: check arguments, call down. */
+#include "chat.h"
 #include "sampler.h"
 #include "session.h"
 #include "sha256.h"
@@ -410,4 +411,25 @@ llm_status llm_sampler_open(llm_sampler **out, const llm_model *m, const llm_sam
     n_vocab = m->tokenizer ? tokenizer_n_vocab(m->tokenizer) : n_row;
     if (n_row == 0) n_row = n_vocab;                /* opened for its vocabulary only */
     return sampler_open(out, n_row, n_vocab < n_row ? n_vocab : n_row, &o, err);
+}
+
+/* ---- chat ---- */
+
+const char *llm_chat_format(const llm_model *m)
+{
+    return m && m->tokenizer ? chat_format(m->tokenizer, m->meta) : NULL;
+}
+
+llm_status llm_chat_render(const llm_model *m, const llm_chat_message *msg, size_t n_msg, const llm_chat_options *opt,
+                           llm_token *out, size_t cap, size_t *n, llm_error *err)
+{
+    llm_chat_options own = { .size = sizeof own };
+    llm_status st;
+
+    if (m == NULL || n == NULL || (msg == NULL && n_msg > 0) || (out == NULL && cap > 0)) return null_arg("llm_chat_render", "m, n, msg or out", err);
+    for (size_t i = 0; i < n_msg; i++)
+        if (msg[i].role == NULL || msg[i].text == NULL) return null_arg("llm_chat_render", "the role or text of a message", err);
+    if (opt && (st = take(&own, sizeof own, opt, "llm_chat_options", err)) != LLM_OK) return st;
+    if (m->tokenizer == NULL) return llm_fail(err, LLM_ERR_UNSUPPORTED, "%s has no tokenizer", store_path(m->store));
+    return chat_render(m->tokenizer, m->meta, msg, n_msg, &own, out, cap, n, err);
 }

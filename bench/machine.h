@@ -1,6 +1,6 @@
-/* limits.h - what this machine can do at best, measured: the yardstick of every bench. */
-#ifndef BENCH_LIMITS_H
-#define BENCH_LIMITS_H
+/* machine.h - what this machine can do at best, measured: the yardstick of every bench. */
+#ifndef BENCH_MACHINE_H
+#define BENCH_MACHINE_H
 
 /* read_gbs: all threads streaming through their own huge-page memory, 1e9 bytes per second.
  * int8_gops: multiplications and additions of 8-bit values on registers, 1e9 per second (VNNI where there is one,

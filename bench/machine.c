@@ -1,4 +1,4 @@
-#include "limits.h"
+#include "machine.h"
 #include "cpu.h"
 #include "threads.h"
 #include <stdint.h>
