@@ -8,7 +8,7 @@
 #include "backend.h"
 #include "cpu.h"
 #include "cpu_impl.h"
-#include "limits.h"
+#include "machine.h"
 #include "linear.h"
 #include "matrix.h"
 #include "memory.h"
