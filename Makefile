@@ -70,6 +70,11 @@ $(B)/test/model/reference_test: $(B)/tools/npy.o
 # The replay test holds every fuzz target; `make fuzz` runs each under libFuzzer.
 $(B)/test/fuzz/replay_test: $(FUZZ:%=$(B)/test/fuzz/fuzz_%.o)
 
+# The demo model is a demonstration, not an assistant (tools/demo/README.md).
+run: all
+	@echo "  run  build/$(notdir $(B))/llm-run tools/demo/demo-gpt-oss.gguf -p \"The old man looked at the sea and said\""
+	$(Q)$(B)/llm-run tools/demo/demo-gpt-oss.gguf --raw --verbose-prompt -p "The old man looked at the sea and said" -n 120 --temp 0.8 --top-p 0.95 --seed 7
+
 tests: $(TESTS)
 check: all tests
 	$(Q)sh test/run-tests.sh $(B) $(TESTS)

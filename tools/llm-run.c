@@ -253,7 +253,7 @@ static int run(llm_model *m, double started)
     full = generate(m, s, p, a, &t);
     answer_close(a);
     t.answer = tool_seconds() - started - t.load - t.prompt;
-    fputc('\n', stdout);
+    fputc('\n', stdout), fflush(stdout);
     if (full) fprintf(stderr, "llm-run: the context of %d tokens is full; -c gives a larger one\n", llm_session_n_ctx(s));
     if (!quiet) print_timings(&t);
     if (save_path && llm_session_save(s, save_path, &err) != LLM_OK) tool_die(&err);

@@ -14,8 +14,8 @@
 
 typedef struct {
     const char *name;
-    const char *mark[2];                /* control tokens whose presence means this format; NULL: not recognised by tokens */
-    const char *in_template;            /* or a text in the model's template */
+    const char *mark[2];                /* control tokens it needs, or NULL */
+    const char *in_template;            /* text by which the model's template is known to mean it; a model without a template has no format */
     const char *begin;
     const char *system[2], *user[2], *assistant[2];     /* before and after the text; system[0] NULL: put in front of the first user text */
     const char *generate, *think_on, *think_off;        /* what follows generate with thinking forced on or off */
@@ -23,7 +23,7 @@ typedef struct {
 } chat_format_row;
 
 static const chat_format_row formats[] = {
-    { "harmony", { "<|start|>", "<|channel|>" }, NULL, "",
+    { "harmony", { "<|start|>", "<|channel|>" }, "<|channel|>", "",
       { C("<|start|>") "developer" C("<|message|>") "# Instructions\n\n", C("<|end|>") },
       { C("<|start|>") "user" C("<|message|>"), C("<|end|>") },
       { C("<|start|>") "assistant" C("<|channel|>") "final" C("<|message|>"), C("<|end|>") },
@@ -40,7 +40,7 @@ static const chat_format_row formats[] = {
       { C("<|start_header_id|>") "user" C("<|end_header_id|>") "\n\n", C("<|eot_id|>") },
       { C("<|start_header_id|>") "assistant" C("<|end_header_id|>") "\n\n", C("<|eot_id|>") },
       C("<|start_header_id|>") "assistant" C("<|end_header_id|>") "\n\n", "", "", true },
-    { "deepseek", { "<\xef\xbd\x9cUser\xef\xbd\x9c>", "<\xef\xbd\x9c" "Assistant\xef\xbd\x9c>" }, NULL, DS_BOS,
+    { "deepseek", { "<\xef\xbd\x9cUser\xef\xbd\x9c>", "<\xef\xbd\x9c" "Assistant\xef\xbd\x9c>" }, "Assistant\xef\xbd\x9c>", DS_BOS,
       { "", "" }, { DS("User"), "" }, { DS("Assistant"), DS_EOS }, DS("Assistant"), "<think>\n", "<think>\n\n</think>\n\n", false },
     { "deepseek-llm", { "<\xef\xbd\x9c" "begin\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", NULL }, "'Assistant:'", DS_BOS,
       { "", "\n\n" }, { "User: ", "\n\n" }, { "Assistant: ", DS_EOS }, "Assistant:", "", "", false },
@@ -66,9 +66,8 @@ static const chat_format_row *format_of(const llm_tokenizer *t, llm_meta *m)
 
     for (int i = 0; i < N_FORMAT; i++) {
         const chat_format_row *f = &formats[i];
-        bool tokens = f->mark[0] && has_token(t, f->mark[0]) && (f->mark[1] == NULL || has_token(t, f->mark[1]));
-        bool said = f->in_template && strstr(text, f->in_template);
-        if (f->mark[1] == NULL ? said && (tokens || f->mark[0] == NULL) : tokens && (f->in_template == NULL || said || *text == '\0')) return f;
+        bool tokens = (f->mark[0] == NULL || has_token(t, f->mark[0])) && (f->mark[1] == NULL || has_token(t, f->mark[1]));
+        if (tokens && strstr(text, f->in_template)) return f;
     }
     return NULL;
 }
