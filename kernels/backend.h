@@ -66,7 +66,7 @@ typedef struct { const float *freq; int n_rot; float mscale; } llm_rope;
  * lie is the backend's choice (kernels/cpu/kv.h). latent: v is the first d_v values of k (MLA). */
 enum { KV_BLOCK = 64 };
 typedef struct {
-    llm_dtype dtype;                    /* DT_F32 or DT_F16 */
+    llm_dtype dtype;                    /* DT_F32, DT_F16 or (not latent; d_k and d_v multiples of 32) DT_Q8_0 */
     int n_kv_head, d_k, d_v, n_cell, n_seq;
     bool latent;
     void *k, *v;                        /* v NULL when latent; seq s starts at s * k_seq_bytes */

@@ -217,6 +217,32 @@ static void to_floats(float *y, const uint8_t *x, int n, bool half)
         v_store(y + i, half ? v_load_f16((const uint16_t *)(const void *)x + i) : v_load((const float *)(const void *)x + i));
 }
 
+/* A Q8_0 block of keys as [d_k, 64] floats, and one of values as [64, v_stride]. */
+static void q8_keys(float *y, uint8_t *block, int d_k)
+{
+    for (int d = 0; d < d_k; d += KV_GROUP) {
+        uint16_t *scale;
+        int8_t *q;
+        kv_q8_key(block, 0, d, &scale, &q);
+        for (int c = 0; c < KV_BLOCK; c += VN) {
+            vf s = v_load_f16(scale + c);
+            for (int i = 0; i < KV_GROUP; i++) v_store(y + (d + i) * KV_BLOCK + c, v_mul(v_load_i8(q + i * KV_BLOCK + c), s));
+        }
+    }
+}
+
+static void q8_values(const llm_kv_layer *kv, float *y, uint8_t *block)
+{
+    for (int c = 0; c < KV_BLOCK; c++)
+        for (int d = 0; d < kv->d_v; d += KV_GROUP) {
+            uint16_t *scale;
+            int8_t *q;
+            kv_q8_value(kv, block, c, d, &scale, &q);
+            vf s = v_set(f16_to_float(*scale));
+            for (int i = 0; i < KV_GROUP; i += VN) v_store(y + c * kv->d_v + d + i, v_mul(v_load_i8(q + i), s));
+        }
+}
+
 /* Scores of rows first..last-1 against the block at keys into w->p. */
 static void scores(const attend_job *j, attend_work *w, int rows, int first, int last, const uint8_t *keys, bool half, const uint8_t *ahead)
 {
@@ -233,13 +259,17 @@ static void scores(const attend_job *j, attend_work *w, int rows, int first, int
 static void block(const attend_job *j, const attend_tile *t, attend_work *w, int64_t base)
 {
     const llm_kv_layer *kv = j->kv;
-    const uint8_t *k = kv_k_block(kv, t->seq, t->kv_head, base), *v = kv_v_block(kv, t->seq, t->kv_head, base), *v0 = v;
+    uint8_t *k0 = kv_k_block(kv, t->seq, t->kv_head, base), *v0 = kv_v_block(kv, t->seq, t->kv_head, base);
+    const uint8_t *k = k0, *v = v0;
     int64_t lo = base - t->pos0, hi = j->a->window > 0 ? lo + KV_BLOCK - 1 + j->a->window : t->n_pos;
     int first = (int)(lo > 0 ? lo : 0) * t->heads, last = (int)(hi < t->n_pos ? hi : t->n_pos) * t->heads;
     bool half = kv->dtype == DT_F16, convert = kv->latent || (half && last - first > 2 * MANY);
 
     if (first >= last) return;
-    if (convert) {
+    if (kv->dtype == DT_Q8_0) {
+        q8_keys(w->k, k0, kv->d_k), q8_values(kv, w->v, v0);
+        k = (const uint8_t *)w->k, v = (const uint8_t *)w->v;
+    } else if (convert) {
         to_floats(w->k, k, KV_BLOCK * (kv->latent ? kv_v_stride(kv) : kv->d_k), half), k = (const uint8_t *)w->k;
         if (!kv->latent) to_floats(w->v, v, KV_BLOCK * kv_v_stride(kv), half);
         v = (const uint8_t *)(kv->latent ? w->k : w->v);

@@ -26,19 +26,11 @@
 
 typedef struct { float m, l, acc[ATTEND_MAX_D]; bool any; } state;
 
-static float element(const llm_kv_layer *kv, const uint8_t *p, size_t i)
-{
-    return kv->dtype == DT_F16 ? f16_to_float(((const uint16_t *)(const void *)p)[i]) : ((const float *)(const void *)p)[i];
-}
-
-static float score(const attend_job *j, const float *q, const uint8_t *keys, int cell)
+static float score(const attend_job *j, const float *q, uint8_t *keys, int cell)
 {
     float s = 0;
 
-    for (int d = 0; d < j->kv->d_k; d++) {
-        size_t at = j->kv->latent ? (size_t)(cell * kv_v_stride(j->kv) + d) : (size_t)(d * KV_BLOCK + cell);
-        s = fmaf(q[d], element(j->kv, keys, at), s);
-    }
+    for (int d = 0; d < j->kv->d_k; d++) s = fmaf(q[d], kv_element_at(j->kv, keys, cell, d, false), s);
     s *= j->a->scale;
     return j->a->softcap > 0 ? j->a->softcap * v_tanh(s / j->a->softcap) : s;
 }
@@ -46,7 +38,7 @@ static float score(const attend_job *j, const float *q, const uint8_t *keys, int
 /* Keys begin..end-1 of the block of position pos. */
 static void block(const attend_job *j, state *st, float *lane, const float *q, int seq, int head, int64_t pos, int begin, int end)
 {
-    const uint8_t *keys = kv_k_block(j->kv, seq, head, pos), *values = kv_v_block(j->kv, seq, head, pos);
+    uint8_t *keys = kv_k_block(j->kv, seq, head, pos), *values = kv_v_block(j->kv, seq, head, pos);
     float s[KV_BLOCK], m = st->m, c;
 
     for (int i = begin; i < end; i++) s[i] = score(j, q, keys, i), m = v_max(m, s[i]);
@@ -55,7 +47,7 @@ static void block(const attend_job *j, state *st, float *lane, const float *q, i
     for (int i = begin; i < end; i++) s[i] = v_exp(s[i] - m), lane[i % LANES] += s[i];
     for (int d = 0; d < j->kv->d_v; d++) {
         float acc = st->acc[d] * c;
-        for (int i = begin; i < end; i++) acc = fmaf(s[i], element(j->kv, values, (size_t)(i * kv_v_stride(j->kv) + d)), acc);
+        for (int i = begin; i < end; i++) acc = fmaf(s[i], kv_element_at(j->kv, values, i, d, true), acc);
         st->acc[d] = acc;
     }
     st->m = m;

@@ -3,17 +3,52 @@
 #include "checked.h"
 #include "half.h"
 #include "ops.h"
+#include <math.h>
+#include <string.h>
+
+enum { KV_MAX_D = 1 << 20 };
 
 static bool kv_size(llm_kv_layer *kv)
 {
-    size_t cells, k = (size_t)(kv->latent ? kv_round16(kv->d_k) : kv->d_k), v = (size_t)kv_v_stride(kv);
+    size_t blocks;
 
-    if (kv->d_k < 1 || kv->d_v < 1 || kv->n_kv_head < 1 || kv->n_cell < 1 || kv->n_cell % KV_BLOCK != 0) return false;
-    if (kv->dtype != DT_F16 && kv->dtype != DT_F32) return false;
+    if (kv->d_k < 1 || kv->d_v < 1 || kv->d_k > KV_MAX_D || kv->d_v > KV_MAX_D || kv->n_kv_head < 1) return false;
+    if (kv->n_cell < 1 || kv->n_cell % KV_BLOCK != 0) return false;
+    if (kv->dtype != DT_F16 && kv->dtype != DT_F32 && kv->dtype != DT_Q8_0) return false;
+    if (kv->dtype == DT_Q8_0 && (kv->latent || kv->d_k % KV_GROUP != 0 || kv->d_v % KV_GROUP != 0)) return false;
     if (kv->latent && (kv->n_kv_head != 1 || kv->d_v > kv->d_k)) return false;
     kv->v_seq_bytes = 0;
-    if (!ck_mul((size_t)kv->n_kv_head, (size_t)kv->n_cell, &cells) || !ck_mul(cells, kv_element(kv), &cells)) return false;
-    return ck_mul(cells, k, &kv->k_seq_bytes) && (kv->latent || ck_mul(cells, v, &kv->v_seq_bytes));
+    return ck_mul((size_t)kv->n_kv_head, (size_t)(kv->n_cell / KV_BLOCK), &blocks) && ck_mul(blocks, kv_k_bytes(kv), &kv->k_seq_bytes)
+        && (kv->latent || ck_mul(blocks, kv_v_bytes(kv), &kv->v_seq_bytes));
+}
+
+/* One group of 32 values, q [32] every `step` bytes: see kv.h. */
+static void put_group(uint16_t *scale, int8_t *q, size_t step, const float *x)
+{
+    float top = 0, d, inverse;
+
+    for (int i = 0; i < KV_GROUP; i++) { float a = fabsf(x[i]); top = a > top ? a : top; }
+    d = top / 127;
+    *scale = float_to_f16(d < 65504 ? d : 65504);
+    d = f16_to_float(*scale), inverse = d > 0 ? 1 / d : 0;
+    for (int i = 0; i < KV_GROUP; i++) {
+        float v = x[i] * inverse;
+        v = v > -127 ? v : -127, v = v < 127 ? v : 127;         /* NaN becomes -127 */
+        q[(size_t)i * step] = (int8_t)(int32_t)((v + 0x1.8p23f) - 0x1.8p23f);
+    }
+}
+
+/* A position's key or value of one head. */
+static void put_q8(const llm_kv_layer *kv, uint8_t *block, int cell, const float *x, bool value)
+{
+    uint16_t *scale;
+    int8_t *q;
+
+    for (int d = 0; d < (value ? kv->d_v : kv->d_k); d += KV_GROUP) {
+        if (value) kv_q8_value(kv, block, cell, d, &scale, &q);
+        else kv_q8_key(block, cell, d, &scale, &q);
+        put_group(scale, q, value ? 1 : KV_BLOCK, x + d);
+    }
 }
 
 /* n values at x to every step-th element of dst. */
@@ -77,6 +112,13 @@ static void store_items(void *arg, int64_t begin, int64_t end, int thread)
             uint8_t *kb = kv_k_block(kv, s->seq, head, pos);
             const float *k = row_at(j->k, s->row0 + i) + (size_t)head * (size_t)kv->d_k;
             n = s->n - i < KV_BLOCK - cell ? s->n - i : KV_BLOCK - cell;
+            if (kv->dtype == DT_Q8_0) {
+                for (int m = 0; m < n; m++) {
+                    put_q8(kv, kb, cell + m, k + m * j->k.stride, false);
+                    put_q8(kv, kv_v_block(kv, s->seq, head, pos), cell + m, row_at(j->v, s->row0 + i + m) + (size_t)head * (size_t)kv->d_v, true);
+                }
+                continue;
+            }
             if (kv->latent) { put_rows(j->row, kv, kb, cell, k, j->k.stride, n, kv->d_k); continue; }
             put_keys(j->row, kv, kb, cell, k, j->k.stride, n);
             put_rows(j->row, kv, kv_v_block(kv, s->seq, head, pos), cell,
@@ -104,36 +146,63 @@ static void copy_in(uint8_t *cells, const uint8_t *row, int width, size_t step, 
     for (int d = 0; d < width; d++) memcpy(cells + (size_t)d * step * e, row + (size_t)d * e, e);
 }
 
-static void kv_get(const llm_kv_layer *kv, int seq, int pos, int n, void *k, void *v)
+/* The same for rows of Q8_0 blocks { half d; int8 q[32]; }. */
+static void copy_q8(const llm_kv_layer *kv, uint8_t *block, int cell, uint8_t *row, bool value, bool out)
 {
-    size_t e = kv_element(kv), dk = (size_t)kv->d_k, dv = (size_t)kv->d_v, heads = (size_t)kv->n_kv_head;
+    size_t step = value ? 1 : KV_BLOCK;
+    uint16_t *scale;
+    int8_t *q;
 
+    for (int d = 0; d < (value ? kv->d_v : kv->d_k); d += KV_GROUP, row += 2 + KV_GROUP) {
+        if (value) kv_q8_value(kv, block, cell, d, &scale, &q);
+        else kv_q8_key(block, cell, d, &scale, &q);
+        if (out) memcpy(row, scale, 2), copy_out(row + 2, (uint8_t *)q, KV_GROUP, step, 1);
+        else     memcpy(scale, row, 2), copy_in((uint8_t *)q, row + 2, KV_GROUP, step, 1);
+    }
+}
+
+/* The key of position pos and one head between its cell and a plain row. */
+static void copy_key(const llm_kv_layer *kv, int seq, int head, int64_t pos, uint8_t *row, bool out)
+{
+    uint8_t *block = kv_k_block(kv, seq, head, pos), *cell;
+    size_t e = kv_element(kv), at = (size_t)(pos % KV_BLOCK), step = kv->latent ? 1 : KV_BLOCK;
+
+    if (kv->dtype == DT_Q8_0) { copy_q8(kv, block, (int)at, row, false, out); return; }
+    cell = block + (kv->latent ? at * (size_t)kv_v_stride(kv) : at) * e;
+    if (out) copy_out(row, cell, kv->d_k, step, e);
+    else copy_in(cell, row, kv->d_k, step, e);
+}
+
+static void copy_value(const llm_kv_layer *kv, int seq, int head, int64_t pos, uint8_t *row, bool out)
+{
+    uint8_t *block = kv_v_block(kv, seq, head, pos), *cell;
+    size_t e = kv_element(kv), at = (size_t)(pos % KV_BLOCK);
+
+    if (kv->dtype == DT_Q8_0) { copy_q8(kv, block, (int)at, row, true, out); return; }
+    cell = block + at * (size_t)kv_v_stride(kv) * e;
+    if (out) memcpy(row, cell, (size_t)kv->d_v * e);
+    else memcpy(cell, row, (size_t)kv->d_v * e);
+}
+
+static void copy_rows(const llm_kv_layer *kv, int seq, int pos, int n, uint8_t *k, uint8_t *v, bool out)
+{
+    size_t k_bytes = 0, v_bytes = 0;
+
+    dtype_bytes((int)kv->dtype, kv->d_k, &k_bytes), dtype_bytes((int)kv->dtype, kv->d_v, &v_bytes);
     for (int i = 0; i < n; i++)
-        for (int h = 0; h < kv->n_kv_head; h++) {
-            int64_t p = (int64_t)pos + i;
-            size_t cell = (size_t)(p % KV_BLOCK), stride = (size_t)kv_v_stride(kv);
-            uint8_t *to = (uint8_t *)k + ((size_t)i * heads + (size_t)h) * dk * e;
-            const uint8_t *from = kv_k_block(kv, seq, h, p);
-            if (kv->latent) { memcpy(to, from + cell * stride * e, dk * e); continue; }
-            copy_out(to, from + cell * e, kv->d_k, KV_BLOCK, e);
-            memcpy((uint8_t *)v + ((size_t)i * heads + (size_t)h) * dv * e, kv_v_block(kv, seq, h, p) + cell * stride * e, dv * e);
+        for (int h = 0; h < kv->n_kv_head; h++, k += k_bytes) {
+            copy_key(kv, seq, h, (int64_t)pos + i, k, out);
+            if (kv->latent) continue;
+            copy_value(kv, seq, h, (int64_t)pos + i, v, out);
+            v += v_bytes;
         }
 }
 
+static void kv_get(const llm_kv_layer *kv, int seq, int pos, int n, void *k, void *v) { copy_rows(kv, seq, pos, n, k, v, true); }
+
 static void kv_put(llm_kv_layer *kv, int seq, int pos, int n, const void *k, const void *v)
 {
-    size_t e = kv_element(kv), dk = (size_t)kv->d_k, dv = (size_t)kv->d_v, heads = (size_t)kv->n_kv_head;
-
-    for (int i = 0; i < n; i++)
-        for (int h = 0; h < kv->n_kv_head; h++) {
-            int64_t p = (int64_t)pos + i;
-            size_t cell = (size_t)(p % KV_BLOCK), stride = (size_t)kv_v_stride(kv);
-            const uint8_t *from = (const uint8_t *)k + ((size_t)i * heads + (size_t)h) * dk * e;
-            uint8_t *to = kv_k_block(kv, seq, h, p);
-            if (kv->latent) { memcpy(to + cell * stride * e, from, dk * e); continue; }
-            copy_in(to + cell * e, from, kv->d_k, KV_BLOCK, e);
-            memcpy(kv_v_block(kv, seq, h, p) + cell * stride * e, (const uint8_t *)v + ((size_t)i * heads + (size_t)h) * dv * e, dv * e);
-        }
+    copy_rows(kv, seq, pos, n, (uint8_t *)(uintptr_t)k, (uint8_t *)(uintptr_t)v, false);
 }
 
 void kv_ops(llm_ops *op)

@@ -7,7 +7,8 @@
  *   v_set v_load v_store v_load_part v_store_part (the first n floats; the rest read as 0)
  *   v_add v_sub v_mul v_div  v_fma(a,b,c) = a*b + c, rounded once  v_fnma(a,b,c) = c - a*b  v_max(a,b) = a > b ? a : b
  *   v_min(a,b) = a < b ? a : b  v_abs  v_lt(a,b,x,y) = a < b ? x : y  v_nan(a,x,y) = a is NaN ? x : y
- *   v_scale(a,n) = a * 2^n, rounded once, for whole n in -252..254 (NaN: NaN)  v_load_f16 v_store_f16 (to nearest even)
+ *   v_scale(a,n) = a * 2^n, rounded once, for whole n in -252..254 (NaN: NaN)  v_load_f16 v_load_i8
+ *   v_store_f16 (to nearest even)
  *
  * and v_top(a), the largest of its floats (any of them where one is NaN). */
 #ifndef LLM_SIMD_H
@@ -49,6 +50,7 @@ SIMD_INLINE vf v_scale(vf a, vf n)      /* in two factors, the first of which le
 }
 SIMD_INLINE float v_top(vf a) { return a; }
 SIMD_INLINE vf v_load_f16(const uint16_t *p) { return f16_to_float(*p); }
+SIMD_INLINE vf v_load_i8(const int8_t *p) { return (float)*p; }
 SIMD_INLINE void v_store_f16(uint16_t *p, vf a) { *p = float_to_f16(a); }
 
 #elif defined(SIMD_AVX2)
@@ -94,6 +96,7 @@ SIMD_INLINE float v_top(vf a)
     return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
 }
 SIMD_INLINE vf v_load_f16(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)); }
+SIMD_INLINE vf v_load_i8(const int8_t *p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p))); }
 SIMD_INLINE void v_store_f16(uint16_t *p, vf a) { _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
 
 #elif defined(SIMD_AVX512)
@@ -119,6 +122,7 @@ SIMD_INLINE vf v_nan(vf a, vf x, vf y) { return _mm512_mask_blend_ps(_mm512_cmp_
 SIMD_INLINE vf v_scale(vf a, vf n) { return _mm512_scalef_ps(a, n); }
 SIMD_INLINE float v_top(vf a) { return _mm512_reduce_max_ps(a); }
 SIMD_INLINE vf v_load_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
+SIMD_INLINE vf v_load_i8(const int8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p))); }
 SIMD_INLINE void v_store_f16(uint16_t *p, vf a)
 {
     _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
@@ -162,6 +166,11 @@ SIMD_INLINE vf v_scale(vf a, vf n)
 }
 SIMD_INLINE float v_top(vf a) { return vmaxvq_f32(a); }
 SIMD_INLINE vf v_load_f16(const uint16_t *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+SIMD_INLINE vf v_load_i8(const int8_t *p)
+{
+    int8_t t[8] = { p[0], p[1], p[2], p[3] };
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vld1_s8(t)))));
+}
 SIMD_INLINE void v_store_f16(uint16_t *p, vf a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
 
 #else

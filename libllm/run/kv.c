@@ -28,6 +28,7 @@ static void layer_shape(llm_kv_layer *l, const llm_kv *kv, const llm_config *c, 
     *l = (llm_kv_layer){ .dtype = kv->dtype, .n_cell = cells(kv, lc->window), .n_seq = kv->n_seq };
     if (lc->mixer == MIX_MLA) {         /* the latent and the rotated key that all heads share */
         l->latent = true, l->n_kv_head = 1;
+        if (l->dtype == DT_Q8_0) l->dtype = DT_F16;     /* latents are small already, and every head reads them */
         l->d_k = c->kv_lora + c->d_rope, l->d_v = c->kv_lora;
     } else {
         l->n_kv_head = lc->n_kv_head, l->d_k = lc->head_dim, l->d_v = lc->head_dim;
@@ -49,6 +50,9 @@ llm_status kv_plan(llm_kv *kv, const llm_model *m, const llm_ops *op, llm_error 
         llm_kv_layer *l = &kv->layer[il];
         layer_shape(l, kv, c, il);
         kv->window[il] = c->layer[il].window;
+        if (l->dtype == DT_Q8_0 && (l->d_k % 32 != 0 || l->d_v % 32 != 0))
+            return llm_fail(err, LLM_ERR_UNSUPPORTED, "session: kv_type Q8_0 wants heads whose width is a multiple of 32, layer %d has %d and %d", il,
+                            l->d_k, l->d_v);
         if (!op->kv_size(l) || !ck_add(l->k_seq_bytes, l->v_seq_bytes, &one) || !ck_mul(one, (size_t)kv->n_seq, &one)
             || !ck_add(all, one, &all))
             return too_big(kv, err);
@@ -131,9 +135,11 @@ llm_status kv_truncate(llm_kv *kv, int seq, int n, llm_error *err)
 
 size_t kv_row_bytes(const llm_kv_layer *l, bool value)
 {
-    size_t item = l->dtype == DT_F32 ? 4 : 2;
+    size_t bytes = 0;
 
-    return value && l->latent ? 0 : (size_t)l->n_kv_head * (size_t)(value ? l->d_v : l->d_k) * item;
+    if (value && l->latent) return 0;
+    dtype_bytes((int)l->dtype, (int64_t)l->n_kv_head * (value ? l->d_v : l->d_k), &bytes);
+    return bytes;
 }
 
 size_t kv_block_bytes(const llm_kv *kv)

@@ -26,8 +26,8 @@ llm_status session_options(llm_session_options *o, const llm_model *m, llm_error
     if ((st = range("n_seq", o->n_seq, MAX_SEQ, err)) != LLM_OK) return st;
     if ((st = range("n_batch", o->n_batch, MAX_BATCH, err)) != LLM_OK) return st;
     if ((st = range("n_threads", o->n_threads, MAX_THREAD, err)) != LLM_OK) return st;
-    if (o->kv_type != LLM_KV_F32 && o->kv_type != LLM_KV_F16)
-        return llm_fail(err, LLM_ERR_ARG, "session: kv_type is %d, want 0 (default), 1 (F32) or 2 (F16)", (int)o->kv_type);
+    if (o->kv_type != LLM_KV_F32 && o->kv_type != LLM_KV_F16 && o->kv_type != LLM_KV_Q8_0)
+        return llm_fail(err, LLM_ERR_ARG, "session: kv_type is %d, want 0 (default), 1 (F32), 2 (F16) or 3 (Q8_0)", (int)o->kv_type);
     if (o->n_batch > (int64_t)o->n_ctx * o->n_seq) o->n_batch = o->n_ctx * o->n_seq;    /* more rows never come at once */
     return LLM_OK;
 }
@@ -35,7 +35,7 @@ llm_status session_options(llm_session_options *o, const llm_model *m, llm_error
 static llm_kv kv_of(const llm_session_options *o)
 {
     return (llm_kv){ .n_ctx = o->n_ctx, .n_seq = o->n_seq, .n_batch = o->n_batch,
-                     .dtype = o->kv_type == LLM_KV_F32 ? DT_F32 : DT_F16 };
+                     .dtype = o->kv_type == LLM_KV_F32 ? DT_F32 : o->kv_type == LLM_KV_Q8_0 ? DT_Q8_0 : DT_F16 };
 }
 
 /* The arrays of a step, whose sizes depend on the options alone. */

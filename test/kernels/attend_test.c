@@ -23,6 +23,8 @@ static const shape shapes[] = {
     { "latent, 16 heads",          16, 1,  24,  16,   0,  530, 0,  false, true,  DT_F16 },
     { "latent, odd",                5, 1,  41,  29,  70,  150, 0,  true,  true,  DT_F32 },
     { "more heads than a tile",   100, 1,  24,  16,   0,   70, 0,  false, true,  DT_F16 },
+    { "eight bits",                 6, 2,  64,  32,   0,  150, 0,  false, false, DT_Q8_0 },
+    { "eight bits, window",        16, 1,  32,  96,  70,  200, 0,  true,  false, DT_Q8_0 },
     { "window wider than a chunk",  3, 1,   8,   8, 900, 1100, 0,  false, false, DT_F16 },
 };
 enum { N_SHAPE = sizeof shapes / sizeof shapes[0] };
@@ -110,7 +112,17 @@ static void run_one(const shape *s, const inputs *in, float *o, llm_isa isa, int
 
 static float *outputs(const shape *s) { return calloc((size_t)s->length * (size_t)(s->n_head * s->d_v), sizeof(float)); }
 
-static float stored(const shape *s, float x) { return s->dtype == DT_F16 ? f16_to_float(float_to_f16(x)) : x; }
+/* What the cache makes of n values: kv.h says how each type rounds. */
+static void round_as_stored(const shape *s, float *x, int n)
+{
+    for (int i = 0; i < n && s->dtype == DT_F16; i++) x[i] = f16_to_float(float_to_f16(x[i]));
+    for (int g = 0; g < n && s->dtype == DT_Q8_0; g += 32) {
+        float top = 0, d;
+        for (int i = g; i < g + 32; i++) top = fmaxf(top, fabsf(x[i]));
+        d = f16_to_float(float_to_f16(top / 127));
+        for (int i = g; i < g + 32; i++) x[i] = d * fminf(fmaxf(nearbyintf(x[i] * (1 / d)), -127), 127);
+    }
+}
 
 START_TEST(reference_is_near_a_double_model)
 {
@@ -120,6 +132,7 @@ START_TEST(reference_is_near_a_double_model)
         float *o = outputs(s);
         double *w = malloc((size_t)s->length * sizeof *w), worst = 0;
         run_one(s, &in, o, ISA_SCALAR, 4, 64, 0);
+        round_as_stored(s, in.k, s->length * in.wk), round_as_stored(s, in.v, s->length * in.wv);
         for (int p = 0; p < s->length; p += p < 70 ? 1 : 37)
             for (int h = 0; h < s->n_head; h++) {
                 int g = h / (s->n_head / s->n_kv_head), from = s->window && p >= s->window ? p - s->window + 1 : 0;
@@ -127,7 +140,7 @@ START_TEST(reference_is_near_a_double_model)
                 for (int j = from; j <= p; j++) {
                     double x = 0;
                     for (int d = 0; d < s->d_k; d++)
-                        x += (double)in.q[p * in.wq + h * s->d_k + d] * (double)stored(s, in.k[j * in.wk + g * s->d_k + d]);
+                        x += (double)in.q[p * in.wq + h * s->d_k + d] * (double)in.k[j * in.wk + g * s->d_k + d];
                     x *= (double)0.3f;
                     if (s->softcap > 0) x = (double)s->softcap * tanh(x / (double)s->softcap);
                     w[j] = x, max = x > max ? x : max;
@@ -137,7 +150,7 @@ START_TEST(reference_is_near_a_double_model)
                 for (int d = 0; d < s->d_v; d++) {
                     double want = 0, e;
                     for (int j = from; j <= p; j++)
-                        want += w[j] * (double)stored(s, s->latent ? in.k[j * in.wk + d] : in.v[j * in.wv + g * s->d_v + d]);
+                        want += w[j] * (double)(s->latent ? in.k[j * in.wk + d] : in.v[j * in.wv + g * s->d_v + d]);
                     e = fabs(want / sum - (double)o[(size_t)p * (size_t)in.wo + (size_t)(h * s->d_v + d)]);
                     worst = e > worst ? e : worst;
                 }

@@ -7,6 +7,7 @@ static const llm_kv_layer layouts[] = {
     { .dtype = DT_F32, .n_kv_head = 3, .d_k = 19, .d_v = 37, .n_cell = 192 },
     { .dtype = DT_F16, .n_kv_head = 1, .d_k = 600, .d_v = 8, .n_cell = 64 },
     { .dtype = DT_F16, .n_kv_head = 1, .d_k = 72, .d_v = 40, .n_cell = 128, .latent = true },
+    { .dtype = DT_Q8_0, .n_kv_head = 2, .d_k = 64, .d_v = 96, .n_cell = 128 },
     { .dtype = DT_F32, .n_kv_head = 1, .d_k = 33, .d_v = 33, .n_cell = 64, .latent = true },
 };
 enum { N_LAYOUT = sizeof layouts / sizeof layouts[0], N_SEQ = 2 };
@@ -16,6 +17,20 @@ static void take(llm_backend *be, llm_kv_layer *kv)
     ck_assert(be->op.kv_size(kv));
     kv->n_seq = N_SEQ;
     kv->k = calloc(N_SEQ, kv->k_seq_bytes), kv->v = kv->latent ? NULL : calloc(N_SEQ, kv->v_seq_bytes);
+}
+
+/* Plain rows of a type hold x: exactly as it rounds, or within half a step of a Q8_0 group. */
+static void same_values(llm_dtype type, const uint8_t *row, const float *x, int n)
+{
+    for (int i = 0; i < n; i++) {
+        uint16_t h;
+        float f, d;
+        if (type == DT_F32) memcpy(&f, row + 4 * i, 4), ck_assert(f == x[i]);
+        if (type == DT_F16) memcpy(&h, row + 2 * i, 2), ck_assert(h == float_to_f16(x[i]));
+        if (type != DT_Q8_0) continue;
+        memcpy(&h, row + i / 32 * 34, 2), d = f16_to_float(h);
+        ck_assert(fabsf(d * (float)(int8_t)row[i / 32 * 34 + 2 + i % 32] - x[i]) <= 0.56f * d);
+    }
 }
 
 START_TEST(rows_come_back_as_they_went_in)
@@ -35,19 +50,14 @@ START_TEST(rows_come_back_as_they_went_in)
             llm_batch b = { N, 1, NULL, pos, seq, &span };
             for (int p = 0; p < N; p++) pos[p] = POS + p, seq[p] = 1;
             be.op.store(&be, &kv, rows_of(k, N, wk), rows_of(v, N, wv), &b);
-            size_t e = kv_element(&kv);
-            uint8_t *gk = malloc((size_t)(N * wk) * e), *gv = malloc((size_t)(N * wv) * e);
+            size_t rk, rv;
+            ck_assert(dtype_bytes((int)kv.dtype, wk, &rk) && dtype_bytes((int)kv.dtype, wv, &rv));
+            uint8_t *gk = malloc(N * rk), *gv = malloc(N * rv);
             be.op.kv_get(&kv, 1, POS, N, gk, kv.latent ? NULL : gv);
-            for (int x = 0; x < N * wk; x++) {
-                float got = e == 2 ? f16_to_float(((uint16_t *)(void *)gk)[x]) : ((float *)(void *)gk)[x];
-                ck_assert(got == (e == 2 ? f16_to_float(float_to_f16(k[x])) : k[x]));
-            }
-            for (int x = 0; x < N * wv && !kv.latent; x++) {
-                float got = e == 2 ? f16_to_float(((uint16_t *)(void *)gv)[x]) : ((float *)(void *)gv)[x];
-                ck_assert(got == (e == 2 ? f16_to_float(float_to_f16(v[x])) : v[x]));
-            }
+            same_values(kv.dtype, gk, k, N * wk);
+            if (!kv.latent) same_values(kv.dtype, gv, v, N * wv);
             be.op.kv_put(&copy, 1, POS, 25, gk, kv.latent ? NULL : gv);
-            be.op.kv_put(&copy, 1, POS + 25, N - 25, gk + (size_t)(25 * wk) * e, kv.latent ? NULL : gv + (size_t)(25 * wv) * e);
+            be.op.kv_put(&copy, 1, POS + 25, N - 25, gk + 25 * rk, kv.latent ? NULL : gv + 25 * rv);
             ck_assert_msg(memcmp(kv.k, copy.k, N_SEQ * kv.k_seq_bytes) == 0, "layout %d", i);
             ck_assert(kv.latent || memcmp(kv.v, copy.v, N_SEQ * kv.v_seq_bytes) == 0);
             for (size_t x = 0; x < kv.k_seq_bytes; x++) if (((uint8_t *)kv.k)[x] != 0) ck_abort_msg("another sequence was written");
@@ -62,6 +72,8 @@ START_TEST(sizes_are_checked)
     static const llm_kv_layer bad[] = {
         { .dtype = DT_F16, .n_kv_head = 2, .d_k = 64, .d_v = 64, .n_cell = 100 },
         { .dtype = DT_Q4_0, .n_kv_head = 2, .d_k = 64, .d_v = 64, .n_cell = 64 },
+        { .dtype = DT_Q8_0, .n_kv_head = 2, .d_k = 64, .d_v = 48, .n_cell = 64 },
+        { .dtype = DT_Q8_0, .n_kv_head = 1, .d_k = 64, .d_v = 64, .n_cell = 64, .latent = true },
         { .dtype = DT_F16, .n_kv_head = 0, .d_k = 64, .d_v = 64, .n_cell = 64 },
         { .dtype = DT_F16, .n_kv_head = 2, .d_k = 64, .d_v = 64, .n_cell = 64, .latent = true },
         { .dtype = DT_F16, .n_kv_head = 1, .d_k = 64, .d_v = 65, .n_cell = 64, .latent = true },
