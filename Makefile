@@ -76,8 +76,23 @@ run: all
 	$(Q)$(B)/llm-run tools/demo/demo-gpt-oss.gguf --raw --verbose-prompt -p "The old man looked at the sea and said" -n 120 --temp 0.8 --top-p 0.95 --seed 7
 
 tests: $(TESTS)
-check: all tests
-	$(Q)sh test/run-tests.sh $(B) $(TESTS)
+check: all tests $(B)/install/libllm.a
+	$(Q)MAKE='$(MAKE)' MODE=$(MODE) CC='$(CC)' sh test/run-tests.sh $(B) $(TESTS) $(sort $(wildcard test/*/*_test.sh))
+
+# What is installed is one object in which only the functions of llm.h are visible.
+$(B)/install/libllm.a: $(B)/libllm.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) -r -nostdlib -o $(@D)/llm.o -Wl,--whole-archive $< -Wl,--no-whole-archive
+	$(Q)objcopy --localize-hidden $(@D)/llm.o && rm -f $@ && ar rcs $@ $(@D)/llm.o
+
+VERSION = $(shell sed -n 's/^\#define LLM_VERSION "\(.*\)"/\1/p' include/llm.h)
+install: all $(B)/install/libllm.a
+	$(Q)install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	$(Q)install -m 644 $(B)/install/libllm.a $(DESTDIR)$(PREFIX)/lib/
+	$(Q)install -m 644 include/llm.h $(DESTDIR)$(PREFIX)/include/
+	$(Q)sed 's,@PREFIX@,$(PREFIX),; s,@VERSION@,$(VERSION),; s/@DEPS@/$(DEPS)/' libllm/libllm.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/libllm.pc
+	$(Q)for f in $(TOOLS:%=$(B)/%); do install -m 755 $$f $(DESTDIR)$(PREFIX)/bin/ || exit 1; done
+	$(Q)for f in $(wildcard tools/*.1); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man1/ || exit 1; done
 
 FUZZ_SECONDS ?= 60
 fuzz: ; $(Q)$(MAKE) MODE=fuzz CC=clang $(FUZZ:%=fuzz-%)

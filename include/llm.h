@@ -75,7 +75,7 @@ typedef struct {
     llm_log_fn       log;
     llm_progress_fn  progress;
     void            *user;          /* handed to log and progress */
-    int              vocab_only;    /* nonzero: tokenizer and metadata, no weights */
+    int              vocab_only;    /* nonzero: tokenizer and metadata, no weights; path may be a tokenizer's file or folder */
 } llm_model_options;
 
 /* Maps and checks a model. On failure *out is NULL. progress may return nonzero

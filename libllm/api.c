@@ -4,8 +4,11 @@
 #include "session.h"
 #include "sha256.h"
 #include "threads.h"
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- structs that say their size ---- */
 
@@ -124,18 +127,34 @@ static llm_status open_weights(llm_model *m, llm_error *err)
     return LLM_OK;
 }
 
+/* Anything that store_open knows; what is not may still be a tokenizer on its own. */
+static bool is_model(const char *path)
+{
+    size_t n = strlen(path);
+    char name[PATH_MAX], magic[4] = "";
+    FILE *f;
+
+    if (n > 12 && strcmp(path + n - 12, ".safetensors") == 0) return true;
+    if (snprintf(name, sizeof name, "%s/config.json", path) < (int)sizeof name && access(name, F_OK) == 0) return true;
+    if ((f = fopen(path, "rbe")) == NULL) return true;         /* store_open says what is wrong */
+    if (fread(magic, 1, sizeof magic, f) != sizeof magic) magic[0] = 0;
+    fclose(f);
+    return memcmp(magic, "GGUF", sizeof magic) == 0;
+}
+
 static llm_status open_parts(llm_model *m, const llm_model_options *o, llm_error *err)
 {
     llm_status st;
 
+    m->name = "";
     if ((st = cpu_choose_isa(&m->isa, o->cpu, err)) != LLM_OK) return st;
+    if (o->vocab_only && !is_model(o->path)) return tokenizer_open_path(&m->tokenizer, o->path, err);
     if ((st = store_open(&m->store, o->path, o->vocab_only != 0, err)) != LLM_OK) return st;
     if ((st = meta_open(&m->meta, m->store, err)) != LLM_OK) return st;
     if (!o->vocab_only && (st = open_weights(m, err)) != LLM_OK) return st;
     if ((st = tokenizer_open(&m->tokenizer, m->meta, m->store, m->config.n_vocab, err)) != LLM_OK) return st;
     if (m->tokenizer != NULL) read_ends(m);
     read_sampler(m);
-    m->name = "";
     meta_str(m->meta, "general.name", "_name_or_path", &m->name);
     if (!o->vocab_only) identify(m);
     return meta_error(m->meta, err);
@@ -185,7 +204,7 @@ llm_status llm_model_get_info(const llm_model *m, llm_model_info *info)
 
     if (m == NULL || info == NULL) return LLM_ERR_ARG;
     c = &m->config;
-    i.arch = m->arch ? m->arch->gguf_name : meta_arch(m->meta), i.name = m->name;
+    i.arch = m->arch ? m->arch->gguf_name : m->meta ? meta_arch(m->meta) : "", i.name = m->name;
     i.n_layer = c->n_layer, i.d_model = c->d_model, i.n_vocab = c->n_vocab, i.n_ctx_train = c->n_ctx;
     i.n_head = c->n_head, i.n_expert = c->n_expert, i.n_expert_used = c->n_expert_used;
     i.n_param = m->n_param, i.weight_bytes = m->weight_bytes;
@@ -203,7 +222,7 @@ llm_status llm_model_get_tensor(const llm_model *m, size_t index, llm_tensor_inf
     const store_tensor *t;
     llm_tensor_info i = { 0 };
 
-    if (m == NULL || info == NULL || (t = store_tensor_at(m->store, index)) == NULL) return LLM_ERR_ARG;
+    if (m == NULL || info == NULL || m->store == NULL || (t = store_tensor_at(m->store, index)) == NULL) return LLM_ERR_ARG;
     i.name = t->name, i.dtype = dtype_name(t->dtype), i.slot = m->slot ? m->slot[index] : NULL;
     i.n_dim = t->n_dim, i.bytes = t->bytes;
     for (int d = 0; d < t->n_dim && d < 4; d++) i.dim[d] = t->dim[d];
@@ -216,7 +235,7 @@ llm_status llm_model_get_meta(const llm_model *m, size_t index, const char **key
     size_t len;
     char none[1];
 
-    if (m == NULL || (value == NULL && cap > 0)) return LLM_ERR_ARG;
+    if (m == NULL || m->meta == NULL || (value == NULL && cap > 0)) return LLM_ERR_ARG;
     if (!meta_at(m->meta, index, &k, cap ? value : none, cap ? cap : sizeof none, &len)) return LLM_ERR_ARG;
     if (key != NULL) *key = k;
     if (n != NULL) *n = len;
@@ -291,7 +310,7 @@ static llm_status session_take(llm_session_options *o, const llm_model *m, const
 
     if (m == NULL) return null_arg(function, "the model", err);
     if (m->layer == NULL)
-        return llm_fail(err, LLM_ERR_ARG, "%s: %s was opened for its vocabulary only", function, store_path(m->store));
+        return llm_fail(err, LLM_ERR_ARG, "%s: the model was opened for its vocabulary only", function);
     memset(o, 0, sizeof *o);
     if (opt != NULL && (st = take(o, sizeof *o, opt, "llm_session_options", err)) != LLM_OK) return st;
     return session_options(o, m, err);
