@@ -71,14 +71,16 @@ static void sort_by_id(cand *c, int n)
 static double exp_neg(double x)
 {
     static const double ln2_hi = 0x1.62e42feep-1, ln2_lo = 0x1.a39ef35793c76p-33;   /* fdlibm's split of ln 2 */
-    double r, y = 1;
+    static const double c[] = { 1., 1., 1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040, 1. / 40320, 1. / 362880, 1. / 3628800,
+                                1. / 39916800, 1. / 479001600, 1. / 6227020800. };
+    double r, y = c[13];
     union { uint64_t bits; double value; } two_n;
     int n;
 
     if (!(x > -708)) return 0;
     n = (int)(x * 0x1.71547652b82fep+0 - 0.5);
     r = (x - n * ln2_hi) - n * ln2_lo;
-    for (int i = 13; i >= 1; i--) y = 1 + y * r / i;
+    for (int i = 12; i >= 0; i--) y = y * r + c[i];
     two_n.bits = (uint64_t)(1023 + n) << 52;
     return y * two_n.value;
 }

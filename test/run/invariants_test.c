@@ -1,0 +1,208 @@
+/* The numeric contract: however the same tokens are computed, the logits have the same bits. For every reference model. */
+#include "subject.h"
+
+static char path[MAX_SUBJECT][512];
+static int n_path;
+
+static void for_each(void (*test)(subject *s, float *got, const float *want), const char *name)
+{
+    if (n_path == 0) n_path = subject_list(path);
+    if (n_path == 0) test_skip(name, "no reference models in " REF_DIR);
+    for (int i = 0; i < n_path; i++) {
+        subject s;
+        float *want, *got;
+        subject_open(&s, path[i], NULL, 1);
+        want = subject_logits(&s, (llm_session_options){ 0 });
+        got = calloc((size_t)N_TOKEN * (size_t)s.n_vocab, sizeof *got);
+        test(&s, got, want);
+        free(want), free(got);
+        llm_model_close(s.model);
+    }
+}
+
+/* Cuts of 1 .. most tokens that depend on seed alone. */
+static void decode_in_cuts(subject *s, llm_session *session, int most, uint32_t seed, float *got)
+{
+    for (int at = 0, n; at < N_TOKEN; at += n) {
+        seed = seed * 1664525u + 1013904223u;
+        n = 1 + (int)((seed >> 16) % (uint32_t)most);
+        if (n > N_TOKEN - at) n = N_TOKEN - at;
+        subject_decode(s, session, 0, at, at + n, got);
+    }
+}
+
+static void cuts(subject *s, float *got, const float *want)
+{
+    static const int most[] = { 1, 5, 40, 150 };
+    char what[64];
+
+    for (size_t i = 0; i < sizeof most / sizeof most[0]; i++) {
+        llm_session *session = subject_session(s, (llm_session_options){ 0 });
+        decode_in_cuts(s, session, most[i], (uint32_t)i, got);
+        snprintf(what, sizeof what, "cuts of 1 to %d", most[i]);
+        subject_same(s, what, got, want);
+        llm_session_close(session);
+    }
+}
+
+static void batch_sizes(subject *s, float *got, const float *want)
+{
+    static const int n_batch[] = { 1, 7, 64 };
+    char what[64];
+
+    for (size_t i = 0; i < sizeof n_batch / sizeof n_batch[0]; i++) {
+        llm_session *session = subject_session(s, (llm_session_options){ .n_batch = n_batch[i], .n_ctx = 200 + 100 * (int)i });
+        subject_decode(s, session, 0, 0, N_TOKEN, got);
+        snprintf(what, sizeof what, "n_batch %d", n_batch[i]);
+        subject_same(s, what, got, want);
+        llm_session_close(session);
+    }
+}
+
+/* The subject is sequence 1; others grow beside it, rows of all mixed at random. */
+static void other_sequences(subject *s, float *got, const float *want)
+{
+    llm_session *session = subject_session(s, (llm_session_options){ .n_seq = 4, .n_batch = 23 });
+    size_t width = (size_t)s->n_vocab;
+    uint32_t r = 99;
+    int at = 0;
+
+    while (at < N_TOKEN) {
+        llm_row row[32];
+        llm_error err;
+        size_t n = 0, kept = 0;
+        int first = at;
+        for (; n < 32 && at < N_TOKEN; n++) {
+            r = r * 1664525u + 1013904223u;
+            int seq = (int)(r >> 16) % 3;
+            if (seq != 1 && llm_session_length(session, seq) + 32 > 256)
+                ck_assert_int_eq(llm_session_truncate(session, seq, 0, NULL), LLM_OK);
+            row[n] = (llm_row){ .token = seq == 1 ? s->token[at++] : (int)(r >> 8) % s->n_vocab, .seq = seq, .want_logits = seq != 2 };
+        }
+        ck_assert_msg(llm_session_decode_rows(session, row, n, &err) == LLM_OK, "%s: %s", s->path, err.text);
+        for (size_t i = 0; i < n; i++) {
+            if (row[i].seq == 1) memcpy(got + width * (size_t)first++, llm_session_logits(session) + width * kept, width * sizeof *got);
+            kept += row[i].want_logits != 0;
+        }
+    }
+    subject_same(s, "beside other sequences", got, want);
+    llm_session_close(session);
+}
+
+static void threads(subject *s, float *got, const float *want)
+{
+    char what[64];
+
+    for (int n = 2; n <= 4; n++) {
+        llm_session *session = subject_session(s, (llm_session_options){ .n_threads = n });
+        subject_decode(s, session, 0, 0, N_TOKEN / 2, got);
+        for (int i = N_TOKEN / 2; i < N_TOKEN; i += 10) subject_decode(s, session, 0, i, i + 10, got);
+        snprintf(what, sizeof what, "%d threads", n);
+        subject_same(s, what, got, want);
+        llm_session_close(session);
+    }
+}
+
+static void save_and_restore(subject *s, float *got, const float *want)
+{
+    static const int cut[] = { 1, 16, 63, 64, 65, 131 };
+    char file[] = "/tmp/llm-state-XXXXXX", what[64];
+    llm_error err;
+    int fd = mkstemp(file);
+
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    for (size_t i = 0; i < sizeof cut / sizeof cut[0]; i++) {
+        llm_session *a = subject_session(s, (llm_session_options){ .n_seq = 2, .n_batch = 19 });
+        llm_session *b = subject_session(s, (llm_session_options){ .n_seq = 3, .n_batch = 50, .n_ctx = 300 });
+        subject_decode(s, a, 1, 0, cut[i], got);
+        ck_assert_msg(llm_session_save(a, file, &err) == LLM_OK, "%s", err.text);
+        subject_decode(s, b, 2, 0, 100, got);       /* leftovers in the cells */
+        ck_assert_msg(llm_session_restore(b, file, &err) == LLM_OK, "%s: %s", s->path, err.text);
+        ck_assert_int_eq(llm_session_length(b, 0), 0);
+        ck_assert_int_eq(llm_session_length(b, 1), cut[i]);
+        ck_assert_int_eq(llm_session_length(b, 2), 0);
+        ck_assert_mem_eq(llm_session_tokens(b, 1), s->token, (size_t)cut[i] * sizeof(llm_token));
+        subject_decode(s, b, 1, cut[i], N_TOKEN, got);
+        snprintf(what, sizeof what, "restored after %d tokens", cut[i]);
+        subject_same(s, what, got, want);
+        llm_session_close(a), llm_session_close(b);
+    }
+    unlink(file);
+}
+
+static void truncate_and_copy(subject *s, float *got, const float *want)
+{
+    llm_session *session = subject_session(s, (llm_session_options){ .n_seq = 2, .n_batch = 16 });
+    llm_token other[9];
+    llm_error err;
+
+    for (int i = 0; i < 9; i++) other[i] = i * 7 % s->n_vocab;
+    for (int at = 0; at < N_TOKEN; at += 20) {      /* a wrong turn after every 20 tokens, taken back */
+        subject_decode(s, session, 0, at, at + 20, got);
+        ck_assert_msg(llm_session_decode(session, other, 9, &err) == LLM_OK, "%s: %s", s->path, err.text);
+        ck_assert_msg(llm_session_truncate(session, 0, at + 20, &err) == LLM_OK, "%s: %s", s->path, err.text);
+    }
+    subject_same(s, "cut back again and again", got, want);
+    for (int at = 40; at < N_TOKEN; at += 70) {
+        ck_assert_int_eq(llm_session_truncate(session, 0, 0, &err), LLM_OK);
+        subject_decode(s, session, 0, 0, at, got);
+        ck_assert_msg(llm_session_copy(session, 0, 1, &err) == LLM_OK, "%s: %s", s->path, err.text);
+        ck_assert_int_eq(llm_session_decode(session, other, 9, &err), LLM_OK);
+        subject_decode(s, session, 1, at, N_TOKEN, got);
+        subject_same(s, "went on in a copy", got, want);
+    }
+    llm_session_close(session);
+}
+
+static void instruction_sets(subject *s, float *got, const float *want)
+{
+    static const char *const name[] = { "scalar", "avx2", "avx512", "neon" };
+    float *want32 = subject_logits(s, (llm_session_options){ .kv_type = LLM_KV_F32 });
+
+    for (size_t i = 0; i < sizeof name / sizeof name[0]; i++) {
+        llm_model_options o = { .size = sizeof o, .path = s->path, .cpu = name[i], .n_threads = 2 };
+        subject other = *s;
+        llm_error err;
+        llm_session *session;
+        float *got32;
+        if (llm_model_open(&other.model, &o, &err) != LLM_OK) {     /* not on this machine */
+            ck_assert_msg(err.status == LLM_ERR_UNSUPPORTED && i > 0, "%s: %s", s->path, err.text);
+            continue;
+        }
+        session = subject_session(&other, (llm_session_options){ 0 });
+        decode_in_cuts(&other, session, 30, 7, got);
+        subject_same(s, name[i], got, want);
+        llm_session_close(session);
+        got32 = subject_logits(&other, (llm_session_options){ .kv_type = LLM_KV_F32 });
+        subject_same(s, name[i], got32, want32);
+        free(got32);
+        llm_model_close(other.model);
+    }
+    free(want32);
+}
+
+static void float_cache(subject *s, float *got, const float *want)
+{
+    llm_session_options o = { .kv_type = LLM_KV_F32, .n_batch = 11 };
+    float *want32 = subject_logits(s, (llm_session_options){ .kv_type = LLM_KV_F32 });
+    llm_session *session = subject_session(s, o);
+
+    (void)want;
+    decode_in_cuts(s, session, 25, 3, got);
+    subject_same(s, "F32 cache", got, want32);
+    llm_session_close(session);
+    free(want32);
+}
+
+START_TEST(in_any_cuts) { for_each(cuts, "cuts"); } END_TEST
+START_TEST(for_any_n_batch) { for_each(batch_sizes, "batch sizes"); } END_TEST
+START_TEST(beside_other_sequences) { for_each(other_sequences, "other sequences"); } END_TEST
+START_TEST(on_any_number_of_threads) { for_each(threads, "threads"); } END_TEST
+START_TEST(saved_and_restored) { for_each(save_and_restore, "save and restore"); } END_TEST
+START_TEST(truncated_and_copied) { for_each(truncate_and_copy, "truncate and copy"); } END_TEST
+START_TEST(on_any_instruction_set) { for_each(instruction_sets, "instruction sets"); } END_TEST
+START_TEST(with_a_float_cache) { for_each(float_cache, "float cache"); } END_TEST
+
+LLM_TEST_MAIN("run/invariants", in_any_cuts, for_any_n_batch, beside_other_sequences, on_any_number_of_threads, saved_and_restored,
+              truncated_and_copied, on_any_instruction_set, with_a_float_cache)
