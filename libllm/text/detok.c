@@ -56,6 +56,7 @@ llm_status llm_detok_push(llm_detok *d, llm_token id, const char **text, size_t 
     const char *s;
     size_t n;
 
+    if (d == NULL || text == NULL || len == NULL) return llm_fail(err, LLM_ERR_ARG, "llm_detok_push: an argument is NULL");
     drop(d);
     *text = "", *len = 0;
     s = tokenizer_bytes(d->t, id, &n);
@@ -72,7 +73,7 @@ llm_status llm_detok_push(llm_detok *d, llm_token id, const char **text, size_t 
 
 llm_status llm_detok_flush(llm_detok *d, const char **text, size_t *len, llm_error *err)
 {
-    (void)err;
+    if (d == NULL || text == NULL || len == NULL) return llm_fail(err, LLM_ERR_ARG, "llm_detok_flush: an argument is NULL");
     drop(d);
     d->out = d->buf.len;
     *text = d->buf.data ? d->buf.data : "", *len = d->out;

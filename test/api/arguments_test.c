@@ -115,7 +115,7 @@ START_TEST(session_options_and_plan)
     plan.size = 0;
     error_is(llm_session_plan(m.model, &o, &plan, &err), LLM_ERR_ARG, &err, "size");
     ck_assert_int_eq(llm_session_open(&s, m.model, NULL, &err), LLM_OK);        /* NULL: all defaults */
-    ck_assert_int_eq(llm_session_n_ctx(s), 4096);
+    ck_assert_int_eq(llm_session_n_ctx(s), 512);
     ck_assert_ptr_null(llm_session_logits(s));
     ck_assert_int_eq(llm_session_length(s, 1), -1);
     error_is(llm_session_decode(s, NULL, 3, &err), LLM_ERR_ARG, &err, "tok");

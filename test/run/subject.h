@@ -8,7 +8,9 @@
 #include <string.h>
 
 enum { N_TOKEN = 200, MAX_SUBJECT = 96 };
+#ifndef REF_DIR
 #define REF_DIR "test/data/ref"
+#endif
 
 typedef struct {
     char path[512];
