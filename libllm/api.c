@@ -49,22 +49,31 @@ static llm_status null_arg(const char *function, const char *what, llm_error *er
 
 /* ---- model ---- */
 
-/* What two models must share for the cache of one to serve the other: keys and values (the tokenizer's aside), the table of
- * tensors, and bytes from the middle of up to 256 tensors. Fine-tuned copies differ in nearly all of them. */
+/* The numbers of the forward pass. Fields are hashed in runs of one type, which have no padding between them. */
+static void add_config(llm_sha256 *h, const llm_config *c)
+{
+    int choice[] = { c->expert_renorm, c->group_top2, (int)c->act, (int)c->rope_style, (int)c->gate };
+
+    sha256_add(h, &c->n_layer, offsetof(llm_config, norm_eps) - offsetof(llm_config, n_layer));
+    sha256_add(h, &c->norm_eps, offsetof(llm_config, expert_renorm) - offsetof(llm_config, norm_eps));
+    sha256_add(h, choice, sizeof choice);
+    sha256_add(h, c->layer, (size_t)c->n_layer * sizeof *c->layer);
+    for (int i = 0; i < N_ROPE; i++) {
+        sha256_add(h, c->rope[i].freq, (size_t)c->rope[i].n_rot / 2 * sizeof(float));
+        sha256_add(h, &c->rope[i].mscale, sizeof c->rope[i].mscale);
+    }
+}
+
+/* What two models must share for the cache of one to serve the other: the config, the table of tensors, and bytes from the
+ * middle of up to 256 of them. Fine-tuned copies differ in nearly all. */
 static void identify(llm_model *m)
 {
     enum { SAMPLED = 256, BYTES = 64 };
-    size_t n = store_n_tensor(m->store), every = n / SAMPLED + 1, len;
+    size_t n = store_n_tensor(m->store), every = n / SAMPLED + 1;
     llm_sha256 h;
-    const char *key;
-    char value[1024];
 
     sha256_begin(&h);
-    for (size_t i = 0; meta_at(m->meta, i, &key, value, sizeof value, &len); i++) {
-        if (strncmp(key, "tokenizer", 9) == 0) continue;
-        sha256_add(&h, key, strlen(key) + 1);
-        sha256_add(&h, value, strlen(value) + 1);
-    }
+    add_config(&h, &m->config);
     for (size_t i = 0; i < n; i++) {
         const store_tensor *t = store_tensor_at(m->store, i);
         int32_t type = (int32_t)t->dtype;

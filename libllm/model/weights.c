@@ -33,10 +33,10 @@ void *weights_own(binder *b, size_t bytes, const char *what)
 {
     llm_owned *o = calloc(1, sizeof *o);
 
-    if (o == NULL) { llm_fail_memory(b->err, sizeof *o, what); return NULL; }
+    if (o == NULL) { b->status = llm_fail_memory(b->err, sizeof *o, what); return NULL; }
     o->bytes = bytes ? bytes : 1, o->mapped = bytes >= MAPPED_FROM;
     o->data = o->mapped ? memory_map(o->bytes) : calloc(1, o->bytes);
-    if (o->data == NULL) { free(o); llm_fail_memory(b->err, bytes, what); return NULL; }
+    if (o->data == NULL) { free(o); b->status = llm_fail_memory(b->err, bytes, what); return NULL; }
     o->next = b->m->owned, b->m->owned = o, b->m->owned_bytes += bytes;
     return o->data;
 }
@@ -410,7 +410,7 @@ static llm_status bind_layer(binder *b, int il)
 
     for (int s = 0; s < W_COUNT; s++) {
         bool needed = set.need >> s & 1, wanted = needed || (set.may >> s & 1);
-        if (wanted && (st = bind_slot(b, il, s, needed)) != LLM_OK) return st;
+        if (wanted && ((st = bind_slot(b, il, s, needed)) != LLM_OK || (st = b->status) != LLM_OK)) return st;
     }
     return LLM_OK;
 }

@@ -6,6 +6,7 @@
 typedef struct {
     llm_model *m;
     llm_error *err;
+    llm_status status;                  /* LLM_ERR_MEMORY once weights_own has failed, for those who need not look */
     bool hf;
     const char *layers;                 /* safetensors: "model.layers." or another spelling */
     const char *quant;                  /* quantization_config.quant_method, or "" */

@@ -23,6 +23,8 @@ llm_status session_options(llm_session_options *o, const llm_model *m, llm_error
     if (o->n_threads == 0) o->n_threads = m->n_thread;
     if (o->kv_type == LLM_KV_DEFAULT) o->kv_type = LLM_KV_F16;
     if ((st = range("n_ctx", o->n_ctx, MAX_CTX, err)) != LLM_OK) return st;
+    if (m->config.n_ctx_hard > 0 && o->n_ctx > m->config.n_ctx_hard)
+        return llm_fail(err, LLM_ERR_ARG, "session: n_ctx is %d, this model is defined for at most %d tokens", o->n_ctx, m->config.n_ctx_hard);
     if ((st = range("n_seq", o->n_seq, MAX_SEQ, err)) != LLM_OK) return st;
     if ((st = range("n_batch", o->n_batch, MAX_BATCH, err)) != LLM_OK) return st;
     if ((st = range("n_threads", o->n_threads, MAX_THREAD, err)) != LLM_OK) return st;

@@ -120,21 +120,17 @@ static llm_status save_body(state_file *f, const llm_session *s)
     return put(f, digest, sizeof digest);
 }
 
-/* Makes the rename itself durable. A file system that cannot do this is not an error. */
-static void sync_folder(const char *path)
+/* Makes the rename itself durable. name is cut to the folder. A file system that cannot do this is not an error. */
+static void sync_folder(char *name)
 {
-    char *dir = strdup(path), *slash;
+    char *slash = strrchr(name, '/');
     int fd;
 
-    if (dir == NULL) return;
-    slash = strrchr(dir, '/');
-    if (slash != NULL) slash[slash == dir] = 0;
-    fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)fsync(fd);
-        close(fd);
-    }
-    free(dir);
+    if (slash != NULL) slash[slash == name] = 0;
+    fd = open(slash ? name : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return;
+    (void)fsync(fd);
+    close(fd);
 }
 
 llm_status state_save(const llm_session *s, const char *path, llm_error *err)
@@ -157,7 +153,7 @@ llm_status state_save(const llm_session *s, const char *path, llm_error *err)
     if (close(f.fd) != 0 && st == LLM_OK) st = llm_fail(err, LLM_ERR_IO, "%s: cannot write: %s", temp, strerror(errno));
     if (st == LLM_OK && rename(temp, path) != 0)
         st = llm_fail(err, LLM_ERR_IO, "%s: cannot rename %s to it: %s", path, temp, strerror(errno));
-    if (st == LLM_OK) sync_folder(path);
+    if (st == LLM_OK) sync_folder(temp);
     else unlink(temp);
     free(temp);
     return st;

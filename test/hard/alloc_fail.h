@@ -1,7 +1,7 @@
 /* alloc_fail.h - makes the n-th allocation fail, and counts what is still held.
  *
  * The programs of test/hard are linked with --wrap (Makefile), so every malloc, calloc, realloc, strdup, strndup,
- * posix_memalign and aligned_alloc of the library comes through here; jansson is given the same functions. What libc
+ * posix_memalign, aligned_alloc and mmap of the library comes through here; jansson is given the same functions. What libc
  * allocates for itself (opendir) does not.
  *
  *     static llm_status load(void *arg, llm_error *err) { ... open and close ... }
@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdbool.h>
+#include <sys/mman.h>
 
 static struct { bool on, all_after; long at, count, failed, live; } alloc_fail;
 
@@ -52,6 +53,10 @@ char *__wrap_strdup(const char *s);
 char *__wrap_strndup(const char *s, size_t n);
 int __wrap_posix_memalign(void **p, size_t align, size_t n);
 void *__wrap_aligned_alloc(size_t align, size_t n);
+void *__real_mmap(void *at, size_t n, int prot, int flags, int fd, off_t offset);
+int __real_munmap(void *p, size_t n);
+void *__wrap_mmap(void *at, size_t n, int prot, int flags, int fd, off_t offset);
+int __wrap_munmap(void *p, size_t n);
 
 void *__wrap_malloc(size_t n) { return alloc_fails() ? NULL : alloc_count(__real_malloc(n)); }
 void *__wrap_calloc(size_t n, size_t size) { return alloc_fails() ? NULL : alloc_count(__real_calloc(n, size)); }
@@ -69,6 +74,19 @@ int __wrap_posix_memalign(void **p, size_t align, size_t n)
     if (alloc_fails()) return ENOMEM;
     if ((code = __real_posix_memalign(p, align, n)) == 0) alloc_count(*p);
     return code;
+}
+void *__wrap_mmap(void *at, size_t n, int prot, int flags, int fd, off_t offset)
+{
+    void *p;
+    if (alloc_fails()) return MAP_FAILED;
+    p = __real_mmap(at, n, prot, flags, fd, offset);
+    if (p != MAP_FAILED) alloc_count(p);
+    return p;
+}
+int __wrap_munmap(void *p, size_t n)
+{
+    if (alloc_fail.on) alloc_fail.live--;
+    return __real_munmap(p, n);
 }
 void __wrap_free(void *p)
 {

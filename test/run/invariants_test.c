@@ -1,5 +1,6 @@
 /* The numeric contract: however the same tokens are computed, the logits have the same bits. For every reference model. */
 #include "subject.h"
+#include <pthread.h>
 
 static char path[MAX_SUBJECT][512];
 static int n_path;
@@ -112,12 +113,12 @@ static void save_and_restore(subject *s, float *got, const float *want)
 
     ck_assert_int_ge(fd, 0);
     close(fd);
-    for (size_t i = 0; i < sizeof cut / sizeof cut[0]; i++) {
+    for (size_t i = 0; i < sizeof cut / sizeof cut[0] && cut[i] < N_TOKEN; i++) {
         llm_session *a = subject_session(s, (llm_session_options){ .n_seq = 2, .n_batch = 19 });
         llm_session *b = subject_session(s, (llm_session_options){ .n_seq = 3, .n_batch = 50, .n_ctx = 300 });
         subject_decode(s, a, 1, 0, cut[i], got);
         ck_assert_msg(llm_session_save(a, file, &err) == LLM_OK, "%s", err.text);
-        subject_decode(s, b, 2, 0, 100, got);       /* leftovers in the cells */
+        subject_decode(s, b, 2, 0, N_TOKEN / 2, got);       /* leftovers in the cells */
         ck_assert_msg(llm_session_restore(b, file, &err) == LLM_OK, "%s: %s", s->path, err.text);
         ck_assert_int_eq(llm_session_length(b, 0), 0);
         ck_assert_int_eq(llm_session_length(b, 1), cut[i]);
@@ -182,6 +183,38 @@ static void instruction_sets(subject *s, float *got, const float *want)
     free(want32);
 }
 
+/* ---- several sessions of one model at the same time ---- */
+
+typedef struct { subject *s; float *got; int n_batch; } job;
+
+static void *one_session(void *arg)
+{
+    job *j = arg;
+    llm_session *session = subject_session(j->s, (llm_session_options){ .n_batch = j->n_batch, .n_threads = 1 + j->n_batch % 2 });
+
+    decode_in_cuts(j->s, session, 60, (uint32_t)j->n_batch, j->got);
+    llm_session_close(session);
+    return NULL;
+}
+
+static void sessions(subject *s, float *got, const float *want)
+{
+    enum { N = 3 };
+    job work[N];
+    pthread_t thread[N];
+
+    (void)got;
+    for (int i = 0; i < N; i++) {
+        work[i] = (job){ s, malloc((size_t)N_TOKEN * (size_t)s->n_vocab * sizeof(float)), 10 + 7 * i };
+        ck_assert_int_eq(pthread_create(&thread[i], NULL, one_session, &work[i]), 0);
+    }
+    for (int i = 0; i < N; i++) {
+        pthread_join(thread[i], NULL);
+        subject_same(s, "beside other sessions", work[i].got, want);
+        free(work[i].got);
+    }
+}
+
 static void float_cache(subject *s, float *got, const float *want)
 {
     llm_session_options o = { .kv_type = LLM_KV_F32, .n_batch = 11 };
@@ -202,7 +235,8 @@ START_TEST(on_any_number_of_threads) { for_each(threads, "threads"); } END_TEST
 START_TEST(saved_and_restored) { for_each(save_and_restore, "save and restore"); } END_TEST
 START_TEST(truncated_and_copied) { for_each(truncate_and_copy, "truncate and copy"); } END_TEST
 START_TEST(on_any_instruction_set) { for_each(instruction_sets, "instruction sets"); } END_TEST
+START_TEST(beside_other_sessions) { for_each(sessions, "sessions"); } END_TEST
 START_TEST(with_a_float_cache) { for_each(float_cache, "float cache"); } END_TEST
 
 LLM_TEST_MAIN("run/invariants", in_any_cuts, for_any_n_batch, beside_other_sequences, on_any_number_of_threads, saved_and_restored,
-              truncated_and_copied, on_any_instruction_set, with_a_float_cache)
+              truncated_and_copied, on_any_instruction_set, beside_other_sessions, with_a_float_cache)
