@@ -123,7 +123,6 @@ SIMD_INLINE void one256(const panel *p, const uint8_t *b, steps step, int parts,
         d = v_fma(v_mul(v_load(p->d[0] + h), xd), t, v_load(acc + h));
         if (has_min) {
             vi s = i_zero();
-            UNROLL
             for (int i = 0; i < CHUNK / sub / 2; i++) s = i_dot16(s, i_load(p->mn[i] + h), i_dword(x->sums + 4 * i));
             d = v_fnma(v_mul(v_load(p->m[0] + h), xd), i_float(s), d);
         }
