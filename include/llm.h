@@ -158,6 +158,20 @@ LLM_API const char *llm_chat_format(const llm_model *m);
 LLM_API llm_status llm_chat_render(const llm_model *m, const llm_chat_message *msg, size_t n_msg, const llm_chat_options *opt,
                                    llm_token *out, size_t cap, size_t *n, llm_error *err);
 
+/* ---- chat templates ------------------------------------------------------ */
+
+/* Renders a chat template (Jinja as transformers sets it up) with the variables of a JSON object: for tools and tests. Writes
+ * at most cap bytes, no NUL among them, and the full count to *n (out may be NULL with cap 0). now: "YYYY-MM-DD[ HH:MM:SS]" for
+ * strftime_now, or NULL. Errors name line and column; loops, recursion and sizes are limited. */
+LLM_API llm_status llm_template_render(const char *text, size_t len, const char *vars, size_t vars_len, const char *now,
+                                       char *out, size_t cap, size_t *n, llm_error *err);
+/* Tokens of a conversation by the model's own template. json is an object with "messages" (role, content, tool_calls ...), may
+ * hold "tools", and anything else a template takes (enable_thinking, reasoning_effort ...); add_generation_prompt is true
+ * unless given. Where the template refuses or drops a system message, its text is put in front of the first user message. No
+ * text of the JSON becomes a control token. out, cap, n as in llm_tokenize. LLM_ERR_UNSUPPORTED: the model has no template. */
+LLM_API llm_status llm_chat_render_json(const llm_model *m, const char *json, size_t len, const char *now,
+                                        llm_token *out, size_t cap, size_t *n, llm_error *err);
+
 /* ---- session ------------------------------------------------------------ */
 
 typedef enum { LLM_KV_DEFAULT = 0, LLM_KV_F32 = 1, LLM_KV_F16 = 2,

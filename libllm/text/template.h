@@ -6,6 +6,7 @@
 #ifndef LLM_TEMPLATE_H
 #define LLM_TEMPLATE_H
 #include "json.h"
+#include "text_buf.h"
 #include <stdbool.h>
 
 typedef struct llm_template llm_template;
@@ -23,11 +24,10 @@ typedef struct {
     const json_t *trusted;              /* variables that count as the template's own text: bos_token, eos_token */
 } template_options;
 
-typedef struct { size_t begin, end; } template_span;
 typedef struct {
     char *text;                         /* [len], NUL behind it */
     size_t len;
-    template_span *trusted;             /* [n_trusted], ascending, apart from each other: what the template itself wrote */
+    text_span *trusted;                 /* [n_trusted], ascending, apart from each other: what the template itself wrote */
     size_t n_trusted;
 } template_output;
 

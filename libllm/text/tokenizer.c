@@ -472,6 +472,24 @@ static bool is_word_char(const uni_table *u, const char *s, size_t n, size_t at,
     return cp == '_' || (uni_class(u, cp) & (UC_L | UC_N | UC_M)) != 0;
 }
 
+/* As added_next for a marked text: a control token counts where it lies within one trusted span. */
+static size_t next_marked(tok_encoder *e, const llm_added *a, const char *s, size_t n, size_t from, size_t *len, int32_t *id, unsigned *flags)
+{
+    for (size_t i = from; i < n && a->n > 0; i++) {
+        size_t k = 0, plain_len;
+        int32_t plain_id;
+        unsigned plain_flags;
+
+        if (!a->starts[(uint8_t)s[i]]) continue;
+        while (e->n_trusted > 0 && e->trusted->end <= i) e->trusted++, e->n_trusted--;
+        if (e->n_trusted > 0 && e->trusted->begin <= i) k = added_match(a, s + i, e->trusted->end - i, true, id, flags);
+        plain_len = added_match(a, s + i, n - i, false, &plain_id, &plain_flags);
+        if (plain_len > k) k = plain_len, *id = plain_id, *flags = plain_flags;
+        if (k > 0) return *len = k, i;
+    }
+    return n;
+}
+
 /* Cuts s at added tokens and hands what lies between to next. */
 typedef llm_status (*fragment_fn)(tok_encoder *e, const char *s, size_t n, llm_error *err);
 static llm_status cut_added(tok_encoder *e, const llm_added *a, const char *s, size_t n, fragment_fn next, llm_error *err)
@@ -482,7 +500,8 @@ static llm_status cut_added(tok_encoder *e, const llm_added *a, const char *s, s
     unsigned flags = 0;
     llm_status st;
 
-    while ((at = added_next(a, s, n, at, e->special, &len, &id, &flags)) < n) {
+    while ((at = e->trusted && a == &e->t->added ? next_marked(e, a, s, n, at, &len, &id, &flags)
+                                                 : added_next(a, s, n, at, e->special, &len, &id, &flags)) < n) {
         size_t from = at, to = at + len;
 
         at = to;
@@ -515,22 +534,39 @@ static llm_status raw_fragment(tok_encoder *e, const char *s, size_t n, llm_erro
     return st == LLM_OK ? cut_added(e, &e->t->added_late, s, n, late_fragment, err) : st;
 }
 
+static llm_status encode(tok_encoder *e, const char *text, size_t len, size_t *n, llm_error *err)
+{
+    llm_status st = LLM_OK;
+
+    if (len > INT32_MAX / 4) return llm_fail(err, LLM_ERR_ARG, "tokenize: a text of %zu bytes, at most %d are taken", len, INT32_MAX / 4);
+    if (len > 0) st = cut_added(e, &e->t->added, text, len, raw_fragment, err);
+    bpe_work_free(&e->bpe), pre_work_free(&e->pre), unigram_work_free(&e->unigram);
+    buf_free(&e->norm[0]), buf_free(&e->norm[1]), buf_free(&e->piece);
+    *n = e->n;
+    return st;
+}
+
 llm_status tokenizer_encode(const llm_tokenizer *t, const char *text, size_t len, unsigned flags,
                             llm_token *out, size_t cap, size_t *n, llm_error *err)
 {
     tok_encoder e = { .t = t, .out = out, .cap = cap, .special = flags & LLM_TOKENIZE_SPECIAL };
-    llm_status st = LLM_OK;
 
     *n = 0;
     if (flags & ~(unsigned)(LLM_TOKENIZE_BOS | LLM_TOKENIZE_SPECIAL)) return llm_fail(err, LLM_ERR_ARG, "tokenize: unknown flags 0x%x", flags);
     if ((text == NULL && len > 0) || (out == NULL && cap > 0)) return llm_fail(err, LLM_ERR_ARG, "tokenize: NULL with a length");
-    if (len > INT32_MAX / 4) return llm_fail(err, LLM_ERR_ARG, "tokenize: a text of %zu bytes, at most %d are taken", len, INT32_MAX / 4);
     if (flags & LLM_TOKENIZE_BOS && t->adds_bos) tok_emit(&e, t->bos);
-    if (len > 0) st = cut_added(&e, &t->added, text, len, raw_fragment, err);
-    bpe_work_free(&e.bpe), pre_work_free(&e.pre), unigram_work_free(&e.unigram);
-    buf_free(&e.norm[0]), buf_free(&e.norm[1]), buf_free(&e.piece);
-    *n = e.n;
-    return st;
+    return encode(&e, text, len, n, err);
+}
+
+llm_status tokenizer_encode_marked(const llm_tokenizer *t, const char *text, size_t len, const text_span *trusted, size_t n_trusted,
+                                   llm_token *out, size_t cap, size_t *n, llm_error *err)
+{
+    static const text_span nowhere;
+    tok_encoder e = { .t = t, .out = out, .cap = cap, .trusted = n_trusted ? trusted : &nowhere, .n_trusted = n_trusted };
+
+    *n = 0;
+    if ((text == NULL && len > 0) || (out == NULL && cap > 0)) return llm_fail(err, LLM_ERR_ARG, "tokenize: NULL with a length");
+    return encode(&e, text, len, n, err);
 }
 
 llm_status tokenizer_decode(const llm_tokenizer *t, const llm_token *ids, size_t n, bool with_control,

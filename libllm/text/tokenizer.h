@@ -3,6 +3,7 @@
 #define LLM_TOKENIZER_H
 #include "meta.h"
 #include "status.h"
+#include "text_buf.h"
 
 typedef struct llm_tokenizer llm_tokenizer;
 
@@ -27,6 +28,10 @@ void tokenizer_set_end(llm_tokenizer *t, llm_token id);          /* while loadin
 /* As llm_tokenize in llm.h (flags LLM_TOKENIZE_*). Thread-safe: t is not changed. */
 llm_status tokenizer_encode(const llm_tokenizer *t, const char *text, size_t len, unsigned flags,
                             llm_token *out, size_t cap, size_t *n, llm_error *err);
+/* The same for a text of which only the spans trusted [n_trusted] (ascending, apart) may hold control tokens; the text between
+ * control tokens is tokenized as one, wherever it came from. No BOS is added. */
+llm_status tokenizer_encode_marked(const llm_tokenizer *t, const char *text, size_t len, const text_span *trusted, size_t n_trusted,
+                                   llm_token *out, size_t cap, size_t *n, llm_error *err);
 /* Bytes of one token, owned by t ("" and 0 for an unknown id). */
 const char *tokenizer_bytes(const llm_tokenizer *t, llm_token id, size_t *len);
 llm_token tokenizer_find(const llm_tokenizer *t, const char *text, size_t len);

@@ -84,6 +84,8 @@ typedef struct {
     llm_token *out;
     size_t cap, n;
     bool special, last_unk;             /* last_unk: the last token out was unk for unknown text */
+    const text_span *trusted;           /* [n_trusted] where control tokens may be; NULL: special says */
+    size_t n_trusted;
     bool begun;                         /* text or a token was there before this fragment */
     bpe_work bpe;
     pre_work pre;

@@ -1,0 +1,126 @@
+#include "chat_template.h"
+#include <string.h>
+
+const char *chat_template_of(llm_meta *m)
+{
+    const char *text;
+    return m && meta_str(m, "tokenizer.chat_template", "tokenizer:chat_template", &text) && *text ? text : NULL;
+}
+
+static bool has_role(const json_t *message, const char *role)
+{
+    const char *r = json_string_value(json_object_get(message, "role"));
+    return r && strcmp(r, role) == 0;
+}
+
+/* Does the template write a system message that stands in front? Tried with one that says nothing else. */
+static bool takes_system(const llm_template *t, const json_t *vars, const template_options *opt)
+{
+    static const char needle[] = "a-system-text-to-look-for";
+    json_t *probe = json_copy((json_t *)vars);
+    json_t *messages = json_pack("[{s:s,s:s},{s:s,s:s}]", "role", "system", "content", needle, "role", "user", "content", "a-user-text");
+    template_output out = { 0 };
+    bool yes = true;                                        /* short of memory: as it is */
+
+    if (probe && messages && json_object_set(probe, "messages", messages) == 0)
+        yes = template_render(t, probe, opt, &out, NULL) == LLM_OK && strstr(out.text, needle) != NULL;
+    template_output_free(&out);
+    json_decref(probe), json_decref(messages);
+    return yes;
+}
+
+/* A copy of vars whose first message has gone into the first user message; NULL: it cannot, or out of memory. */
+static json_t *merged(const json_t *vars)
+{
+    const json_t *messages = json_object_get(vars, "messages"), *first = json_array_get(messages, 0), *user = NULL;
+    const char *system = json_string_value(json_object_get(first, "content")), *text;
+    json_t *out, *list;
+    size_t at = 1;
+
+    while (at < json_array_size(messages) && !has_role(user = json_array_get(messages, at), "user")) at++;
+    text = json_string_value(json_object_get(user, "content"));
+    if (system == NULL || text == NULL || at >= json_array_size(messages)) return NULL;
+    out = json_copy((json_t *)vars), list = json_array();
+    for (size_t i = 1; out && list && i < json_array_size(messages); i++) {
+        json_t *m = json_copy(json_array_get(messages, i));
+        if (i == at && m) json_object_set_new(m, "content", json_sprintf("%s\n%s", system, text));
+        json_array_append_new(list, m);
+    }
+    if (out == NULL || list == NULL || json_array_size(list) + 1 != json_array_size(messages)
+        || !json_is_string(json_object_get(json_array_get(list, at - 1), "content")) || json_object_set(out, "messages", list) != 0) {
+        json_decref(out);
+        out = NULL;
+    }
+    json_decref(list);
+    return out;
+}
+
+llm_status chat_template_text(const llm_template *t, const json_t *vars, const template_options *opt, template_output *out, llm_error *err)
+{
+    json_t *other = NULL;
+    llm_status status;
+
+    *out = (template_output){ 0 };
+    if (!json_is_array(json_object_get(vars, "messages"))) return llm_fail(err, LLM_ERR_ARG, "a conversation needs a list \"messages\"");
+    if (has_role(json_array_get(json_object_get(vars, "messages"), 0), "system") && !takes_system(t, vars, opt)) other = merged(vars);
+    status = template_render(t, other ? other : vars, opt, out, err);
+    json_decref(other);
+    return status;
+}
+
+llm_status chat_template_tokens(const llm_tokenizer *t, const template_output *text, llm_token *out, size_t cap, size_t *n, llm_error *err)
+{
+    llm_token bos = tokenizer_bos(t);
+    llm_status status;
+    bool add = false;
+
+    *n = 0;
+    if (tokenizer_adds_bos(t) && bos >= 0) {
+        size_t k;
+        const char *spelling = tokenizer_bytes(t, bos, &k);
+        add = k == 0 || k > text->len || memcmp(text->text, spelling, k) != 0 || text->n_trusted == 0 || text->trusted[0].begin > 0 || text->trusted[0].end < k;
+    }
+    if (add && cap > 0) out[0] = bos;
+    status = tokenizer_encode_marked(t, text->text, text->len, text->trusted, text->n_trusted, cap > add ? out + add : NULL, cap > add ? cap - add : 0, n, err);
+    *n += add;
+    return status;
+}
+
+/* bos_token and eos_token as the vocabulary spells them. */
+static json_t *token_names(const llm_tokenizer *t)
+{
+    json_t *o = json_object();
+    llm_token id[2] = { tokenizer_bos(t), tokenizer_eos(t) };
+
+    for (int i = 0; o && i < 2; i++) {
+        size_t len = 0;
+        const char *s = id[i] >= 0 ? tokenizer_bytes(t, id[i], &len) : "";
+        json_t *text = json_stringn(s, len);
+        if (text == NULL || json_object_set_new(o, i ? "eos_token" : "bos_token", text) != 0) { json_decref(o); return NULL; }
+    }
+    return o;
+}
+
+llm_status chat_template_render(const llm_tokenizer *t, llm_meta *m, const json_t *request, const char *now,
+                                llm_token *out, size_t cap, size_t *n, llm_error *err)
+{
+    const char *source = chat_template_of(m);
+    llm_template *tmpl = NULL;
+    template_output text = { 0 };
+    json_t *vars = NULL, *names = NULL;
+    llm_status status;
+
+    *n = 0;
+    if (source == NULL) return llm_fail(err, LLM_ERR_UNSUPPORTED, "this model carries no chat template");
+    if (!json_is_object(request)) return llm_fail(err, LLM_ERR_ARG, "a conversation is a JSON object with \"messages\"");
+    vars = json_copy((json_t *)request), names = token_names(t);
+    if (vars == NULL || names == NULL || (!json_object_get(vars, "add_generation_prompt") && json_object_set_new(vars, "add_generation_prompt", json_true()) != 0))
+        status = llm_fail_memory(err, 0, "a conversation");
+    else status = template_parse(&tmpl, source, strlen(source), err);
+    if (status == LLM_OK) status = chat_template_text(tmpl, vars, &(template_options){ .now = now, .trusted = names }, &text, err);
+    if (status == LLM_OK) status = chat_template_tokens(t, &text, out, cap, n, err);
+    template_output_free(&text);
+    template_close(tmpl);
+    json_decref(vars), json_decref(names);
+    return status;
+}

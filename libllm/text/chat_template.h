@@ -1,0 +1,19 @@
+/* chat_template.h - conversations rendered by a model's own chat template, as text and as tokens. */
+#ifndef LLM_CHAT_TEMPLATE_H
+#define LLM_CHAT_TEMPLATE_H
+#include "template.h"
+#include "tokenizer.h"
+
+/* The template's text, owned by m, or NULL where the model has none. */
+const char *chat_template_of(llm_meta *m);
+
+/* Renders vars ("messages" ...). Where the template refuses or drops a system message in front, the text of that message goes
+ * before the text of the first user message, a newline between them. vars is not changed. */
+llm_status chat_template_text(const llm_template *t, const json_t *vars, const template_options *opt, template_output *out, llm_error *err);
+/* Tokens of a rendered text: control tokens only in what the template wrote. BOS in front where the tokenizer adds one and the
+ * template did not. */
+llm_status chat_template_tokens(const llm_tokenizer *t, const template_output *text, llm_token *out, size_t cap, size_t *n, llm_error *err);
+/* As llm_chat_render_json in llm.h, of the object request. */
+llm_status chat_template_render(const llm_tokenizer *t, llm_meta *m, const json_t *request, const char *now,
+                                llm_token *out, size_t cap, size_t *n, llm_error *err);
+#endif
