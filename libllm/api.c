@@ -276,29 +276,6 @@ llm_status llm_tokenize(const llm_model *m, const char *text, size_t len, unsign
     return st;
 }
 
-llm_status llm_template_render(const char *text, size_t len, const char *vars, size_t vars_len, const char *now,
-                               char *out, size_t cap, size_t *n, llm_error *err)
-{
-    llm_template *t = NULL;
-    template_output got;
-    json_t *v = NULL;
-    llm_status st;
-
-    if (text == NULL || vars == NULL) return null_arg("llm_template_render", "the template or its variables", err);
-    if (n == NULL || (out == NULL && cap > 0)) return null_arg("llm_template_render", "n or out", err);
-    *n = 0;
-    if ((st = template_parse(&t, text, len, err)) == LLM_OK) st = json_read_text(&v, vars, vars_len, "the variables", err);
-    if (st == LLM_OK && !json_is_object(v)) st = llm_fail(err, LLM_ERR_ARG, "llm_template_render: the variables are no JSON object");
-    if (st == LLM_OK && (st = template_render(t, v, &(template_options){ .now = now }, &got, err)) == LLM_OK) {
-        if (cap > 0 && got.len > 0) memcpy(out, got.text, got.len < cap ? got.len : cap);
-        *n = got.len;
-        template_output_free(&got);
-    }
-    json_decref(v);
-    template_close(t);
-    return st;
-}
-
 llm_status llm_chat_render_json(const llm_model *m, const char *json, size_t len, const char *now,
                                 llm_token *out, size_t cap, size_t *n, llm_error *err)
 {

@@ -124,3 +124,26 @@ llm_status chat_template_render(const llm_tokenizer *t, llm_meta *m, const json_
     json_decref(vars), json_decref(names);
     return status;
 }
+
+llm_status llm_template_render(const char *text, size_t len, const char *vars, size_t vars_len, const char *now,
+                               char *out, size_t cap, size_t *n, llm_error *err)
+{
+    llm_template *t = NULL;
+    template_output got;
+    json_t *v = NULL;
+    llm_status st;
+
+    if (text == NULL || vars == NULL) return llm_fail(err, LLM_ERR_ARG, "llm_template_render: the template or its variables are NULL");
+    if (n == NULL || (out == NULL && cap > 0)) return llm_fail(err, LLM_ERR_ARG, "llm_template_render: n or out is NULL");
+    *n = 0;
+    if ((st = template_parse(&t, text, len, err)) == LLM_OK) st = json_read_text(&v, vars, vars_len, "the variables", err);
+    if (st == LLM_OK && !json_is_object(v)) st = llm_fail(err, LLM_ERR_ARG, "llm_template_render: the variables are no JSON object");
+    if (st == LLM_OK && (st = template_render(t, v, &(template_options){ .now = now }, &got, err)) == LLM_OK) {
+        if (cap > 0 && got.len > 0) memcpy(out, got.text, got.len < cap ? got.len : cap);
+        *n = got.len;
+        template_output_free(&got);
+    }
+    json_decref(v);
+    template_close(t);
+    return st;
+}

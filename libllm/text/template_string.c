@@ -176,7 +176,8 @@ tpl_value tpl_recase(tpl *t, tpl_value s, tpl_case how)
         to = cp >= 0xdc80 && cp <= 0xdcff ? cp : upper ? utf8proc_toupper(cp) : utf8proc_tolower(cp);
         begins = how == CASE_TITLE && !is_letter(cp);
         tpl_steps(t, 1);
-        if (to == cp) tpl_put_str(t, &b, tpl_sub(s, at, n));
+        if (cp == 0xdf && upper) tpl_put(t, &b, how == CASE_UPPER ? "SS" : "Ss", 2, s.trust == TRUST_MIXED ? s.mark[at] : s.trust);
+        else if (to == cp) tpl_put_str(t, &b, tpl_sub(s, at, n));
         else tpl_put(t, &b, (const char *)out, (size_t)utf8proc_encode_char(to, out), s.trust == TRUST_MIXED ? s.mark[at] : s.trust);
     }
     return tpl_buf_str(&b);

@@ -10,6 +10,7 @@
 
 #define FUZZ_TARGETS(X) \
     X(gguf) \
+    X(template) \
     X(safetensors)
 
 #define X(name) void fuzz_##name(const uint8_t *data, size_t size);

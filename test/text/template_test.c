@@ -1,6 +1,7 @@
 /* template_test.c - the published renderings, the language's corners, hostile templates, and what is trusted. */
 #include "../llm_test.h"
 #include "chat_template.h"
+#include "sha256.h"
 #include <string.h>
 
 /* Renders text with the variables of a JSON text; the caller frees out. */
@@ -138,6 +139,79 @@ START_TEST(published_files_parse)
     pclose(list);
     printf("templates: %d files parse\n", n);
     ck_assert_int_ge(n, 37);
+}
+END_TEST
+
+/* ---- against jinja2: test/data/text/templates, by tools/reference/make_template_cases.py ---- */
+
+static void hex16(const void *data, size_t n, char out[17])
+{
+    uint8_t d[32];
+    llm_sha256 h;
+
+    sha256_begin(&h), sha256_add(&h, data, n), sha256_end(&h, d);
+    for (int i = 0; i < 8; i++) snprintf(out + 2 * i, 3, "%02x", d[i]);
+}
+
+/* One template over all conversations; returns how many differ. */
+static int run_template(const json_t *row, const json_t *conversations, const char *now, int *n)
+{
+    char path[600], got[17];
+    const char *name;
+    json_t *want, *vars;
+    llm_template *t;
+    llm_error err = { 0 };
+    static char text[1 << 16];
+    size_t len;
+    int differ = 0;
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/templates/%s", test_data(), json_string_value(json_object_get(row, "file")));
+    ck_assert_msg((f = fopen(path, "r")) != NULL, "%s is missing", path);
+    len = fread(text, 1, sizeof text, f);
+    fclose(f);
+    hex16(text, len, got);
+    ck_assert_msg(strncmp(got, json_string_value(json_object_get(row, "sha256")), 16) == 0, "%s is another file", path);
+    ck_assert_msg(template_parse(&t, text, len, &err) == LLM_OK, "%s: %s", path, err.text);
+    json_object_foreach(json_object_get(row, "expected"), name, want) {
+        template_output out;
+        vars = json_copy(json_object_get(conversations, name));
+        json_object_set_new(vars, "bos_token", json_string("<bos>")), json_object_set_new(vars, "eos_token", json_string("<eos>"));
+        if (template_render(t, vars, &(template_options){ .now = now }, &out, &err) == LLM_OK) hex16(out.text, out.len, got); else strcpy(got, "error");
+        if (strcmp(got, json_string_value(want)) != 0) printf("  %s, %s: got %s, want %s\n", path, name, got, json_string_value(want)), differ++;
+        template_output_free(&out);
+        json_decref(vars);
+        ++*n;
+    }
+    template_close(t);
+    return differ;
+}
+
+START_TEST(as_jinja2_renders)
+{
+    static const char file[] = "test/data/text/templates/jinja2.jsonl";
+    json_t *o = NULL, *head = NULL;
+    llm_error err = { 0 };
+    char *line = NULL;
+    size_t cap = 0;
+    ssize_t n;
+    int cases = 0, differ = 0;
+    FILE *f = fopen(file, "r");
+
+    ck_assert_msg(f != NULL, "%s is missing: run from the root of the tree", file);
+    if (test_data() == NULL) { fclose(f); test_skip("text/template jinja2", "no shared data"); return; }
+    while ((n = getline(&line, &cap, f)) > 0) {
+        ck_assert_msg(json_read_text(&o, line, (size_t)n, file, &err) == LLM_OK, "%s", err.text);
+        if (head == NULL) { head = o; continue; }
+        differ += run_template(o, json_object_get(head, "conversations"), json_string_value(json_object_get(head, "now")), &cases);
+        json_decref(o);
+    }
+    free(line);
+    fclose(f);
+    json_decref(head);
+    printf("published templates over generated conversations: %d of %d as jinja2\n", cases - differ, cases);
+    ck_assert_int_eq(differ, 0);
+    ck_assert_int_gt(cases, 1000);
 }
 END_TEST
 
@@ -316,5 +390,5 @@ START_TEST(data_is_never_a_control_token)
 }
 END_TEST
 
-LLM_TEST_MAIN("text/template", language_renderings, chat_renderings, published_templates_parse, published_files_parse, corners, errors_say_where,
+LLM_TEST_MAIN("text/template", language_renderings, chat_renderings, published_templates_parse, published_files_parse, as_jinja2_renders, corners, errors_say_where,
               hostile_templates_end, marks, data_is_never_a_control_token)
