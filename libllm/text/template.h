@@ -6,7 +6,7 @@
 #ifndef LLM_TEMPLATE_H
 #define LLM_TEMPLATE_H
 #include "json.h"
-#include "text_buf.h"
+#include "text_span.h"
 #include <stdbool.h>
 
 typedef struct llm_template llm_template;

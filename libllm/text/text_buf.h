@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct { size_t begin, end; } text_span;                            /* bytes begin .. end - 1 of a text */
 typedef struct { char *data; size_t len, cap; bool failed; } text_buf;      /* all zero: empty */
 
 /* Room for n more bytes; false (and failed set) when there is none. */

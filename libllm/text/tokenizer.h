@@ -3,7 +3,7 @@
 #define LLM_TOKENIZER_H
 #include "meta.h"
 #include "status.h"
-#include "text_buf.h"
+#include "text_span.h"
 
 typedef struct llm_tokenizer llm_tokenizer;
 
