@@ -22,7 +22,7 @@ static llm_status render(void *arg, llm_error *err)
 
 START_TEST(every_allocation)
 {
-    static char text[] = "{% macro m(a) %}{{ a|tojson }}{% endmacro %}{% for m in messages %}{{ m.role ~ ': ' + m.content|upper }}{{ m(x) }}"
+    static char text[] = "{% macro j(a) %}{{ a|tojson }}{% endmacro %}{% for m in messages %}{{ m.role ~ ': ' + m.content|upper }}{{ j(x) }}"
                          "{{ 'x' * 20000 }}{{ '[1,{\"a\":2}]'|from_json }}{% endfor %}{{ [3,1,2]|sort }}";
     printf("a conversation: %ld allocations\n", alloc_fail_each(render, text));
 }
