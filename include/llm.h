@@ -160,11 +160,12 @@ LLM_API llm_status llm_chat_render(const llm_model *m, const llm_chat_message *m
 
 /* ---- chat templates ------------------------------------------------------ */
 
+enum { LLM_TEMPLATE_CHAT = 1 };     /* vars hold "messages": treat a system message as llm_chat_render_json does */
 /* Renders a chat template (Jinja as transformers sets it up) with the variables of a JSON object: for tools and tests. Writes
  * at most cap bytes, no NUL among them, and the full count to *n (out may be NULL with cap 0). now: "YYYY-MM-DD[ HH:MM:SS]" for
  * strftime_now, or NULL. Errors name line and column; loops, recursion and sizes are limited. */
 LLM_API llm_status llm_template_render(const char *text, size_t len, const char *vars, size_t vars_len, const char *now,
-                                       char *out, size_t cap, size_t *n, llm_error *err);
+                                       unsigned flags, char *out, size_t cap, size_t *n, llm_error *err);
 /* Tokens of a conversation by the model's own template. json is an object with "messages" (role, content, tool_calls ...), may
  * hold "tools", and anything else a template takes (enable_thinking, reasoning_effort ...); add_generation_prompt is true
  * unless given. Where the template refuses or drops a system message, its text is put in front of the first user message. No

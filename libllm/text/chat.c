@@ -4,6 +4,7 @@
  *
  * Sources: openai/harmony docs/format.md; the chat templates published with Qwen, Gemma, DeepSeek and Llama models. */
 #include "chat.h"
+#include "chat_template.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -212,6 +213,13 @@ static const chat_format_row *choose(const llm_tokenizer *t, llm_meta *meta, con
     return f;
 }
 
+/* The model's own template goes first, unless it asks for a date that nobody gave and a built-in format does not. */
+static bool by_template(llm_meta *meta, const llm_chat_options *opt, const chat_format_row *f)
+{
+    const char *own = chat_template_of(meta);
+    return own && opt->format == NULL && (f == NULL || opt->date || strstr(own, "strftime_now") == NULL);
+}
+
 llm_status chat_render(const llm_tokenizer *t, llm_meta *meta, const llm_chat_message *msg, size_t n_msg, const llm_chat_options *opt,
                        llm_token *out, size_t cap, size_t *n, llm_error *err)
 {
@@ -221,6 +229,7 @@ llm_status chat_render(const llm_tokenizer *t, llm_meta *meta, const llm_chat_me
     int think = opt->think;
 
     *n = 0;
+    if (by_template(meta, opt, f)) return chat_template_messages(t, meta, msg, n_msg, opt, out, cap, n, err);
     if (f == NULL) return LLM_ERR_UNSUPPORTED;
     put_markup(&b, f->begin);
     if (strcmp(f->name, "harmony") == 0) put_harmony_system(&b, opt);

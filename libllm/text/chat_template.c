@@ -125,20 +125,58 @@ llm_status chat_template_render(const llm_tokenizer *t, llm_meta *m, const json_
     return status;
 }
 
+/* The messages as a request; bytes that are no UTF-8 stay as they are. NULL: out of memory. */
+static json_t *request_of(const llm_chat_message *msg, size_t n_msg, const llm_chat_options *opt)
+{
+    json_t *o = json_object(), *list = json_array();
+    int bad = o == NULL || list == NULL;
+
+    for (size_t i = 0; i < n_msg && !bad; i++) {
+        json_t *m = json_object();
+        bad = json_object_set_new(m, "role", json_string_nocheck(msg[i].role)) || json_object_set_new(m, "content", json_string_nocheck(msg[i].text));
+        bad = json_array_append_new(list, m) || bad;
+    }
+    if (opt->effort) bad = bad || json_object_set_new(o, "reasoning_effort", json_string_nocheck(opt->effort));
+    if (opt->think != 0) {
+        bad = bad || json_object_set_new(o, "enable_thinking", json_boolean(opt->think > 0));
+        bad = bad || json_object_set_new(o, "thinking", json_boolean(opt->think > 0));
+    }
+    bad = bad || json_object_set(o, "messages", list);
+    json_decref(list);
+    if (bad) json_decref(o);
+    return bad ? NULL : o;
+}
+
+llm_status chat_template_messages(const llm_tokenizer *t, llm_meta *m, const llm_chat_message *msg, size_t n_msg, const llm_chat_options *opt,
+                                  llm_token *out, size_t cap, size_t *n, llm_error *err)
+{
+    json_t *request = request_of(msg, n_msg, opt);
+    llm_status status;
+
+    *n = 0;
+    if (request == NULL) return llm_fail_memory(err, n_msg * sizeof *msg, "a conversation");
+    status = chat_template_render(t, m, request, opt->date, out, cap, n, err);
+    json_decref(request);
+    return status;
+}
+
 llm_status llm_template_render(const char *text, size_t len, const char *vars, size_t vars_len, const char *now,
-                               char *out, size_t cap, size_t *n, llm_error *err)
+                               unsigned flags, char *out, size_t cap, size_t *n, llm_error *err)
 {
     llm_template *t = NULL;
-    template_output got;
+    template_output got = { 0 };
+    const template_options opt = { .now = now };
     json_t *v = NULL;
     llm_status st;
 
     if (text == NULL || vars == NULL) return llm_fail(err, LLM_ERR_ARG, "llm_template_render: the template or its variables are NULL");
     if (n == NULL || (out == NULL && cap > 0)) return llm_fail(err, LLM_ERR_ARG, "llm_template_render: n or out is NULL");
+    if (flags & ~(unsigned)LLM_TEMPLATE_CHAT) return llm_fail(err, LLM_ERR_ARG, "llm_template_render: flags are 0x%x", flags);
     *n = 0;
     if ((st = template_parse(&t, text, len, err)) == LLM_OK) st = json_read_text(&v, vars, vars_len, "the variables", err);
     if (st == LLM_OK && !json_is_object(v)) st = llm_fail(err, LLM_ERR_ARG, "llm_template_render: the variables are no JSON object");
-    if (st == LLM_OK && (st = template_render(t, v, &(template_options){ .now = now }, &got, err)) == LLM_OK) {
+    if (st == LLM_OK) st = flags & LLM_TEMPLATE_CHAT ? chat_template_text(t, v, &opt, &got, err) : template_render(t, v, &opt, &got, err);
+    if (st == LLM_OK) {
         if (cap > 0 && got.len > 0) memcpy(out, got.text, got.len < cap ? got.len : cap);
         *n = got.len;
         template_output_free(&got);

@@ -16,4 +16,7 @@ llm_status chat_template_tokens(const llm_tokenizer *t, const template_output *t
 /* As llm_chat_render_json in llm.h, of the object request. */
 llm_status chat_template_render(const llm_tokenizer *t, llm_meta *m, const json_t *request, const char *now,
                                 llm_token *out, size_t cap, size_t *n, llm_error *err);
+/* As llm_chat_render in llm.h, by the model's own template. */
+llm_status chat_template_messages(const llm_tokenizer *t, llm_meta *m, const llm_chat_message *msg, size_t n_msg, const llm_chat_options *opt,
+                                  llm_token *out, size_t cap, size_t *n, llm_error *err);
 #endif
