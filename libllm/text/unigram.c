@@ -139,7 +139,7 @@ static bool room(unigram_work *w, size_t n)
 /* from[i], id[i], best[i]: the cheapest path to byte i of the text; from == SIZE_MAX: none yet. */
 static void relax(const llm_unigram *u, unigram_work *w, size_t from, size_t to, int32_t id, double score)
 {
-    double sum = u->narrow && id < 0 ? (double)((float)score + (float)w->best[from]) : score + w->best[from];
+    double sum = u->narrow ? (double)((float)score + (float)w->best[from]) : score + w->best[from];
 
     if (w->from[to] != SIZE_MAX && sum <= w->best[to]) return;
     w->from[to] = from, w->id[to] = id, w->best[to] = u->narrow ? (double)(float)sum : sum;
