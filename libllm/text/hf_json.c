@@ -376,7 +376,7 @@ static llm_status read_model(llm_tokenizer *t, const json_t *root, const char *d
         }
     }
     if (st == LLM_OK && unigram) st = vocab_index(&t->vocab, 1u << TOK_NORMAL, false, err);
-    if (st == LLM_OK) st = unigram ? unigram_init(&t->unigram, &t->vocab, score, false, err) : read_merges(t, json_object_get(model, "merges"), err);
+    if (st == LLM_OK) st = unigram ? unigram_init(&t->unigram, &t->vocab, score, false, t->escape, err) : read_merges(t, json_object_get(model, "merges"), err);
     if (st == LLM_OK && t->model == MODEL_CHARS) st = tok_build_joins(t, err);
     free(score);
     return st;

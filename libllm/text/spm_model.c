@@ -229,7 +229,7 @@ static llm_status build(reader *r, const char *dir, llm_error *err)
     if ((score = malloc((size_t)t->vocab.n * sizeof *score)) == NULL) return llm_fail_memory(err, (size_t)t->vocab.n * 8, "piece scores");
     for (int i = 0; i < t->vocab.n; i++) score[i] = r->score[i];
     st = vocab_index(&t->vocab, 1u << TOK_NORMAL, true, err);
-    if (st == LLM_OK) st = unigram_init(&t->unigram, &t->vocab, score, true, err);
+    if (st == LLM_OK) st = unigram_init(&t->unigram, &t->vocab, score, true, t->escape, err);
     free(score);
     return st;
 }

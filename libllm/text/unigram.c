@@ -84,15 +84,16 @@ static llm_status put(llm_unigram *u, const char *s, size_t n, int32_t id, llm_e
     return LLM_OK;
 }
 
-static size_t n_chars(const char *s, size_t n)
+/* Bytes of a piece as the file spells it: a blank is U+2581 there. */
+static size_t spelled_bytes(const char *s, size_t n, bool escaped)
 {
-    size_t count = 0;
+    size_t count = n;
 
-    for (size_t i = 0; i < n; i++) count += ((uint8_t)s[i] & 0xc0) != 0x80;
+    for (size_t i = 0; escaped && i < n; i++) count += s[i] == ' ' ? 2 : 0;
     return count;
 }
 
-llm_status unigram_init(llm_unigram *u, const llm_vocab *v, const double *score, bool narrow, llm_error *err)
+llm_status unigram_init(llm_unigram *u, const llm_vocab *v, const double *score, bool narrow, bool escaped, llm_error *err)
 {
     double min = INFINITY, max = -INFINITY;
     int32_t root;
@@ -114,7 +115,7 @@ llm_status unigram_init(llm_unigram *u, const llm_vocab *v, const double *score,
         const char *s = vocab_bytes(v, i, &len);
 
         if ((v->type[i] != TOK_NORMAL && v->type[i] != TOK_USER) || len == 0) continue;
-        if (v->type[i] == TOK_USER) u->score[i] = (double)((float)n_chars(s, len) * (float)max) - 0.1;
+        if (v->type[i] == TOK_USER) u->score[i] = (double)((float)spelled_bytes(s, len, escaped) * (float)max) - 0.1;
         if ((st = put(u, s, len, i, err)) != LLM_OK) return st;
     }
     return LLM_OK;

@@ -17,8 +17,8 @@ typedef struct {
 typedef struct { size_t *from; int32_t *id; double *best; size_t cap; } unigram_work;
 
 void unigram_free(llm_unigram *u);
-/* Pieces of types NORMAL and USER of v. score [v->n]. */
-llm_status unigram_init(llm_unigram *u, const llm_vocab *v, const double *score, bool narrow, llm_error *err);
+/* Pieces of types NORMAL and USER of v. score [v->n]. escaped: blanks in pieces stand for U+2581. */
+llm_status unigram_init(llm_unigram *u, const llm_vocab *v, const double *score, bool narrow, bool escaped, llm_error *err);
 void unigram_work_free(unigram_work *w);
 /* Cuts s [n] into pieces in order: w->from[k], w->id[k] for k in *first..n are where each begins and its id (-1: unknown
  * character). False: out of memory. */

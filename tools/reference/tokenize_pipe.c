@@ -7,7 +7,7 @@
 
 static int answer(const llm_tokenizer *t, const char *text, uint32_t flags, uint32_t len)
 {
-    size_t cap = (size_t)len + 64, n = 0, n_text = 0;
+    size_t cap = 20 * (size_t)len + 64, n = 0, n_text = 0;      /* compatibility forms grow */
     llm_token *ids = malloc(cap * sizeof *ids);
     llm_error err = { 0 };
     char *back = NULL;
