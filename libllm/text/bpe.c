@@ -1,51 +1,36 @@
-/* bpe.c - byte-pair merging (Sennrich et al., arXiv 1508.07909) and the table it works on.
+/* bpe.c - byte-pair merging (Sennrich et al., arXiv 1508.07909).
  *
  * Short words are merged by scanning for the lowest rank; long ones with a heap over a linked list, so that a word of a million
- * characters costs n log n.
- *
- * Turning ranks or scores into pairs. Let t be a token and s its text. When s is merged with pairs of lower
- * rank than t's and ends as exactly two symbols a b, then (a, b) is the only pair that ever makes t: symbols c d
- * with the text s, in any context, were made by merges inside s, in the same order as alone, so they are a b. Then one pair
- * is enough. Where there is no such pair (a rank out of order), all cuts are added, which is the definition. */
+ * characters costs n log n. */
 #include "bpe.h"
-#include "unicode.h"
 
-enum {
-    SHORT_WORD = 40,
-    MAX_PROBES = 8192,
-    LEARN_MAX = 1024                    /* bytes of a token that is cut in all ways */
-};
+enum { SHORT_WORD = 40, MAX_PROBES = 8192 };
 
 void bpe_free(llm_bpe *t)
 {
-    free(t->slot), free(t->formed), free(t->left), free(t->right), free(t->whole);
+    free(t->slot), free(t->filter), free(t->whole), free(t->rank);
     *t = (llm_bpe){ 0 };
 }
 
-llm_status bpe_init(llm_bpe *t, size_t n_symbol, size_t n_pair, llm_error *err)
+llm_status bpe_init_text(llm_bpe *t, const llm_vocab *v, llm_error *err)
+{
+    t->vocab = v, t->by_text = true;
+    if ((t->whole = calloc((size_t)v->n + 1, 1)) == NULL) return llm_fail_memory(err, (size_t)v->n, "a tokenizer");
+    return LLM_OK;
+}
+
+llm_status bpe_init_pairs(llm_bpe *t, const llm_vocab *v, size_t n_pair, llm_error *err)
 {
     size_t size = 16;
 
     while (size < 2 * n_pair) size *= 2;
-    t->n_symbol = n_symbol, t->mask = size - 1;
+    t->vocab = v, t->mask = size - 1;
     t->slot = malloc(size * sizeof *t->slot);
-    t->formed = malloc((n_symbol + 1) * sizeof *t->formed);
-    t->left = malloc((n_symbol + 1) * sizeof *t->left);
-    t->right = malloc((n_symbol + 1) * sizeof *t->right);
-    t->whole = malloc(n_symbol + 1);
-    if (t->slot == NULL || t->formed == NULL || t->left == NULL || t->right == NULL || t->whole == NULL)
-        return llm_fail_memory(err, size * sizeof *t->slot, "the merge table");
+    t->filter = calloc(BPE_FILTER_BITS / 64, sizeof *t->filter);
+    t->whole = calloc((size_t)v->n + 1, 1);
+    if (t->slot == NULL || t->filter == NULL || t->whole == NULL) return llm_fail_memory(err, size * sizeof *t->slot, "the merge table");
     memset(t->slot, 0xff, size * sizeof *t->slot);
-    memset(t->formed, 0xff, n_symbol * sizeof *t->formed);
-    memset(t->whole, 0, n_symbol);
     return LLM_OK;
-}
-
-static size_t home(const llm_bpe *t, int32_t a, int32_t b)
-{
-    uint64_t h = ((uint64_t)(uint32_t)a << 32 | (uint32_t)b) * 0x9e3779b97f4a7c15u;
-
-    return (size_t)(h ^ h >> 32) * 0xd6e8feb86659fd93u >> 20 & t->mask;
 }
 
 static llm_status grow(llm_bpe *t, llm_error *err)
@@ -60,23 +45,23 @@ static llm_status grow(llm_bpe *t, llm_error *err)
         size_t i;
 
         if (old[k].a < 0) continue;
-        for (i = home(t, old[k].a, old[k].b); slot[i].a >= 0; i = (i + 1) & t->mask) { }
+        for (i = bpe_hash(old[k].a, old[k].b) >> 20 & t->mask; slot[i].a >= 0; i = (i + 1) & t->mask) { }
         slot[i] = old[k];
     }
     free(old);
     return LLM_OK;
 }
 
-static llm_status insert(llm_bpe *t, int32_t a, int32_t b, uint32_t rank, int32_t id, llm_error *err)
+llm_status bpe_add(llm_bpe *t, int32_t a, int32_t b, uint32_t rank, int32_t id, llm_error *err)
 {
+    uint64_t h = bpe_hash(a, b);
     size_t i, probes = 0;
     llm_status st;
 
     if (2 * t->n > t->mask && (st = grow(t, err)) != LLM_OK) return st;
-    for (i = home(t, a, b); t->slot[i].a >= 0; i = (i + 1) & t->mask) {
+    for (i = h >> 20 & t->mask; t->slot[i].a >= 0; i = (i + 1) & t->mask) {
         if (t->slot[i].a == a && t->slot[i].b == b) {
             t->slot[i].rank = rank, t->slot[i].id = id;
-            t->repeated = true;
             return LLM_OK;
         }
         if (++probes > MAX_PROBES)
@@ -84,85 +69,9 @@ static llm_status insert(llm_bpe *t, int32_t a, int32_t b, uint32_t rank, int32_
                             "no real vocabulary does", MAX_PROBES);
     }
     t->slot[i] = (bpe_pair){ a, b, rank, id };
+    t->filter[h >> 49] |= (uint64_t)1 << (h >> 43 & 63);
     t->n++;
     return LLM_OK;
-}
-
-/* Would a merge across the border between whole symbols a and b come before they are complete and merge at rank r? Goes back in time:
- * x and y are what stands left and right of the border, px and py the ranks at which each is used up. The
- * left one of equal ranks is merged first. */
-static bool crosses(const llm_bpe *t, int32_t a, int32_t b, int64_t r)
-{
-    int32_t x = a, y = b;
-    int64_t px = r, py = r;
-
-    while (t->formed[x] >= 0 || t->formed[y] >= 0) {
-        const bpe_pair *p;
-
-        if (t->formed[x] > t->formed[y]) px = t->formed[x], x = t->right[x];
-        else py = t->formed[y], y = t->left[y];
-        p = bpe_find(t, x, y);
-        if (p && p->rank < px && p->rank <= py) return true;
-    }
-    return false;
-}
-
-/* Does the text of a b alone merge to a b and no further before rank? Symbols must be made before they are used. */
-static bool meets(const llm_bpe *t, int32_t a, int32_t b, uint32_t rank)
-{
-    return t->whole[a] && t->whole[b] && t->formed[a] < (int64_t)rank && t->formed[b] < (int64_t)rank && !crosses(t, a, b, rank);
-}
-
-static void set_made(llm_bpe *t, int32_t a, int32_t b, uint32_t rank, int32_t id)
-{
-    t->formed[id] = rank, t->left[id] = a, t->right[id] = b;
-}
-
-llm_status bpe_add(llm_bpe *t, int32_t a, int32_t b, uint32_t rank, int32_t id, llm_error *err)
-{
-    bool whole = meets(t, a, b, rank);
-
-    if (t->formed[id] < 0 || (whole && !t->whole[id])) {
-        set_made(t, a, b, rank, id);
-        t->whole[id] = whole;
-    }
-    return insert(t, a, b, rank, id, err);
-}
-
-static bool utf8_is_one(const char *s, size_t len)
-{
-    uint32_t cp;
-
-    return (size_t)utf8_decode((const uint8_t *)s, (const uint8_t *)s + len, &cp) == len;
-}
-
-llm_status bpe_learn(llm_bpe *t, const llm_vocab *v, int32_t id, uint32_t rank, bool chars, bool tied, llm_error *err)
-{
-    size_t len;
-    const char *s = vocab_bytes(v, id, &len);
-    llm_status st;
-
-    if (len <= 1 || (chars && utf8_is_one(s, len))) return t->whole[id] = 1, LLM_OK;
-    if (len > LEARN_MAX)
-        return llm_fail(err, LLM_ERR_FORMAT, "tokenizer: token %d has %zu bytes, at most %d can be merged", id, len, LEARN_MAX);
-    for (int pass = tied; pass < 2; pass++) {               /* the pair it merges to; failing that, all */
-        for (size_t i = len - 1; i > 0; i--) {
-            int32_t a, b;
-
-            if (chars && (s[i] & 0xc0) == 0x80) continue;
-            if ((a = vocab_find(v, s, i)) < 0 || (b = vocab_find(v, s + i, len - i)) < 0) continue;
-            if (pass == 0 && !meets(t, a, b, rank)) continue;
-            if (t->formed[id] < 0) set_made(t, a, b, rank, id);
-            if ((st = insert(t, a, b, rank, id, err)) != LLM_OK) return st;
-            if (pass == 0) return t->whole[id] = 1, LLM_OK;
-        }
-    }
-    return LLM_OK;
-}
-
-void bpe_finish(llm_bpe *t)
-{
-    if (t->repeated) memset(t->whole, 0, t->n_symbol);
 }
 
 void bpe_work_free(bpe_work *w)
@@ -203,43 +112,52 @@ static bool long_room(bpe_work *w)
     return true;
 }
 
-static inline uint32_t rank_of(const llm_bpe *t, int32_t a, int32_t b)
+/* What symbols a and b become, the text from..to of the word: their rank, UINT32_MAX where they do not merge. */
+static inline uint32_t join(const llm_bpe *t, bool by_text, int32_t a, int32_t b, const char *text, size_t len, int32_t without, int32_t *to)
 {
-    const bpe_pair *p = (a | b) < 0 ? NULL : bpe_find(t, a, b);
+    if (by_text) {
+        *to = vocab_find(t->vocab, text, len);
+        if (*to < 0 || *to == without) return UINT32_MAX;
+        return t->rank ? t->rank[*to] : (uint32_t)*to;
+    } else {
+        uint64_t h = bpe_hash(a, b);
 
-    return p ? p->rank : UINT32_MAX;
+        if (!(t->filter[h >> 49] >> (h >> 43 & 63) & 1) || (a | b) < 0) return UINT32_MAX;
+        for (size_t i = h >> 20 & t->mask; t->slot[i].a >= 0; i = (i + 1) & t->mask) {
+            if (t->slot[i].a != a || t->slot[i].b != b) continue;
+            *to = t->slot[i].id;
+            return *to == without ? UINT32_MAX : t->slot[i].rank;
+        }
+        return UINT32_MAX;
+    }
 }
 
-static inline uint32_t rank_to(const llm_bpe *t, int32_t a, int32_t b, int32_t *to)
+static inline void merge_short(const llm_bpe *t, bool by_text, bpe_work *w, int32_t without)
 {
-    const bpe_pair *p = (a | b) < 0 ? NULL : bpe_find(t, a, b);
-
-    if (p == NULL) return UINT32_MAX;
-    *to = p->id;
-    return p->rank;
-}
-
-static void merge_short(const llm_bpe *t, bpe_work *w)
-{
-    uint32_t rank[SHORT_WORD];
-    int32_t to[SHORT_WORD], *id = w->id;
+    uint32_t rank[SHORT_WORD], at[SHORT_WORD + 2];
+    int32_t to[SHORT_WORD] = { 0 }, id[SHORT_WORD + 1];
     size_t n = w->n;
 
-    for (size_t i = 0; i + 1 < n; i++) rank[i] = rank_to(t, id[i], id[i + 1], &to[i]);
+    memcpy(id, w->id, n * sizeof *id), memcpy(at, w->at, n * sizeof *at);
+    at[n] = (uint32_t)w->len;
+    for (size_t i = 0; i + 1 < n; i++)
+        rank[i] = join(t, by_text, id[i], id[i + 1], w->text + at[i], at[i + 2] - at[i], without, &to[i]);
     while (n > 1) {
         uint32_t best = UINT32_MAX;
-        size_t at = 0;
+        size_t k = 0;
 
         for (size_t i = 0; i + 1 < n; i++)
-            if (rank[i] < best) best = rank[i], at = i;
+            if (rank[i] < best) best = rank[i], k = i;
         if (best == UINT32_MAX) break;
-        id[at] = to[at];
+        id[k] = to[k];
         n--;
-        for (size_t i = at + 1; i < n; i++) id[i] = id[i + 1], w->at[i] = w->at[i + 1];
-        for (size_t i = at + 1; i + 1 < n; i++) rank[i] = rank[i + 1], to[i] = to[i + 1];
-        if (at > 0) rank[at - 1] = rank_to(t, id[at - 1], id[at], &to[at - 1]);
-        if (at + 1 < n) rank[at] = rank_to(t, id[at], id[at + 1], &to[at]);
+        for (size_t i = k + 1; i < n; i++) id[i] = id[i + 1], at[i] = at[i + 1];
+        at[n] = at[n + 1];
+        for (size_t i = k + 1; i + 1 < n; i++) rank[i] = rank[i + 1], to[i] = to[i + 1];
+        if (k > 0) rank[k - 1] = join(t, by_text, id[k - 1], id[k], w->text + at[k - 1], at[k + 1] - at[k - 1], without, &to[k - 1]);
+        if (k + 1 < n) rank[k] = join(t, by_text, id[k], id[k + 1], w->text + at[k], at[k + 2] - at[k], without, &to[k]);
     }
+    memcpy(w->id, id, n * sizeof *id), memcpy(w->at, at, n * sizeof *at);
     w->n = n;
 }
 
@@ -264,16 +182,27 @@ static void push(uint64_t *heap, size_t *n, uint64_t x)
     heap[i] = x;
 }
 
+/* Rank of the symbol at i and the one behind it. */
+static uint32_t rank_at(const llm_bpe *t, const bpe_work *w, int32_t i, int32_t without, int32_t *to)
+{
+    int32_t j = w->next[i];
+    size_t end;
+
+    if (j < 0) return UINT32_MAX;
+    end = w->next[j] < 0 ? w->len : w->at[w->next[j]];
+    return join(t, t->by_text, w->id[i], w->id[j], w->text + w->at[i], end - w->at[i], without, to);
+}
+
 /* Each merge takes one entry off and puts at most two on, so 2n places are enough. An entry counts only while its rank is still
  * that of the pair at its position. */
-static void merge_long(const llm_bpe *t, bpe_work *w)
+static void merge_long(const llm_bpe *t, bpe_work *w, int32_t without)
 {
     size_t n_heap = 0, out = 0;
-    int32_t *id = w->id, n = (int32_t)w->n;
+    int32_t n = (int32_t)w->n, to;
 
+    for (int32_t i = 0; i < n; i++) w->prev[i] = i - 1, w->next[i] = i + 1 < n ? i + 1 : -1;
     for (int32_t i = 0; i < n; i++) {
-        w->prev[i] = i - 1, w->next[i] = i + 1 < n ? i + 1 : -1;
-        w->rank[i] = i + 1 < n ? rank_of(t, id[i], id[i + 1]) : UINT32_MAX;
+        w->rank[i] = rank_at(t, w, i, without, &to);
         if (w->rank[i] != UINT32_MAX) w->heap[n_heap++] = (uint64_t)w->rank[i] << 32 | (uint32_t)i;
     }
     for (size_t i = n_heap / 2; i-- > 0;) sift_down(w->heap, n_heap, i);
@@ -284,28 +213,34 @@ static void merge_long(const llm_bpe *t, bpe_work *w)
         w->heap[0] = w->heap[--n_heap];
         if (n_heap > 0) sift_down(w->heap, n_heap, 0);
         if (w->rank[i] != rank) continue;
+        rank_at(t, w, i, without, &to);
         j = w->next[i];
-        id[i] = bpe_find(t, id[i], id[j])->id;
+        w->id[i] = to;
         w->rank[j] = UINT32_MAX;
         w->next[i] = w->next[j];
         if (w->next[j] >= 0) w->prev[w->next[j]] = i;
         side[0] = w->prev[i], side[1] = i;
         for (int k = 0; k < 2; k++) {
-            int32_t p = side[k], q = p < 0 ? -1 : w->next[p];
+            int32_t p = side[k];
 
             if (p < 0) continue;
-            w->rank[p] = q < 0 ? UINT32_MAX : rank_of(t, id[p], id[q]);
+            w->rank[p] = rank_at(t, w, p, without, &to);
             if (w->rank[p] != UINT32_MAX) push(w->heap, &n_heap, (uint64_t)w->rank[p] << 32 | (uint32_t)p);
         }
     }
-    for (int32_t i = 0; i >= 0; i = w->next[i]) id[out] = id[i], w->at[out++] = w->at[i];
+    for (int32_t i = 0; i >= 0; i = w->next[i]) w->id[out] = w->id[i], w->at[out++] = w->at[i];
     w->n = out;
 }
 
-bool bpe_merge(const llm_bpe *t, bpe_work *w)
+bool bpe_merge(const llm_bpe *t, bpe_work *w, int32_t without)
 {
-    if (w->n <= SHORT_WORD) return merge_short(t, w), true;
+    if (w->n == 0) return true;
+    if (w->n <= SHORT_WORD) {
+        if (t->by_text) merge_short(t, true, w, without);
+        else merge_short(t, false, w, without);
+        return true;
+    }
     if (!long_room(w)) return false;
-    merge_long(t, w);
+    merge_long(t, w, without);
     return true;
 }

@@ -160,7 +160,7 @@ static llm_status read_merges_txt(llm_tokenizer *t, const char *dir, llm_error *
 {
     char path[4096], *data;
     int n = snprintf(path, sizeof path, "%s/merges.txt", dir);
-    text_buf b = { 0 };
+    merge_queue q = { 0 };
     size_t len, line;
     uint32_t rank = 0;
     llm_status st;
@@ -174,10 +174,11 @@ static llm_status read_merges_txt(llm_tokenizer *t, const char *dir, llm_error *
         n = (int)(line < INT32_MAX ? line : INT32_MAX);
         if (n > 0 && s[n - 1] == '\r') n--;
         if (n == 0 || (s == data && n > 8 && memcmp(s, "#version", 8) == 0)) continue;
-        st = tok_add_merge(t, s, (size_t)n, NULL, 0, rank++, &b, err);
+        st = tok_add_merge(t, s, (size_t)n, NULL, 0, rank++, &q, err);
     }
     free(data);
-    buf_free(&b);
+    if (st == LLM_OK) st = tok_end_merges(t, &q, err);
+    buf_free(&q.bytes);
     return st;
 }
 
@@ -204,6 +205,5 @@ llm_status tok_load_vocab_merges(llm_tokenizer *t, const char *dir, llm_error *e
     json_decref(config);
     if (st != LLM_OK || (st = read_vocab_json(t, dir, err)) != LLM_OK || (st = tok_load_companions(t, dir, err)) != LLM_OK) return st;
     if ((st = tok_begin_merges(t, (size_t)t->vocab.n, err)) != LLM_OK || (st = read_merges_txt(t, dir, err)) != LLM_OK) return st;
-    bpe_finish(&t->bpe);
     return LLM_OK;
 }

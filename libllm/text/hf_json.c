@@ -265,20 +265,20 @@ static llm_status read_vocab(llm_tokenizer *t, const json_t *vocab, llm_error *e
 static llm_status read_merges(llm_tokenizer *t, const json_t *merges, llm_error *err)
 {
     size_t n = json_array_size(merges);
-    text_buf b = { 0 };
+    merge_queue q = { 0 };
     llm_status st = tok_begin_merges(t, n, err);
 
     for (size_t i = 0; st == LLM_OK && i < n; i++) {
         const json_t *o = json_array_get(merges, i), *x = json_array_get(o, 0), *y = json_array_get(o, 1);
 
         if (json_is_string(o))
-            st = tok_add_merge(t, json_string_value(o), json_string_length(o), NULL, 0, (uint32_t)i, &b, err);
+            st = tok_add_merge(t, json_string_value(o), json_string_length(o), NULL, 0, (uint32_t)i, &q, err);
         else if (json_array_size(o) == 2 && json_is_string(x) && json_is_string(y))
-            st = tok_add_merge(t, json_string_value(x), json_string_length(x), json_string_value(y), json_string_length(y), (uint32_t)i, &b, err);
+            st = tok_add_merge(t, json_string_value(x), json_string_length(x), json_string_value(y), json_string_length(y), (uint32_t)i, &q, err);
         else st = llm_fail(err, LLM_ERR_FORMAT, "tokenizer.json: merge %zu is neither \"A B\" nor [\"A\", \"B\"]", i);
     }
-    buf_free(&b);
-    bpe_finish(&t->bpe);
+    if (st == LLM_OK) st = tok_end_merges(t, &q, err);
+    buf_free(&q.bytes);
     return st;
 }
 

@@ -30,51 +30,68 @@ llm_status tok_set_spelled(llm_tokenizer *t, int64_t id, const char *s, size_t n
     return vocab_set(&t->vocab, id, s, n, TOK_UNUSED, err);
 }
 
-static bool is_one_symbol(const llm_tokenizer *t, const char *s, size_t len)
-{
-    uint32_t cp;
-
-    if (len <= 1 || t->model == MODEL_BYTES) return len == 1;
-    return (size_t)utf8_decode((const uint8_t *)s, (const uint8_t *)s + len, &cp) == len;
-}
-
 llm_status tok_begin_merges(llm_tokenizer *t, size_t n, llm_error *err)
 {
-    llm_status st;
+    llm_status st = vocab_index(&t->vocab, 1u << TOK_NORMAL, false, err);
 
-    if ((st = vocab_index(&t->vocab, 1u << TOK_NORMAL, false, err)) != LLM_OK) return st;
-    if ((st = bpe_init(&t->bpe, (size_t)t->vocab.n, n, err)) != LLM_OK) return st;
-    for (int id = 0; id < t->vocab.n; id++) {
-        size_t len;
-        const char *s = vocab_bytes(&t->vocab, id, &len);
-
-        if (t->vocab.type[id] == TOK_NORMAL && len && is_one_symbol(t, s, len)) t->bpe.whole[id] = 1;
-    }
-    return LLM_OK;
+    return st == LLM_OK ? bpe_init_pairs(&t->bpe, &t->vocab, n, err) : st;
 }
 
-llm_status tok_add_merge(llm_tokenizer *t, const char *a, size_t n_a, const char *c, size_t n_c, uint32_t rank, text_buf *b, llm_error *err)
+/* Looks the queued merges up. */
+static llm_status flush(llm_tokenizer *t, merge_queue *q, llm_error *err)
 {
-    const char *blank = c == NULL && n_a > 1 ? memchr(a + 1, ' ', n_a - 1) : NULL;
-    size_t cut, n = n_a;
-    int32_t x, y, xy;
+    int32_t a[MERGE_QUEUE], b[MERGE_QUEUE];
+    llm_status st = LLM_OK;
+
+    for (int i = 0; i < q->n; i++) {
+        const char *s = q->bytes.data;
+        size_t from = q->merge[i].from, cut = q->merge[i].cut, end = q->merge[i].end;
+
+        a[i] = cut > from ? vocab_find(&t->vocab, s + from, cut - from) : -1;
+        b[i] = end > cut ? vocab_find(&t->vocab, s + cut, end - cut) : -1;
+        __builtin_prefetch(&t->bpe.slot[bpe_hash(a[i], b[i]) >> 20 & t->bpe.mask]);
+    }
+    for (int i = 0; st == LLM_OK && i < q->n; i++) {
+        const char *s = q->bytes.data + q->merge[i].from;
+        size_t n = q->merge[i].end - q->merge[i].from, cut = q->merge[i].cut - q->merge[i].from;
+        int32_t id = n ? vocab_find(&t->vocab, s, n) : -1;
+
+        if (a[i] >= 0 && b[i] >= 0 && id >= 0) st = bpe_add(&t->bpe, a[i], b[i], q->merge[i].rank, id, err);
+        else st = llm_fail(err, LLM_ERR_FORMAT, "tokenizer: merge %u, \"%.*s\" and \"%.*s\": %s no token of the vocabulary", q->merge[i].rank,
+                           (int)(cut < 60 ? cut : 60), s, (int)(n - cut < 60 ? n - cut : 60), s + cut,
+                           a[i] < 0 ? "the first is" : b[i] < 0 ? "the second is" : "the two together are");
+    }
+    q->n = 0, q->bytes.len = 0;
+    return st;
+}
+
+llm_status tok_add_merge(llm_tokenizer *t, const char *a, size_t n_a, const char *c, size_t n_c, uint32_t rank, merge_queue *q, llm_error *err)
+{
+    const char *blank = c == NULL && n_a > 1 ? memchr(a + 1, ' ', n_a - 1) : NULL, *s;
+    size_t from = q->bytes.len, cut, end;
 
     if (c == NULL) {
         if (blank == NULL)
-            return llm_fail(err, LLM_ERR_FORMAT, "tokenizer: merge %u, \"%.*s\", has no blank", rank, (int)(n < 60 ? n : 60), a);
+            return llm_fail(err, LLM_ERR_FORMAT, "tokenizer: merge %u, \"%.*s\", has no blank", rank, (int)(n_a < 60 ? n_a : 60), a);
         c = blank + 1, n_c = n_a - (size_t)(c - a), n_a = (size_t)(blank - a);
     }
-    b->len = 0;
-    if (!unspell(t, a, n_a, b)) goto unknown;
-    cut = b->len;
-    if (!unspell(t, c, n_c, b)) goto unknown;
-    x = cut ? vocab_find(&t->vocab, b->data, cut) : -1;
-    y = b->len > cut ? vocab_find(&t->vocab, b->data + cut, b->len - cut) : -1;
-    xy = x >= 0 && y >= 0 ? vocab_find(&t->vocab, b->data, b->len) : -1;
-    if (xy < 0) goto unknown;
-    return bpe_add(&t->bpe, x, y, rank, xy, err);
-unknown:
-    if (b->failed) return llm_fail_memory(err, n, "a merge");
-    return llm_fail(err, LLM_ERR_FORMAT, "tokenizer: merge %u, \"%.*s\" and \"%.*s\": a part or the whole is no token of the vocabulary", rank,
+    if (!unspell(t, a, n_a, &q->bytes)) goto failed;
+    cut = q->bytes.len;
+    if (!unspell(t, c, n_c, &q->bytes)) goto failed;
+    end = q->bytes.len, s = q->bytes.data;
+    vocab_soon(&t->vocab, s + from, cut - from), vocab_soon(&t->vocab, s + cut, end - cut), vocab_soon(&t->vocab, s + from, end - from);
+    q->merge[q->n].from = from, q->merge[q->n].cut = cut, q->merge[q->n].end = end, q->merge[q->n].rank = rank;
+    return ++q->n == MERGE_QUEUE ? flush(t, q, err) : LLM_OK;
+failed:
+    if (q->bytes.failed) return llm_fail_memory(err, n_a + n_c, "a merge");
+    return llm_fail(err, LLM_ERR_FORMAT, "tokenizer: merge %u, \"%.*s\" and \"%.*s\": not in the alphabet of bytes", rank,
                     (int)(n_a < 60 ? n_a : 60), a, (int)(n_c < 60 ? n_c : 60), c);
+}
+
+llm_status tok_end_merges(llm_tokenizer *t, merge_queue *q, llm_error *err)
+{
+    llm_status st = q->n ? flush(t, q, err) : LLM_OK;
+
+    buf_free(&q->bytes);
+    return st;
 }

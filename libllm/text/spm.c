@@ -70,23 +70,41 @@ llm_status chars_normalize(const llm_tokenizer *t, const char *s, size_t n, bool
     return out->failed ? llm_fail_memory(err, n, "a normalized text") : LLM_OK;
 }
 
-/* An id that merging gave. Unused pieces fall apart into what they were merged from, characters that are no tokens
- * into bytes. */
-static llm_status emit(tok_encoder *e, int32_t id, llm_error *err)
+/* Splits a word into its characters. */
+static bool set_word(const llm_tokenizer *t, bpe_work *w, const char *s, size_t n)
+{
+    if (!bpe_work_room(w, n)) return false;
+    w->n = 0, w->text = s, w->len = n;
+    for (size_t i = 0, len; i < n; i += len) {
+        uint32_t cp;
+
+        len = (size_t)utf8_decode((const uint8_t *)s + i, (const uint8_t *)s + n, &cp);
+        w->id[w->n] = vocab_find(&t->vocab, s + i, len);
+        w->at[w->n++] = (uint32_t)i;
+    }
+    return true;
+}
+
+/* An unused piece falls apart into what it was merged from: what its text comes to when it is not made. */
+static llm_status emit_unused(tok_encoder *e, int32_t id, int depth, llm_error *err)
 {
     const llm_tokenizer *t = e->t;
-    llm_status st;
-    size_t len;
-    const char *s;
+    bpe_work w = { 0 };
+    size_t n;
+    const char *s = vocab_bytes(&t->vocab, id, &n);
+    llm_status st = LLM_OK;
 
-    if (t->vocab.type[id] == TOK_NORMAL) return tok_emit(e, id), LLM_OK;
-    if (t->vocab.type[id] == TOK_UNUSED && t->bpe.formed[id] >= 0) {
-        if ((st = emit(e, t->bpe.left[id], err)) != LLM_OK) return st;
-        return emit(e, t->bpe.right[id], err);
+    if (!set_word(t, &w, s, n) || !bpe_merge(&t->bpe, &w, id)) st = llm_fail_memory(err, n * 32, "an unused piece");
+    if (st == LLM_OK && (w.n <= 1 || depth > 64)) st = (tok_emit(e, id), LLM_OK);
+    else for (size_t k = 0; st == LLM_OK && k < w.n; k++) {
+        size_t to = k + 1 < w.n ? w.at[k + 1] : n;
+
+        if (w.id[k] < 0) st = tok_emit_unknown(e, s + w.at[k], to - w.at[k], err);
+        else if (t->vocab.type[w.id[k]] == TOK_UNUSED) st = emit_unused(e, w.id[k], depth + 1, err);
+        else tok_emit(e, w.id[k]);
     }
-    if (t->vocab.type[id] != TOK_SYMBOL) return tok_emit(e, id), LLM_OK;
-    s = vocab_bytes(&t->vocab, id, &len);
-    return tok_emit_unknown(e, s, len, err);
+    bpe_work_free(&w);
+    return st;
 }
 
 static llm_status merge_word(tok_encoder *e, const char *s, size_t n, llm_error *err)
@@ -96,23 +114,16 @@ static llm_status merge_word(tok_encoder *e, const char *s, size_t n, llm_error 
     bpe_work *w = &e->bpe;
     llm_status st = LLM_OK;
 
-    if (id >= 0 && (t->bpe.whole[id] || t->ignore_merges || (t->newline_whole && *s == '\n')) && t->vocab.type[id] == TOK_NORMAL)
+    if (id >= 0 && t->vocab.type[id] == TOK_NORMAL && (t->ignore_merges || bpe_whole(&t->bpe, id) == 1 || (t->newline_whole && *s == '\n')))
         return tok_emit(e, id), LLM_OK;
-    if (!bpe_work_room(w, n)) return llm_fail_memory(err, n * sizeof *w->id, "the characters of a text");
-    w->n = 0;
-    for (size_t i = 0, len; i < n; i += len) {
-        uint32_t cp;
-
-        len = (size_t)utf8_decode((const uint8_t *)s + i, (const uint8_t *)s + n, &cp);
-        w->id[w->n] = vocab_find(&t->vocab, s + i, len);
-        w->at[w->n++] = (uint32_t)i;
-    }
-    if (!bpe_merge(&t->bpe, w)) return llm_fail_memory(err, n * 32, "merging a long text");
+    if (!set_word(t, w, s, n) || !bpe_merge(&t->bpe, w, -1)) return llm_fail_memory(err, n * 32, "merging a text");
+    if (id >= 0) bpe_set_whole(&t->bpe, id, w->n == 1);
     for (size_t k = 0; st == LLM_OK && k < w->n; k++) {
         size_t from = w->at[k], to = k + 1 < w->n ? w->at[k + 1] : n;
 
-        if (w->id[k] >= 0) st = emit(e, w->id[k], err);
-        else st = tok_emit_unknown(e, s + from, to - from, err);
+        if (w->id[k] < 0) st = tok_emit_unknown(e, s + from, to - from, err);
+        else if (t->vocab.type[w->id[k]] == TOK_UNUSED) st = emit_unused(e, w->id[k], 0, err);
+        else tok_emit(e, w->id[k]);
     }
     return st;
 }
@@ -195,31 +206,6 @@ llm_status tok_build_joins(llm_tokenizer *t, llm_error *err)
     return LLM_OK;
 }
 
-/* Gives characters that occur in pieces and are no pieces themselves an id behind the others. */
-static llm_status add_symbols(llm_tokenizer *t, llm_error *err)
-{
-    int n = t->vocab.n;
-    char one[4];
-
-    for (int id = 0; id < n; id++) {
-        size_t len = t->vocab.len[id];
-
-        if (t->vocab.type[id] != TOK_NORMAL && t->vocab.type[id] != TOK_UNUSED) continue;
-        for (size_t i = 0, k; i < len; i += k) {
-            const char *s = t->vocab.pool.data + t->vocab.off[id];
-            uint32_t cp;
-            llm_status st;
-
-            k = (size_t)utf8_decode((const uint8_t *)s + i, (const uint8_t *)s + len, &cp);
-            if (k == len || vocab_find(&t->vocab, s + i, k) >= 0) continue;
-            memcpy(one, s + i, k);
-            if ((st = vocab_set(&t->vocab, t->vocab.n, one, k, (tok_type)TOK_SYMBOL, err)) != LLM_OK) return st;
-            if ((st = vocab_index_one(&t->vocab, t->vocab.n - 1, false, err)) != LLM_OK) return st;
-        }
-    }
-    return LLM_OK;
-}
-
 typedef struct { float score; int32_t id; } scored;
 
 static int by_score(const void *a, const void *b)
@@ -232,34 +218,23 @@ static int by_score(const void *a, const void *b)
 
 llm_status tok_build_chars_by_score(llm_tokenizer *t, const float *score, llm_error *err)
 {
-    unsigned types = 1u << TOK_NORMAL | 1u << TOK_UNUSED | 1u << TOK_SYMBOL;
+    unsigned types = 1u << TOK_NORMAL | 1u << TOK_UNUSED;
     size_t n = 0;
     uint32_t rank = 0;
     scored *list;
     llm_status st;
 
-    t->n_vocab = t->vocab.n;
-    if ((st = vocab_index(&t->vocab, types, false, err)) != LLM_OK || (st = add_symbols(t, err)) != LLM_OK) return st;
-    if ((st = bpe_init(&t->bpe, (size_t)t->vocab.n, (size_t)t->vocab.n, err)) != LLM_OK) return st;
-    if ((list = malloc(((size_t)t->vocab.n + 1) * sizeof *list)) == NULL) return llm_fail_memory(err, (size_t)t->vocab.n * 8, "scores");
+    if ((st = vocab_index(&t->vocab, types, false, err)) != LLM_OK || (st = bpe_init_text(&t->bpe, &t->vocab, err)) != LLM_OK) return st;
+    if ((t->bpe.rank = calloc((size_t)t->vocab.n + 1, sizeof *t->bpe.rank)) == NULL
+        || (list = malloc(((size_t)t->vocab.n + 1) * sizeof *list)) == NULL)
+        return llm_fail_memory(err, (size_t)t->vocab.n * 12, "the order of merges");
     for (int id = 0; id < t->vocab.n; id++)
-        if ((types >> t->vocab.type[id] & 1) && t->vocab.len[id])
-            list[n++] = (scored){ id < t->n_vocab ? score[id] : 0, id };
+        if (types >> t->vocab.type[id] & 1) list[n++] = (scored){ score[id], id };
     qsort(list, n, sizeof *list, by_score);
-    for (size_t i = 0; i < n; i++) {                        /* single characters first: pairs are made of them */
-        size_t len;
-        const char *s = vocab_bytes(&t->vocab, list[i].id, &len);
-        uint32_t cp;
-
-        if ((size_t)utf8_decode((const uint8_t *)s, (const uint8_t *)s + len, &cp) == len) t->bpe.whole[list[i].id] = 1;
-    }
-    for (size_t i = 0; st == LLM_OK && i < n; i++) {
-        bool tied = (i > 0 && list[i - 1].score == list[i].score) || (i + 1 < n && list[i + 1].score == list[i].score);
-
+    for (size_t i = 0; i < n; i++) {                        /* equal scores, equal rank: then the leftmost is first */
         if (i > 0 && list[i - 1].score != list[i].score) rank++;
-        st = bpe_learn(&t->bpe, &t->vocab, list[i].id, rank, true, tied, err);
+        t->bpe.rank[list[i].id] = rank;
     }
     free(list);
-    bpe_finish(&t->bpe);
-    return st == LLM_OK ? tok_build_joins(t, err) : st;
+    return tok_build_joins(t, err);
 }

@@ -84,7 +84,7 @@ static llm_status read_tokens(llm_tokenizer *t, llm_meta *m, size_t *n, llm_erro
 
 static llm_status read_merges(llm_tokenizer *t, llm_meta *m, llm_error *err)
 {
-    text_buf b = { 0 };
+    merge_queue q = { 0 };
     size_t n = 0;
     llm_status st;
 
@@ -97,10 +97,10 @@ static llm_status read_merges(llm_tokenizer *t, llm_meta *m, llm_error *err)
         size_t len;
 
         if (!meta_str_at(m, KEY("merges"), NULL, i, &s, &len)) st = llm_fail(err, LLM_ERR_FORMAT, KEY("merges") "[%zu] cannot be read", i);
-        else st = tok_add_merge(t, s, len, NULL, 0, (uint32_t)i, &b, err);
+        else st = tok_add_merge(t, s, len, NULL, 0, (uint32_t)i, &q, err);
     }
-    buf_free(&b);
-    bpe_finish(&t->bpe);
+    if (st == LLM_OK) st = tok_end_merges(t, &q, err);
+    buf_free(&q.bytes);
     return st;
 }
 

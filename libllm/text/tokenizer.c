@@ -61,15 +61,8 @@ llm_status tok_build_bytes_by_rank(llm_tokenizer *t, llm_error *err)
     llm_status st;
 
     if ((st = vocab_index(&t->vocab, 1u << TOK_NORMAL, true, err)) != LLM_OK) return st;
-    if ((st = bpe_init(&t->bpe, (size_t)t->vocab.n, (size_t)t->vocab.n, err)) != LLM_OK) return st;
-    for (int id = 0; id < t->vocab.n; id++)
-        if (t->vocab.type[id] == TOK_NORMAL && t->vocab.len[id] == 1) t->bpe.whole[id] = 1;
-    for (int id = 0; id < t->vocab.n; id++)
-        if (t->vocab.type[id] == TOK_NORMAL && t->vocab.len[id] > 0
-            && (st = bpe_learn(&t->bpe, &t->vocab, id, (uint32_t)id, false, false, err)) != LLM_OK) return st;
-    bpe_finish(&t->bpe);
     t->ignore_merges = true;                                /* tiktoken looks a whole word up first */
-    return LLM_OK;
+    return bpe_init_text(&t->bpe, &t->vocab, err);
 }
 
 bool byte_level_decode(const char *text, size_t n, text_buf *out)
@@ -345,11 +338,12 @@ static llm_status bytes_word(void *user, const char *s, size_t n, llm_error *err
     bpe_work *w = &e->bpe;
     llm_status st = LLM_OK;
 
-    if (id >= 0 && (t->bpe.whole[id] || t->ignore_merges)) return tok_emit(e, id), LLM_OK;
+    if (id >= 0 && (t->ignore_merges || bpe_whole(&t->bpe, id) == 1)) return tok_emit(e, id), LLM_OK;
     if (!bpe_work_room(w, n)) return llm_fail_memory(err, n * sizeof *w->id, "the bytes of a word");
     for (size_t i = 0; i < n; i++) w->id[i] = t->byte_id[(uint8_t)s[i]], w->at[i] = (uint32_t)i;
-    w->n = n;
-    if (!bpe_merge(&t->bpe, w)) return llm_fail_memory(err, n * 32, "merging a long word");
+    w->n = n, w->text = s, w->len = n;
+    if (!bpe_merge(&t->bpe, w, -1)) return llm_fail_memory(err, n * 32, "merging a long word");
+    if (id >= 0) bpe_set_whole(&t->bpe, id, w->n == 1);
     for (size_t k = 0; st == LLM_OK && k < w->n; k++) {
         if (w->id[k] >= 0) tok_emit(e, w->id[k]);
         else st = tok_emit_unknown(e, s + w->at[k], 1, err);

@@ -13,12 +13,12 @@ typedef enum { MODEL_BYTES, MODEL_CHARS, MODEL_UNIGRAM } tok_model;    /* byte-l
 typedef enum { NORM_NFC, NORM_NFD, NORM_NFKC, NORM_NFKD, NORM_LOWER, NORM_PREPEND, NORM_REPLACE, NORM_STRIP } norm_kind;
 typedef struct { norm_kind kind; char *a, *b; size_t n_a, n_b; bool left, right; } norm_step;  /* a, b: owned texts */
 
-enum { NORM_MAX_STEPS = 16, TOK_SYMBOL = 7 };   /* type of a character that merges but is no token */
+enum { NORM_MAX_STEPS = 16 };
 
 /* Texts of character models are held with U+2581 turned to a blank ("escaped" vocabularies), in tokens and on the way to them. */
 struct llm_tokenizer {
     llm_vocab vocab;
-    int n_vocab;                        /* ids; vocab.n counts symbols that are no tokens too */
+    int n_vocab;                        /* ids */
     tok_model model;
     llm_bpe bpe;
     llm_unigram unigram;
@@ -57,10 +57,18 @@ llm_status tok_add_special(llm_tokenizer *t, int64_t id, const char *s, size_t l
 llm_status tok_build_bytes_by_rank(llm_tokenizer *t, llm_error *err);           /* rank = id */
 llm_status tok_build_chars_by_score(llm_tokenizer *t, const float *score, llm_error *err);    /* [vocab.n] */
 llm_status tok_build_joins(llm_tokenizer *t, llm_error *err);
-/* Merges, in order: begin after the vocabulary is in, then add each, then bpe_finish. b is work space. */
+/* Merges, in order: begin after the vocabulary is in, then add each, then end. */
+/* Merges that were read and not yet looked up: the memory is asked for their places first. All zero to begin with. */
+enum { MERGE_QUEUE = 16 };
+typedef struct {
+    text_buf bytes;
+    struct { size_t from, cut, end; uint32_t rank; } merge[MERGE_QUEUE];
+    int n;
+} merge_queue;
 llm_status tok_begin_merges(llm_tokenizer *t, size_t n, llm_error *err);
 /* The merge a c; c NULL: a is "A B", cut at the first blank behind its first character. */
-llm_status tok_add_merge(llm_tokenizer *t, const char *a, size_t n_a, const char *c, size_t n_c, uint32_t rank, text_buf *b, llm_error *err);
+llm_status tok_add_merge(llm_tokenizer *t, const char *a, size_t n_a, const char *c, size_t n_c, uint32_t rank, merge_queue *q, llm_error *err);
+llm_status tok_end_merges(llm_tokenizer *t, merge_queue *q, llm_error *err);
 /* A token as a byte-level or escaped vocabulary spells it. */
 llm_status tok_set_spelled(llm_tokenizer *t, int64_t id, const char *s, size_t n, text_buf *b, llm_error *err);
 /* Byte-level alphabet of GPT-2: the text of a token as bytes; false where a character is not of the alphabet. */

@@ -6,7 +6,7 @@ enum { MAX_PROBES = 8192 };             /* a real vocabulary needs a few dozen *
 
 void vocab_free(llm_vocab *v)
 {
-    free(v->off), free(v->len), free(v->type), free(v->slot);
+    free(v->off), free(v->len), free(v->type), free(v->slot), free(v->filter);
     buf_free(&v->pool);
     *v = (llm_vocab){ 0 };
 }
@@ -79,14 +79,15 @@ static llm_status resize(llm_vocab *v, size_t size, llm_error *err)
 
 llm_status vocab_index_one(llm_vocab *v, int32_t id, bool strict, llm_error *err)
 {
-    size_t len, i, probes = 0;
+    size_t len, i, home, probes = 0;
     const char *s = vocab_bytes(v, id, &len);
     uint64_t key = vocab_key(s, len);
     llm_status st;
 
     if (len == 0) return LLM_OK;
     if (2 * v->n_index > v->mask && (st = resize(v, 2 * (v->mask + 1), err)) != LLM_OK) return st;
-    for (i = vocab_home(key, len) & v->mask; v->slot[i].len; i = (i + 1) & v->mask) {
+    home = vocab_home(key, len);
+    for (i = home & v->mask; v->slot[i].len; i = (i + 1) & v->mask) {
         vocab_slot *p = &v->slot[i];
 
         if (p->key == key && p->len == len && memcmp(v->pool.data + v->off[p->id], s, len) == 0) {
@@ -101,6 +102,8 @@ llm_status vocab_index_one(llm_vocab *v, int32_t id, bool strict, llm_error *err
                             "no real vocabulary does", MAX_PROBES);
     }
     v->slot[i] = (vocab_slot){ key, (uint32_t)len, id };
+    if (len > v->longest) v->longest = len;
+    v->filter[home >> 34] |= (uint64_t)1 << (home >> 28 & 63);
     v->n_index++;
     return LLM_OK;
 }
@@ -112,10 +115,14 @@ llm_status vocab_index(llm_vocab *v, unsigned types, bool strict, llm_error *err
 
     for (int i = 0; i < v->n; i++) n += types >> v->type[i] & 1;
     while (size < 2 * n + 2) size *= 2;
-    free(v->slot);
-    v->slot = NULL, v->n_index = 0;
+    free(v->slot), free(v->filter);
+    v->slot = NULL, v->n_index = v->longest = 0;
+    if ((v->filter = calloc(VOCAB_FILTER_BITS / 64, sizeof *v->filter)) == NULL)
+        return llm_fail_memory(err, VOCAB_FILTER_BITS / 8, "the token index");
     if ((st = resize(v, size, err)) != LLM_OK) return st;
-    for (int i = 0; i < v->n; i++)
+    for (int i = 0; i < v->n; i++) {
+        if (i + 8 < v->n) vocab_soon(v, v->pool.data + v->off[i + 8], v->len[i + 8]);
         if ((types >> v->type[i] & 1) && (st = vocab_index_one(v, i, strict, err)) != LLM_OK) return st;
+    }
     return LLM_OK;
 }

@@ -20,7 +20,8 @@ typedef struct {
     uint8_t *type;                      /* [n] tok_type */
     text_buf pool;
     vocab_slot *slot;                   /* [mask + 1] open addressing; tokens that text can turn into */
-    size_t mask, n_index;
+    size_t mask, n_index, longest;      /* longest: bytes of the longest token in the index */
+    uint64_t *filter;                   /* bits of what may be in the index; most text that is asked for is not */
 } llm_vocab;
 
 void vocab_free(llm_vocab *v);
@@ -44,6 +45,9 @@ static inline uint64_t vocab_mix(uint64_t x)
     x *= 0x9e3779b97f4a7c15u;
     return x ^ x >> 29;
 }
+
+/* Asks the memory for the place of these bytes in the index. */
+#define vocab_soon(v, s, len) __builtin_prefetch(&(v)->slot[vocab_home(vocab_key(s, len), len) & (v)->mask])
 
 /* Up to eight bytes are their own key; longer ones are hashed and compared. */
 static inline uint64_t vocab_key(const char *s, size_t len)
@@ -73,15 +77,21 @@ static inline uint64_t vocab_key(const char *s, size_t len)
 
 static inline size_t vocab_home(uint64_t key, size_t len)
 {
-    return (size_t)(vocab_mix(key + len * 0x632be59bd9b4e019u) * 0xd6e8feb86659fd93u >> 24);
+    return (size_t)(vocab_mix(key + len * 0x632be59bd9b4e019u) * 0xd6e8feb86659fd93u >> 15);   /* 49 bits */
 }
+
+enum { VOCAB_FILTER_BITS = 1 << 21 };
 
 /* The id of these bytes, or -1. */
 static inline int32_t vocab_find(const llm_vocab *v, const char *s, size_t len)
 {
-    uint64_t key = vocab_key(s, len);
+    uint64_t key;
+    size_t home;
 
-    for (size_t i = vocab_home(key, len) & v->mask; v->slot[i].len; i = (i + 1) & v->mask) {
+    if (len > v->longest) return -1;
+    key = vocab_key(s, len), home = vocab_home(key, len);
+    if (!(v->filter[home >> 34] >> (home >> 28 & 63) & 1)) return -1;
+    for (size_t i = home & v->mask; v->slot[i].len; i = (i + 1) & v->mask) {
         const vocab_slot *p = &v->slot[i];
         if (p->key == key && p->len == len && (len <= 8 || memcmp(v->pool.data + v->off[p->id], s, len) == 0))
             return p->id;
