@@ -116,7 +116,7 @@ static bool long_room(bpe_work *w)
 static inline uint32_t join(const llm_bpe *t, bool by_text, int32_t a, int32_t b, const char *text, size_t len, int32_t without, int32_t *to)
 {
     if (by_text) {
-        *to = vocab_find(t->vocab, text, len);
+        *to = vocab_find_padded(t->vocab, text, len);
         if (*to < 0 || *to == without) return UINT32_MAX;
         return t->rank ? t->rank[*to] : (uint32_t)*to;
     } else {
@@ -135,13 +135,16 @@ static inline uint32_t join(const llm_bpe *t, bool by_text, int32_t a, int32_t b
 static inline void merge_short(const llm_bpe *t, bool by_text, bpe_work *w, int32_t without)
 {
     uint32_t rank[SHORT_WORD], at[SHORT_WORD + 2];
+    char copy[4 * SHORT_WORD + 8];                          /* the text, with room to read past its end */
+    const char *text = w->text;
     int32_t to[SHORT_WORD] = { 0 }, id[SHORT_WORD + 1];
     size_t n = w->n;
 
     memcpy(id, w->id, n * sizeof *id), memcpy(at, w->at, n * sizeof *at);
     at[n] = (uint32_t)w->len;
+    if (by_text) memcpy(copy, text, w->len), memset(copy + w->len, 0, 8), text = copy;
     for (size_t i = 0; i + 1 < n; i++)
-        rank[i] = join(t, by_text, id[i], id[i + 1], w->text + at[i], at[i + 2] - at[i], without, &to[i]);
+        rank[i] = join(t, by_text, id[i], id[i + 1], text + at[i], at[i + 2] - at[i], without, &to[i]);
     while (n > 1) {
         uint32_t best = UINT32_MAX;
         size_t k = 0;
@@ -154,8 +157,8 @@ static inline void merge_short(const llm_bpe *t, bool by_text, bpe_work *w, int3
         for (size_t i = k + 1; i < n; i++) id[i] = id[i + 1], at[i] = at[i + 1];
         at[n] = at[n + 1];
         for (size_t i = k + 1; i + 1 < n; i++) rank[i] = rank[i + 1], to[i] = to[i + 1];
-        if (k > 0) rank[k - 1] = join(t, by_text, id[k - 1], id[k], w->text + at[k - 1], at[k + 1] - at[k - 1], without, &to[k - 1]);
-        if (k + 1 < n) rank[k] = join(t, by_text, id[k], id[k + 1], w->text + at[k], at[k + 2] - at[k], without, &to[k]);
+        if (k > 0) rank[k - 1] = join(t, by_text, id[k - 1], id[k], text + at[k - 1], at[k + 1] - at[k - 1], without, &to[k - 1]);
+        if (k + 1 < n) rank[k] = join(t, by_text, id[k], id[k + 1], text + at[k], at[k + 2] - at[k], without, &to[k]);
     }
     memcpy(w->id, id, n * sizeof *id), memcpy(w->at, at, n * sizeof *at);
     w->n = n;
@@ -190,6 +193,11 @@ static uint32_t rank_at(const llm_bpe *t, const bpe_work *w, int32_t i, int32_t 
 
     if (j < 0) return UINT32_MAX;
     end = w->next[j] < 0 ? w->len : w->at[w->next[j]];
+    if (t->by_text && end - w->at[i] <= 8) {                /* eight bytes need not be there */
+        char copy[8] = { 0 };
+        memcpy(copy, w->text + w->at[i], end - w->at[i]);
+        return join(t, true, 0, 0, copy, end - w->at[i], without, to);
+    }
     return join(t, t->by_text, w->id[i], w->id[j], w->text + w->at[i], end - w->at[i], without, to);
 }
 

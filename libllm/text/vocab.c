@@ -6,7 +6,7 @@ enum { MAX_PROBES = 8192 };             /* a real vocabulary needs a few dozen *
 
 void vocab_free(llm_vocab *v)
 {
-    free(v->off), free(v->len), free(v->type), free(v->slot), free(v->filter);
+    free(v->off), free(v->len), free(v->type), free(v->slot), free(v->filter), free(v->two);
     buf_free(&v->pool);
     *v = (llm_vocab){ 0 };
 }
@@ -85,6 +85,7 @@ llm_status vocab_index_one(llm_vocab *v, int32_t id, bool strict, llm_error *err
     llm_status st;
 
     if (len == 0) return LLM_OK;
+    if (len == 2) v->two[(uint8_t)s[0] << 8 | (uint8_t)s[1]] = id;
     if (2 * v->n_index > v->mask && (st = resize(v, 2 * (v->mask + 1), err)) != LLM_OK) return st;
     home = vocab_home(key, len);
     for (i = home & v->mask; v->slot[i].len; i = (i + 1) & v->mask) {
@@ -115,8 +116,10 @@ llm_status vocab_index(llm_vocab *v, unsigned types, bool strict, llm_error *err
 
     for (int i = 0; i < v->n; i++) n += types >> v->type[i] & 1;
     while (size < 2 * n + 2) size *= 2;
-    free(v->slot), free(v->filter);
-    v->slot = NULL, v->n_index = v->longest = 0;
+    free(v->slot), free(v->filter), free(v->two);
+    v->slot = NULL, v->filter = NULL, v->n_index = v->longest = 0;
+    if ((v->two = malloc(65536 * sizeof *v->two)) == NULL) return llm_fail_memory(err, 65536 * sizeof *v->two, "the token index");
+    memset(v->two, 0xff, 65536 * sizeof *v->two);
     if ((v->filter = calloc(VOCAB_FILTER_BITS / 64, sizeof *v->filter)) == NULL)
         return llm_fail_memory(err, VOCAB_FILTER_BITS / 8, "the token index");
     if ((st = resize(v, size, err)) != LLM_OK) return st;

@@ -21,6 +21,7 @@ typedef struct {
     text_buf pool;
     vocab_slot *slot;                   /* [mask + 1] open addressing; tokens that text can turn into */
     size_t mask, n_index, longest;      /* longest: bytes of the longest token in the index */
+    int32_t *two;                       /* [65536] the tokens of two bytes, or -1 */
     uint64_t *filter;                   /* bits of what may be in the index; most text that is asked for is not */
 } llm_vocab;
 
@@ -82,14 +83,10 @@ static inline size_t vocab_home(uint64_t key, size_t len)
 
 enum { VOCAB_FILTER_BITS = 1 << 21 };
 
-/* The id of these bytes, or -1. */
-static inline int32_t vocab_find(const llm_vocab *v, const char *s, size_t len)
+static inline int32_t vocab_find_key(const llm_vocab *v, const char *s, size_t len, uint64_t key)
 {
-    uint64_t key;
-    size_t home;
+    size_t home = vocab_home(key, len);
 
-    if (len > v->longest) return -1;
-    key = vocab_key(s, len), home = vocab_home(key, len);
     if (!(v->filter[home >> 34] >> (home >> 28 & 63) & 1)) return -1;
     for (size_t i = home & v->mask; v->slot[i].len; i = (i + 1) & v->mask) {
         const vocab_slot *p = &v->slot[i];
@@ -97,5 +94,22 @@ static inline int32_t vocab_find(const llm_vocab *v, const char *s, size_t len)
             return p->id;
     }
     return -1;
+}
+
+/* The id of these bytes, or -1. */
+static inline int32_t vocab_find(const llm_vocab *v, const char *s, size_t len)
+{
+    return len > v->longest ? -1 : vocab_find_key(v, s, len, vocab_key(s, len));
+}
+
+/* The same where eight bytes can be read at s, whatever len is. Two bytes are looked up directly. */
+static inline int32_t vocab_find_padded(const llm_vocab *v, const char *s, size_t len)
+{
+    uint64_t key;
+
+    if (len == 2) return v->two[(uint8_t)s[0] << 8 | (uint8_t)s[1]];
+    if (len > 8) return vocab_find(v, s, len);
+    memcpy(&key, s, 8);
+    return vocab_find_key(v, s, len, key & ~(uint64_t)0 >> (64 - 8 * len));
 }
 #endif
