@@ -23,7 +23,7 @@ void tokenizer_close(llm_tokenizer *t)
     if (t == NULL) return;
     vocab_free(&t->vocab), bpe_free(&t->bpe), unigram_free(&t->unigram);
     added_free(&t->added), added_free(&t->added_late), added_free(&t->own);
-    pretok_free(&t->pre), charsmap_free(&t->charsmap);
+    pretok_free(&t->pre), charsmap_free(&t->charsmap), cuts_free(&t->cuts);
     for (int i = 0; i < t->n_norm; i++) free(t->norm[i].a), free(t->norm[i].b);
     free(t->classes), free(t->joins), free(t->end);
     free(t);
@@ -120,6 +120,7 @@ static void find_ends(llm_tokenizer *t)
 llm_status tok_finish(llm_tokenizer *t, llm_error *err)
 {
     bool bytes = t->model == MODEL_BYTES;
+    llm_status st;
 
     if (t->n_vocab == 0) t->n_vocab = t->vocab.n;
     if (t->n_vocab == 0) return llm_fail(err, LLM_ERR_FORMAT, "tokenizer: the vocabulary is empty");
@@ -127,6 +128,7 @@ llm_status tok_finish(llm_tokenizer *t, llm_error *err)
     if (t->bos >= t->n_vocab || t->eos >= t->n_vocab || t->unk >= t->n_vocab)
         return llm_fail(err, LLM_ERR_FORMAT, "tokenizer: BOS %d, EOS %d or unknown token %d is not below the %d tokens of the vocabulary",
                         t->bos, t->eos, t->unk, t->n_vocab);
+    if (bytes && (st = cuts_init(&t->cuts, &t->vocab, 1u << TOK_NORMAL, err)) != LLM_OK) return st;
     for (int i = 0; bytes && i < 256; i++) {
         char c = (char)i;
         t->byte_id[i] = vocab_find(&t->vocab, &c, 1);
@@ -329,16 +331,14 @@ llm_status tok_emit_unknown(tok_encoder *e, const char *s, size_t n, llm_error *
     return LLM_OK;
 }
 
-/* A word of a byte-level vocabulary. */
-static llm_status bytes_word(void *user, const char *s, size_t n, llm_error *err)
+/* Merges a word of a byte-level vocabulary, or a part of one that no token reaches out of. */
+static llm_status merge_bytes(tok_encoder *e, const char *s, size_t n, int32_t id, llm_error *err)
 {
-    tok_encoder *e = user;
     const llm_tokenizer *t = e->t;
-    int32_t id = vocab_find(&t->vocab, s, n);
     bpe_work *w = &e->bpe;
     llm_status st = LLM_OK;
 
-    if (id >= 0 && (t->ignore_merges || bpe_whole(&t->bpe, id) == 1)) return tok_emit(e, id), LLM_OK;
+    if (id >= 0 && bpe_whole(&t->bpe, id) == 1) return tok_emit(e, id), LLM_OK;
     if (!bpe_work_room(w, n)) return llm_fail_memory(err, n * sizeof *w->id, "the bytes of a word");
     for (size_t i = 0; i < n; i++) w->id[i] = t->byte_id[(uint8_t)s[i]], w->at[i] = (uint32_t)i;
     w->n = n, w->text = s, w->len = n;
@@ -349,6 +349,24 @@ static llm_status bytes_word(void *user, const char *s, size_t n, llm_error *err
         else st = tok_emit_unknown(e, s + w->at[k], 1, err);
     }
     return st;
+}
+
+/* A word of a byte-level vocabulary. */
+static llm_status bytes_word(void *user, const char *s, size_t n, llm_error *err)
+{
+    tok_encoder *e = user;
+    const llm_tokenizer *t = e->t;
+    int32_t id = vocab_find(&t->vocab, s, n);
+    size_t begin = 0;
+    llm_status st;
+
+    if (id >= 0 && (t->ignore_merges || bpe_whole(&t->bpe, id) == 1)) return tok_emit(e, id), LLM_OK;
+    for (size_t k = 1; k < n; k++) {
+        if ((uint8_t)s[k] < 0xe0 || !cut_at(&t->cuts, s, n, k)) continue;
+        if ((st = merge_bytes(e, s + begin, k - begin, vocab_find(&t->vocab, s + begin, k - begin), err)) != LLM_OK) return st;
+        begin = k;
+    }
+    return merge_bytes(e, s + begin, n - begin, begin ? vocab_find(&t->vocab, s + begin, n - begin) : id, err);
 }
 
 /* A word of a character model after tokenizer.json's own normalizing and splitting: only U+2581 is left to turn. */

@@ -4,6 +4,7 @@
 #include "added.h"
 #include "bpe.h"
 #include "charsmap.h"
+#include "cuts.h"
 #include "pretok.h"
 #include "tokenizer.h"
 #include "unigram.h"
@@ -40,6 +41,7 @@ struct llm_tokenizer {
     bool trim, suffix;                  /* remove_extra_whitespaces; treat_whitespace_as_suffix */
     bool split_blanks;                  /* Metaspace with split: each blank begins a word */
     bool strip_first;                   /* decode takes the first blank off */
+    llm_cuts cuts;                      /* of byte-level vocabularies */
     uint8_t *joins;                     /* [8192] bit a << 8 | b: bytes a b stand side by side in a token, across characters */
     llm_token bos, eos;
     bool adds_bos, adds_eos;
