@@ -4,7 +4,7 @@
  * characters costs n log n. */
 #include "bpe.h"
 
-enum { SHORT_WORD = 40, MAX_PROBES = 8192 };
+enum { SHORT_WORD = 96, MAX_PROBES = 8192 };
 
 void bpe_free(llm_bpe *t)
 {
