@@ -361,6 +361,21 @@ bool meta_str_at(llm_meta *m, const char *gk, const char *hp, size_t i, const ch
     return true;
 }
 
+size_t meta_strs_at(llm_meta *m, const char *gk, const char *hp, size_t i, const char **s, size_t *len, size_t cap)
+{
+    item it;
+    size_t n = 0, count;
+
+    if (!find(m, gk, hp, &it)) return 0;
+    for (count = item_count(&it); n < cap && i + n < count; n++) {
+        value v = item_at(m, &it, i + n);
+
+        if (v.kind != VAL_TEXT) return fail(m, gk, hp, i + n, &v, "text"), 0;
+        s[n] = v.s, len[n] = v.len;
+    }
+    return n;
+}
+
 bool meta_has(llm_meta *m, const char *gk, const char *hp)
 {
     item it;

@@ -27,6 +27,8 @@ bool meta_f32s(llm_meta *m, const char *gguf, const char *hf, float *out, size_t
 /* Array of strings, one at a time (may hold any bytes, not NUL-terminated). */
 bool meta_strs(llm_meta *m, const char *gguf, const char *hf, size_t *n);
 bool meta_str_at(llm_meta *m, const char *gguf, const char *hf, size_t i, const char **s, size_t *len);
+/* Up to cap of them from index i on, for lists too long to ask one by one; how many were read, 0 past the end or on an error. */
+size_t meta_strs_at(llm_meta *m, const char *gguf, const char *hf, size_t i, const char **s, size_t *len, size_t cap);
 bool meta_has(llm_meta *m, const char *gguf, const char *hf);
 
 /* The first error of any accessor (wrong type, out of range), or LLM_OK. */

@@ -60,6 +60,15 @@ static llm_status set_token(llm_tokenizer *t, int64_t id, const char *s, size_t 
     }
 }
 
+enum { BLOCK = 256 };                   /* strings asked for at a time */
+
+static llm_status unread(const llm_meta *m, const char *key, size_t i, llm_error *err)
+{
+    llm_status st = meta_error(m, err);
+
+    return st != LLM_OK ? st : llm_fail(err, LLM_ERR_FORMAT, "%s[%zu] cannot be read", key, i);
+}
+
 static llm_status read_tokens(llm_tokenizer *t, llm_meta *m, size_t *n, llm_error *err)
 {
     text_buf b = { 0 };
@@ -70,12 +79,12 @@ static llm_status read_tokens(llm_tokenizer *t, llm_meta *m, size_t *n, llm_erro
         return meta_error(m, err) != LLM_OK ? meta_error(m, err) : llm_fail(err, LLM_ERR_FORMAT, KEY("tokens") " is missing");
     if (*n == 0 || *n > VOCAB_MAX) return llm_fail(err, LLM_ERR_FORMAT, KEY("tokens") " has %zu entries, wanted 1..%d", *n, VOCAB_MAX);
     st = read_types(m, *n, &type, err);
-    for (size_t i = 0; st == LLM_OK && i < *n; i++) {
-        const char *s;
-        size_t len;
+    for (size_t i = 0, got; st == LLM_OK && i < *n; i += got) {
+        const char *s[BLOCK];
+        size_t len[BLOCK];
 
-        if (!meta_str_at(m, KEY("tokens"), NULL, i, &s, &len)) st = llm_fail(err, LLM_ERR_FORMAT, KEY("tokens") "[%zu] cannot be read", i);
-        else st = set_token(t, (int64_t)i, s, len, type[i], &b, err);
+        if ((got = meta_strs_at(m, KEY("tokens"), NULL, i, s, len, BLOCK)) == 0) { st = unread(m, KEY("tokens"), i, err); break; }
+        for (size_t k = 0; st == LLM_OK && k < got; k++) st = set_token(t, (int64_t)(i + k), s[k], len[k], type[i + k], &b, err);
     }
     buf_free(&b);
     free(type);
@@ -92,12 +101,12 @@ static llm_status read_merges(llm_tokenizer *t, llm_meta *m, llm_error *err)
         return meta_error(m, err) != LLM_OK ? meta_error(m, err) : llm_fail(err, LLM_ERR_FORMAT, KEY("merges") " is missing");
     if (n > 4u * VOCAB_MAX) return llm_fail(err, LLM_ERR_FORMAT, KEY("merges") " has %zu entries, at most %d are read", n, 4 * VOCAB_MAX);
     st = tok_begin_merges(t, n, err);
-    for (size_t i = 0; st == LLM_OK && i < n; i++) {
-        const char *s;
-        size_t len;
+    for (size_t i = 0, got; st == LLM_OK && i < n; i += got) {
+        const char *s[BLOCK];
+        size_t len[BLOCK];
 
-        if (!meta_str_at(m, KEY("merges"), NULL, i, &s, &len)) st = llm_fail(err, LLM_ERR_FORMAT, KEY("merges") "[%zu] cannot be read", i);
-        else st = tok_add_merge(t, s, len, NULL, 0, (uint32_t)i, &q, err);
+        if ((got = meta_strs_at(m, KEY("merges"), NULL, i, s, len, BLOCK)) == 0) { st = unread(m, KEY("merges"), i, err); break; }
+        for (size_t k = 0; st == LLM_OK && k < got; k++) st = tok_add_merge(t, s[k], len[k], NULL, 0, (uint32_t)(i + k), &q, err);
     }
     if (st == LLM_OK) st = tok_end_merges(t, &q, err);
     buf_free(&q.bytes);

@@ -68,24 +68,27 @@ llm_status tok_build_bytes_by_rank(llm_tokenizer *t, llm_error *err)
 bool byte_level_decode(const char *text, size_t n, text_buf *out)
 {
     const uint8_t *s = (const uint8_t *)text, *end = s + n;
-    /* Bytes that are not their own character, in order, are U+0100 and on. */
-    static const uint8_t others[3][2] = { { 0, 0x20 }, { 0x7f, 0xa0 }, { 0xad, 0xad } };
+    char *o;
 
-    while (s < end) {
-        uint32_t cp;
+    if (!buf_room(out, n)) return false;
+    for (o = out->data + out->len; s < end; o++) {
+        unsigned k;
 
-        s += utf8_decode(s, end, &cp);
-        if (cp >= 0x100 && cp < 0x144) {
-            uint32_t k = cp - 0x100;
-            int r = k < 33 ? 0 : k < 67 ? 1 : 2;
-            buf_byte(out, (char)(others[r][0] + k - (r == 0 ? 0u : r == 1 ? 33u : 67u)));
-        } else if ((cp > 0x20 && cp < 0x7f) || (cp > 0xa0 && cp < 0x100 && cp != 0xad)) {
-            buf_byte(out, (char)cp);
-        } else {
-            return false;
+        if (*s > 0x20 && *s < 0x7f) { *o = (char)*s++; continue; }
+        if (*s < 0xc2 || *s > 0xc5 || end - s < 2 || (s[1] & 0xc0) != 0x80) return false;
+        k = (unsigned)(*s & 31) << 6 | (s[1] & 63);
+        s += 2;
+        /* Bytes that are not their own character, 00-20, 7f-a0 and ad, are U+0100 and on. */
+        if (k < 0x100) {
+            if (k <= 0xa0 || k == 0xad) return false;
+            *o = (char)k;
+            continue;
         }
+        if ((k -= 0x100) > 67) return false;
+        *o = (char)(k < 33 ? k : k < 67 ? k - 33 + 0x7f : 0xad);
     }
-    return !out->failed;
+    out->len = (size_t)(o - out->data);
+    return true;
 }
 
 static int hex(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
