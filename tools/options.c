@@ -40,6 +40,40 @@ static void print_help(const opt_table *t, bool all)
     if (t->epilog) printf("\n%s\n", t->epilog);
 }
 
+/* Text of a man page: backslashes, and dots and quotes that begin a line, mean something to roff. */
+static void roff(const char *s)
+{
+    for (bool first = true; *s; first = *s == '\n', s++) {
+        if (first && (*s == '.' || *s == '\'')) fputs("\\&", stdout);
+        if (*s == '\\') fputs("\\e", stdout);
+        else if (*s == '-') fputs("\\-", stdout);
+        else putchar(*s);
+    }
+}
+
+/* The manual page that `make install` puts into man1. */
+static void print_man(const opt_table *t)
+{
+    const char *group = "";
+
+    printf(".TH %s 1 \"\" \"libllm %s\"\n.SH NAME\n%s \\- ", t->tool, llm_version(), t->tool);
+    roff(t->about);
+    printf("\n.SH SYNOPSIS\n.B %s\n", t->tool);
+    roff(t->usage);
+    printf("\n.SH OPTIONS\n");
+    for (int i = 0; i < t->n_row; i++) {
+        const opt_row *r = &t->row[i];
+        if (strcmp(group, r->group) != 0) printf(".SS "), roff(r->group), putchar('\n');
+        group = r->group;
+        printf(".TP\n.B ");
+        if (r->letter) printf("\\-%c, ", r->letter);
+        printf("\\-\\-"), roff(r->name);
+        if (r->arg) putchar(' '), roff(r->arg);
+        putchar('\n'), roff(r->help), putchar('\n');
+    }
+    if (t->epilog) printf(".SH NOTES\n"), roff(t->epilog), putchar('\n');
+}
+
 static const opt_row *find_long(const opt_table *t, const char *name, size_t len)
 {
     for (int i = 0; i < t->n_row; i++)
@@ -107,6 +141,7 @@ static void parse_long(const opt_table *t, const char *arg, int argc, char **arg
     const opt_row *r = find_long(t, arg, len);
 
     if (strcmp(arg, "help") == 0 || strcmp(arg, "help-all") == 0) { print_help(t, arg[4] != '\0'); exit(0); }
+    if (strcmp(arg, "help-man") == 0) { print_man(t); exit(0); }
     if (strcmp(arg, "version") == 0) { printf("%s %s\n", t->tool, llm_version()); exit(0); }
     if (r == NULL) opt_fail(t, "unknown option --%.*s", (int)len, arg);
     if (r->kind == OPT_FLAG) {

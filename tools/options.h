@@ -32,7 +32,7 @@ typedef struct {
 enum { OPT_MAX_OPERAND = 16 };
 typedef struct { const char *operand[OPT_MAX_OPERAND]; int n_operand; } opt_result;
 
-/* Fills the values and the operands (non-options, up to OPT_MAX_OPERAND). --help, --help-all and --version are answered
+/* Fills the values and the operands (non-options, up to OPT_MAX_OPERAND). --help, --help-all, --help-man (roff) and --version are answered
  * here and end the program with 0; a mistake ends it with 2 after one line on stderr. */
 void opt_parse(const opt_table *t, int argc, char **argv, opt_result *out);
 /* Ends the program with 2 after "TOOL: message" and a pointer to --help on stderr. */
