@@ -1,4 +1,5 @@
 /* llm-eval: measures what a model computes. perplexity, logits, compare and tokenize, one sub-command a file function. */
+#include "activations.h"
 #include "common.h"
 #include "npy.h"
 #include "options.h"
@@ -7,11 +8,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static model_choice choice;
 static int n_ctx = 512, n_batch;
 static const char *tokens_text, *out_path, *cases_path;
 static bool special, quiet, want_f32;
+static float tolerance = 2e-4f;
 
 static const opt_row rows[] = {
     { "Model", "threads", 't', OPT_INT, "N", &choice.n_threads, 1, 1024, "threads (default: the cores there are)", false },
@@ -20,15 +23,17 @@ static const opt_row rows[] = {
     { "Model", "kv-f32", 0, OPT_FLAG, NULL, &want_f32, 0, 0, "keep keys and values as F32 (default F16)", false },
     { "Model", "quiet", 'q', OPT_FLAG, NULL, &quiet, 0, 0, "no log lines", false },
     { "perplexity", "ctx", 'c', OPT_INT, "N", &n_ctx, 2, 1 << 24, "tokens in a window (default 512)", false },
-    { "logits", "tokens", 0, OPT_STR, "1,2,3", &tokens_text, 0, 0, "token ids to run", false },
-    { "logits", "out", 'o', OPT_STR, "FILE.npy", &out_path, 0, 0, "float32 [n_tokens, n_vocab]", false },
+    { "logits, activations", "tokens", 0, OPT_STR, "1,2,3", &tokens_text, 0, 0, "token ids to run", false },
+    { "logits, activations", "out", 'o', OPT_STR, "PATH", &out_path, 0, 0, "logits: a .npy file, float32 [n_tokens, n_vocab]; activations: a folder", false },
+    { "compare", "tolerance", 0, OPT_FLOAT, "X", &tolerance, 0, 1, "folders: largest difference allowed, as a share of the largest value (2e-4)", false },
     { "tokenize", "cases", 0, OPT_STR, "FILE.jsonl", &cases_path, 0, 0, "lines {\"text\": ..., \"ids\": [...]}; may hold \"decoded\"", false },
     { "tokenize", "special", 0, OPT_FLAG, NULL, &special, 0, 0, "the text of control tokens becomes those tokens", false },
 };
 static const opt_table table = {
     "llm-eval",
-    "perplexity MODEL TEXTFILE | logits MODEL --tokens IDS --out FILE.npy | compare A.npy B.npy | tokenize MODEL --cases FILE.jsonl",
-    "Measures a model: perplexity of a text, logits of given tokens, the distance of two\nsets of logits, and a tokenizer against expected ids.",
+    "perplexity MODEL TEXTFILE | logits MODEL --tokens IDS --out FILE.npy | activations MODEL --tokens IDS --out DIR | compare A B | "
+    "tokenize MODEL --cases FILE.jsonl",
+    "Measures a model: perplexity of a text, logits or all named activations of given tokens, the distance\nof two sets of logits or of two folders of activations, and a tokenizer against expected ids.",
     rows, sizeof rows / sizeof rows[0],
     "perplexity cuts the tokens of TEXTFILE (no BOS) into windows of --ctx that do not overlap; each is run on its\n"
     "own and every token but its first is scored.\n" EXIT_CODES
@@ -120,28 +125,30 @@ static llm_token *parse_tokens(const char *text, size_t *n)
     }
 }
 
-static int logits(void)
+static int logits(bool all_activations)
 {
     size_t n, v;
     llm_token *ids;
     llm_model *m;
     llm_session *s;
-    llm_row *row;
-    const float *y;
-    FILE *f;
 
-    if (tokens_text == NULL || out_path == NULL) opt_fail(&table, "logits needs --tokens and --out");
+    if (tokens_text == NULL || out_path == NULL) opt_fail(&table, "logits and activations need --tokens and --out");
     ids = parse_tokens(tokens_text, &n);
     m = tool_open_model(&choice);
     v = (size_t)model_info(m).n_vocab;
+    if (all_activations && n_batch < (int)n) n_batch = (int)n;          /* one piece: a file per activation */
     s = open_session(m, (int)n);
-    row = tool_alloc(n, sizeof *row);
-    y = run_all(s, ids, n, row);
-    f = fopen(out_path, "wb");
-    if (f == NULL) tool_die_text(EXIT_FAILED, "%s: %s", out_path, strerror(errno));
-    if (!npy_write_header(f, n, v) || fwrite(y, sizeof *y, n * v, f) != n * v || fclose(f) != 0)
-        tool_die_text(EXIT_FAILED, "%s: %s", out_path, strerror(errno));
-    free(row), free(ids);
+    if (all_activations) {
+        activations_write(s, ids, n, out_path);
+    } else {
+        llm_row *row = tool_alloc(n, sizeof *row);
+        const float *y = run_all(s, ids, n, row);
+        FILE *f = fopen(out_path, "wb");
+        if (f == NULL || !npy_write_header(f, n, v) || fwrite(y, sizeof *y, n * v, f) != n * v || fclose(f) != 0)
+            tool_die_text(EXIT_FAILED, "%s: %s", out_path, strerror(errno));
+        free(row);
+    }
+    free(ids);
     llm_session_close(s);
     llm_model_close(m);
     return EXIT_OK;
@@ -176,7 +183,9 @@ static int compare(const char *path_a, const char *path_b)
     npy_array a, b;
     distance d = { 0 };
     char why[256];
+    struct stat st;
 
+    if (stat(path_a, &st) == 0 && S_ISDIR(st.st_mode)) return activations_compare(path_a, path_b, tolerance);
     if (!npy_read(path_a, &a, why, sizeof why)) tool_die_text(EXIT_FAILED, "%s: %s", path_a, why);
     if (!npy_read(path_b, &b, why, sizeof why)) tool_die_text(EXIT_FAILED, "%s: %s", path_b, why);
     if (a.rows != b.rows || a.cols != b.cols || a.rows == 0 || a.cols == 0)
@@ -282,8 +291,9 @@ int main(int argc, char **argv)
     what = r.n_operand > 0 ? r.operand[0] : "";
     if (r.n_operand > 1) choice.path = r.operand[1];
     if (strcmp(what, "perplexity") == 0 && r.n_operand == 3) return perplexity(r.operand[2]);
-    if (strcmp(what, "logits") == 0 && r.n_operand == 2) return logits();
+    if (strcmp(what, "logits") == 0 && r.n_operand == 2) return logits(false);
+    if (strcmp(what, "activations") == 0 && r.n_operand == 2) return logits(true);
     if (strcmp(what, "compare") == 0 && r.n_operand == 3) return compare(r.operand[1], r.operand[2]);
     if (strcmp(what, "tokenize") == 0 && r.n_operand == 2) return tokenize();
-    opt_fail(&table, "want one of: perplexity MODEL TEXTFILE, logits MODEL, compare A.npy B.npy, tokenize MODEL");
+    opt_fail(&table, "want one of: perplexity MODEL TEXTFILE, logits MODEL, activations MODEL, compare A B, tokenize MODEL");
 }
