@@ -92,7 +92,7 @@ install: all $(B)/install/libllm.a
 	$(Q)install -m 644 include/llm.h $(DESTDIR)$(PREFIX)/include/
 	$(Q)sed 's,@PREFIX@,$(PREFIX),; s,@VERSION@,$(VERSION),; s/@DEPS@/$(DEPS)/' libllm/libllm.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/libllm.pc
 	$(Q)for f in $(TOOLS:%=$(B)/%); do install -m 755 $$f $(DESTDIR)$(PREFIX)/bin/ || exit 1; done
-	$(Q)for f in $(wildcard tools/*.1); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man1/ || exit 1; done
+	$(Q)for f in $(TOOLS); do $(B)/$$f --help-man >$(DESTDIR)$(PREFIX)/share/man/man1/$$f.1 || exit 1; done
 
 FUZZ_SECONDS ?= 60
 fuzz: ; $(Q)$(MAKE) MODE=fuzz CC=clang $(FUZZ:%=fuzz-%)
