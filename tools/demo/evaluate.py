@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 import pathlib
+import re
 
 import torch
 import torch.nn.functional as F
@@ -23,14 +24,15 @@ import model
 
 N_CTX = 512
 N_GREEDY = 32
-# from these the PROMPTS_KEPT whose greedy answer is least open to rounding are written down
 PROMPTS = [
     "In the beginning", "It was a cold evening in", '"My dear Mr. Bennet,"', "ROMEO:\n", "Prince Andrew looked at",
     "My fellow citizens,", "The creature", "Sherlock Holmes", "And the LORD said to Moses,", "Natasha",
     "We the people of the United States", "The old woman", "Elizabeth was", "KING RICHARD III:\n",
     "Mr. Speaker, Mr. President,", "Napoleon", '"What is it?" asked', "The next morning",
 ]
-PROMPTS_KEPT = 3
+# of excerpts of the held-out text: (tokens of the prompt, how many are tried, how many are kept). Kept are
+# those whose greedy answer is least open to rounding; the long ones reach past the sliding window
+GREEDY = [(24, 64, 2), (160, 32, 1)]
 
 
 def perplexity(net, ids, n_ctx):
@@ -48,15 +50,25 @@ def perplexity(net, ids, n_ctx):
 
 
 def greedy(net, ids, n):
-    """(continuation ids, smallest gap between best and second logit) without a cache."""
-    ids, gap = list(ids), math.inf
-    start = len(ids)
+    """ids [B, T] -> (continuations [B, n], smallest gap [B] between best and second logit), without a cache."""
+    start, gap = ids.shape[1], torch.full((ids.shape[0],), math.inf)
     with torch.no_grad():
         for _ in range(n):
-            top = net(torch.tensor(ids)[None], use_cache=False).logits[0, -1].topk(2)
-            gap = min(gap, (top.values[0] - top.values[1]).item())
-            ids.append(top.indices[0].item())
-    return ids[start:], gap
+            top = net(ids, use_cache=False).logits[:, -1].topk(2)
+            gap = gap.minimum(top.values[:, 0] - top.values[:, 1])
+            ids = torch.cat((ids, top.indices[:, :1]), dim=1)
+    return ids[:, start:], gap
+
+
+def greedy_cases(net, tok, ids, length, tried, kept):
+    """Excerpts of the given length, evenly spaced; the kept ones with the widest smallest gap."""
+    starts = [i * (len(ids) - length) // tried for i in range(tried)]
+    prompts = [ids[s:s + length] for s in starts]
+    prompts = [p for p in prompts if tok.encode(tok.decode(p), add_special_tokens=False).ids == p]
+    out, gap = greedy(net, torch.tensor(prompts), N_GREEDY)
+    best = sorted(range(len(prompts)), key=lambda i: -gap[i].item())[:kept]
+    return [{"prompt": tok.decode(prompts[i]), "prompt_ids": prompts[i], "greedy_ids": out[i].tolist(),
+             "text": tok.decode(out[i].tolist()), "smallest_gap": round(gap[i].item(), 4)} for i in best]
 
 
 def sample(net, tok, prompt, n, temperature, top_p, seed):
@@ -93,24 +105,17 @@ def main():
     ids = tok.encode(text, add_special_tokens=False).ids
     ppl, count = perplexity(net, ids, N_CTX)
     ppl_full, _ = perplexity(net, ids, c.n_ctx)
-    cases = []
-    for prompt in PROMPTS:
-        p = tok.encode(prompt, add_special_tokens=False).ids
-        out, gap = greedy(net, p, N_GREEDY)
-        cases.append({"prompt": prompt, "prompt_ids": p, "greedy_ids": out, "text": tok.decode(out),
-                      "smallest_gap": round(gap, 4)})
-    cases.sort(key=lambda x: -x["smallest_gap"])
     result = {
         "reference": "transformers GptOssForCausalLM, float32, the weights of demo-gpt-oss.gguf dequantized",
         "heldout": {"file": "heldout.txt", "tokens": len(ids), "n_ctx": N_CTX, "scored": count,
                     "perplexity": round(ppl, 5), "perplexity_n_ctx_1024": round(ppl_full, 5),
                     "bits_per_byte": round(math.log2(ppl) * count / len(text.encode()), 4),
                     "first_ids": ids[:32]},
-        "greedy": cases[:PROMPTS_KEPT],
+        "greedy": [case for rule in GREEDY for case in greedy_cases(net, tok, ids, *rule)],
     }
-    pathlib.Path(args.out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=1))
-    print([(x["prompt"], x["smallest_gap"]) for x in cases])
+    lines = re.sub(r"\[[\d,\s]+\]", lambda m: "[" + " ".join(m.group()[1:-1].split()) + "]", json.dumps(result, indent=1))
+    pathlib.Path(args.out).write_text(lines + "\n", encoding="utf-8")
+    print(json.dumps({"heldout": result["heldout"], "gaps": [c["smallest_gap"] for c in result["greedy"]]}))
 
 
 if __name__ == "__main__":
