@@ -113,7 +113,8 @@ def main():
                     "first_ids": ids[:32]},
         "greedy": [case for rule in GREEDY for case in greedy_cases(net, tok, ids, *rule)],
     }
-    lines = re.sub(r"\[[\d,\s]+\]", lambda m: "[" + " ".join(m.group()[1:-1].split()) + "]", json.dumps(result, indent=1))
+    lines = re.sub(r"\[[\d,\s]+\]", lambda m: "[" + " ".join(m.group()[1:-1].split()) + "]",
+                   json.dumps(result, indent=1))
     pathlib.Path(args.out).write_text(lines + "\n", encoding="utf-8")
     print(json.dumps({"heldout": result["heldout"], "gaps": [c["smallest_gap"] for c in result["greedy"]]}))
 
