@@ -134,6 +134,8 @@ def train(args):
     for step, batch in enumerate(windows(train_ids, args.steps, args.seed)):
         if step < first:
             continue
+        if step >= args.stop:
+            break
         h, balance = model.forward(c, p, batch[:, :-1], rope, step >= DECAY_FROM * args.steps)
         loss = model.HeadLoss.apply(h, p["head"], batch[:, 1:].reshape(-1))
         (loss + BALANCE * balance).backward()
@@ -145,7 +147,7 @@ def train(args):
             adam.step()
             for t in p.values():
                 t.grad = None
-        last = step == args.steps - 1
+        last = step == min(args.steps, args.stop) - 1
         if step % 10 == 0 or last:
             row = {"step": step, "loss": round(loss.item(), 4), "balance": round(balance.item(), 4),
                    "norm": round(norm.item(), 3), "tokens": (step + 1) * BATCH_TOKENS,
@@ -166,7 +168,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", default="../shared/data")
     parser.add_argument("--build", default="build/demo")
-    parser.add_argument("--steps", type=int, default=1250)
+    parser.add_argument("--steps", type=int, default=1250, help="length of the schedule")
+    parser.add_argument("--stop", type=int, default=1200, help="end at this step, where the rate is a tenth")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", action="store_true", help="go on from BUILD/state.pt")
     train(parser.parse_args())
