@@ -43,7 +43,10 @@ llm_status relayout_mxfp4(binder *b, llm_tensor *out, const store_tensor *blocks
     s = scales->data, to = (uint8_t *)(uintptr_t)out->data;
     for (int64_t i = 0; i < e * rows; i++) {
         if (i % rows % step != first) continue;
-        for (int64_t k = 0; k < n; k++, to += 17) mxfp4_block(to, s[i * n + k], q + (i * n + k) * 16);
+        for (int64_t k = 0; k < n; k++, to += 17) {
+            if (s[i * n + k] == 255) return weights_fail(b, scales, LLM_ERR_FORMAT, "scale %lld is 255, which is no number", (long long)(i * n + k));
+            mxfp4_block(to, s[i * n + k], q + (i * n + k) * 16);
+        }
     }
     return LLM_OK;
 }
@@ -154,6 +157,7 @@ static llm_status int4_check(binder *b, int4_source *s)
         || !(shape2(s->scale, DT_F16, s->n_group, r) || shape2(s->scale, DT_F32, s->n_group, r)))
         return weights_fail(b, s->q, LLM_ERR_FORMAT, "qweight, qzeros and scales do not have the shapes of %s int4 for %lld x %lld in groups of %lld",
                             s->awq ? "AWQ" : "GPTQ", (long long)r, (long long)c, (long long)s->group);
+    if (weights_check(b, s->scale)) return LLM_ERR_FORMAT;
     for (int64_t i = 0; s->scale->dtype == DT_F32 && i < s->n_group * r; i++) {
         float f = bits_float(word(s->scale, i));
         if (f16_to_float(float_to_f16(f)) != f)
@@ -222,53 +226,90 @@ llm_status relayout_int4(binder *b, const char *base, int64_t rows, int64_t cols
 
 /* ---- DeepSeek's kv_b --------------------------------------------------------- */
 
-static float scale_of(const llm_scale *s, int64_t n_col, int64_t row, int64_t col)
+/* from [rows, cols] of elements of size bytes -> to [cols, rows] */
+static void transpose(char *to, const char *from, size_t row_bytes, int64_t rows, int64_t cols, size_t size)
 {
-    int64_t i = row / s->tile_rows * ((n_col + s->tile_cols - 1) / s->tile_cols) + col / s->tile_cols;
-    uint16_t h;
-    uint32_t u;
-
-    if (s->dtype == DT_BF16) { memcpy(&h, (const char *)s->data + 2 * i, 2); return bf16_to_float(h); }
-    memcpy(&u, (const char *)s->data + 4 * i, 4);
-    return bits_float(u);
+    for (int64_t k = 0; k < cols; k++)
+        for (int64_t n = 0; n < rows; n++, to += size) memcpy(to, from + (size_t)n * row_bytes + (size_t)k * size, size);
 }
 
-/* The whole of src as F32 [1, rows, cols]. */
-static llm_status to_f32(binder *b, llm_tensor *out, const llm_tensor *src)
-{
-    float *to;
-    llm_status st = matrix3(b, out, DT_F32, 1, src->dim[0], src->dim[1], "attn_kv_b as F32");
+static size_t scale_size(const llm_scale *s) { return s->dtype == DT_BF16 ? 2 : 4; }
 
-    if (st != LLM_OK) return st;
-    to = (float *)(uintptr_t)out->data;
-    for (int64_t r = 0; r < src->dim[0]; r++, to += src->dim[1]) {
-        dequant_row(src->dtype, (const char *)src->data + (size_t)r * src->row_bytes, to, src->dim[1]);
-        for (int64_t c = 0; src->scale.data && c < src->dim[1]; c++) to[c] *= scale_of(&src->scale, src->dim[1], r, c);
+/* Scales of an FP8 kv_b whose tiles end where the parts of a head end: transposed for wk_b, views for wv_b. */
+static llm_status kv_b_scales(binder *b, llm_tensor *wk_b, llm_tensor *wv_b, const llm_tensor *src, int n_head, int d_nope, int d_v)
+{
+    const llm_scale *s = &src->scale;
+    int64_t n_col = (src->dim[1] + s->tile_cols - 1) / s->tile_cols, n_row = d_nope / s->tile_rows;
+    size_t size = scale_size(s), head = (size_t)((d_nope + d_v) / s->tile_rows * n_col) * size;
+    const void **part = weights_own(b, (size_t)n_head * sizeof *part, "the scales of attn_v_b");
+    char *to = weights_own(b, (size_t)n_head * (size_t)(n_row * n_col) * size, "the scales of attn_k_b");
+
+    if (part == NULL || to == NULL) return LLM_ERR_MEMORY;
+    wk_b->scale = (llm_scale){ .data = to, .dtype = s->dtype, .tile_rows = s->tile_cols, .tile_cols = s->tile_rows };
+    wv_b->scale = (llm_scale){ .part = part, .dtype = s->dtype, .tile_rows = s->tile_rows, .tile_cols = s->tile_cols };
+    for (int h = 0; h < n_head; h++, to += (size_t)(n_row * n_col) * size) {
+        const char *from = (const char *)s->data + (size_t)h * head;
+        transpose(to, from, (size_t)n_col * size, n_row, n_col, size);
+        part[h] = from + (size_t)(n_row * n_col) * size;
     }
+    return LLM_OK;
+}
+
+/* Rows first.. of src as F32 [n, cols], scaled. */
+static void rows_to_f32(const llm_tensor *src, int64_t first, int64_t n, float *to)
+{
+    const llm_scale *s = &src->scale;
+    int64_t cols = src->dim[1], n_col = s->data ? (cols + s->tile_cols - 1) / s->tile_cols : 0;
+
+    for (int64_t r = first; r < first + n; r++, to += cols) {
+        dequant_row(src->dtype, (const char *)src->data + (size_t)r * src->row_bytes, to, cols);
+        for (int64_t c = 0; s->data && c < cols; c++) {
+            float f;
+            dequant_row(s->dtype, (const char *)s->data + (size_t)(r / s->tile_rows * n_col + c / s->tile_cols) * scale_size(s), &f, 1);
+            to[c] *= f;
+        }
+    }
+}
+
+/* wk_b as F32, for blocks along the rows, which cannot be transposed, and FP8 tiles that cross the parts of a head. whole: wv_b too. */
+static llm_status kv_b_f32(binder *b, llm_tensor *wk_b, llm_tensor *wv_b, const llm_tensor *src, int n_head, int d_nope, int d_v, bool whole)
+{
+    int64_t c = src->dim[1];
+    float *rows, *v = NULL;
+    char *to;
+    llm_status st;
+
+    if ((st = matrix3(b, wk_b, DT_F32, n_head, c, d_nope, "attn_k_b")) != LLM_OK) return st;
+    if (whole && (st = matrix3(b, wv_b, DT_F32, n_head, d_v, c, "attn_v_b")) != LLM_OK) return st;
+    if (whole) v = (float *)(uintptr_t)wv_b->data;
+    if ((rows = calloc((size_t)d_nope * (size_t)c, sizeof *rows)) == NULL) return llm_fail_memory(b->err, (size_t)d_nope * (size_t)c * sizeof *rows, "attn_k_b");
+    to = (char *)(uintptr_t)wk_b->data;
+    for (int h = 0; h < n_head; h++, to += (size_t)d_nope * (size_t)c * sizeof *rows) {
+        int64_t first = (int64_t)h * (d_nope + d_v);
+        rows_to_f32(src, first, d_nope, rows);
+        transpose(to, (const char *)rows, (size_t)c * sizeof *rows, d_nope, c, sizeof *rows);
+        if (v) rows_to_f32(src, first + d_nope, d_v, v + (int64_t)h * d_v * c);
+    }
+    free(rows);
     return LLM_OK;
 }
 
 llm_status relayout_kv_b(binder *b, llm_tensor *wk_b, llm_tensor *wv_b, const llm_tensor *src, int n_head, int d_nope, int d_v)
 {
-    llm_tensor f32 = *src;
     const void **part = weights_own(b, (size_t)n_head * sizeof *part, "the heads of attn_kv_b");
-    int64_t c = src->dim[1];
-    bool plain = src->dtype == DT_F32 || src->dtype == DT_F16 || src->dtype == DT_BF16;
+    int64_t tile = src->scale.data ? src->scale.tile_rows : 1, c = src->dim[1];
+    bool f8 = src->dtype == DT_F8_E4M3 || src->dtype == DT_F8_E5M2, apart = d_nope % tile == 0 && d_v % tile == 0;
+    size_t size = src->dtype == DT_F32 ? 4 : f8 ? 1 : 2;
     llm_status st;
-    size_t size;
-    char *to;
 
     if (part == NULL) return LLM_ERR_MEMORY;
-    if (!plain && (st = to_f32(b, &f32, src)) != LLM_OK) return st;
-    if ((st = matrix3(b, wk_b, f32.dtype, n_head, c, d_nope, "attn_k_b")) != LLM_OK) return st;
-    size = f32.dtype == DT_F32 ? 4 : 2;
-    to = (char *)(uintptr_t)wk_b->data;
-    for (int h = 0; h < n_head; h++) {
-        const char *from = (const char *)f32.data + (size_t)h * (size_t)(d_nope + d_v) * f32.row_bytes;
-        for (int64_t k = 0; k < c; k++)
-            for (int n = 0; n < d_nope; n++, to += size) memcpy(to, from + (size_t)n * f32.row_bytes + (size_t)k * size, size);
-        part[h] = from + (size_t)d_nope * f32.row_bytes;
-    }
-    *wv_b = (llm_tensor){ .part = part, .dtype = f32.dtype, .dim = { n_head, d_v, c }, .row_bytes = f32.row_bytes };
-    return LLM_OK;
+    if (f8 && !apart) return kv_b_f32(b, wk_b, wv_b, src, n_head, d_nope, d_v, true);
+    *wv_b = (llm_tensor){ .part = part, .dtype = src->dtype, .dim = { n_head, d_v, c }, .row_bytes = src->row_bytes };
+    for (int h = 0; h < n_head; h++) part[h] = (const char *)src->data + ((size_t)h * (size_t)(d_nope + d_v) + (size_t)d_nope) * src->row_bytes;
+    if (!f8 && src->dtype != DT_F32 && src->dtype != DT_F16 && src->dtype != DT_BF16) return kv_b_f32(b, wk_b, wv_b, src, n_head, d_nope, d_v, false);
+    if ((st = matrix3(b, wk_b, src->dtype, n_head, c, d_nope, "attn_k_b")) != LLM_OK) return st;
+    for (int h = 0; h < n_head; h++)
+        transpose((char *)(uintptr_t)wk_b->data + (size_t)h * (size_t)c * (size_t)d_nope * size,
+                  (const char *)src->data + (size_t)h * (size_t)(d_nope + d_v) * src->row_bytes, src->row_bytes, d_nope, c, size);
+    return src->scale.data ? kv_b_scales(b, wk_b, wv_b, src, n_head, d_nope, d_v) : LLM_OK;
 }

@@ -104,38 +104,28 @@ static llm_status check_shape(binder *b, const store_tensor *t, const int64_t wa
     return weights_fail(b, t, LLM_ERR_FORMAT, "shape is [%s], wanted [%s]", is, wanted);
 }
 
-static bool usable(llm_dtype t)
+/* The same with every dimension in its place: what a load transform indexes by. */
+static llm_status check_exact(binder *b, const store_tensor *t, const int64_t *want, int n)
 {
+    char is[96], wanted[96];
+
+    if (t->n_dim == n && memcmp(t->dim, want, (size_t)n * sizeof *want) == 0) return LLM_OK;
+    shape_text(t->dim, t->n_dim, is, sizeof is);
+    shape_text(want, n, wanted, sizeof wanted);
+    return weights_fail(b, t, LLM_ERR_FORMAT, "shape is [%s], wanted [%s]", is, wanted);
+}
+
+static bool is_float(llm_dtype t) { return t == DT_F32 || t == DT_F16 || t == DT_BF16; }
+static bool is_f8(llm_dtype t) { return t == DT_F8_E4M3 || t == DT_F8_E5M2; }
+
+/* Vectors are read as they are, so they are floats; a matrix may be of any type that can be dequantized. */
+static bool usable(llm_dtype t, bool vector)
+{
+    if (vector) return is_float(t);
     switch (t) {
     case DT_I8: case DT_I16: case DT_I32: case DT_I64: case DT_U8: case DT_U16: case DT_U32: case DT_U64: case DT_BOOL: return false;
     default: return true;
     }
-}
-
-/* Scale of an FP8 tensor, from NAME_scale_inv (blocks) or NAME_scale (whole tensor or rows). */
-static llm_status bind_scale(binder *b, const store_tensor *t, int64_t rows, int64_t cols, llm_scale *out, const char *slot)
-{
-    static const char *const suffix[] = { "_scale_inv", "_scale" };
-    int64_t block[2] = { 128, 128 };
-    int from_config[2];
-    size_t n = 0;
-    const store_tensor *s = NULL;
-    char name[NAME_MAX_BYTES + 16];
-
-    if (t->dtype != DT_F8_E4M3 && t->dtype != DT_F8_E5M2) return LLM_OK;
-    for (int i = 0; i < 2 && s == NULL; i++) snprintf(name, sizeof name, "%s%s", t->name, suffix[i]), s = store_find(b->m->store, name);
-    if (s == NULL) return LLM_OK;
-    if (meta_ints(b->m->meta, NULL, "quantization_config.weight_block_size", from_config, 2, &n) && n == 2 && from_config[0] > 0 && from_config[1] > 0)
-        block[0] = from_config[0], block[1] = from_config[1];
-    if (s->dtype != DT_F32 && s->dtype != DT_BF16) return weights_fail(b, s, LLM_ERR_UNSUPPORTED, "has type %s, wanted F32 or BF16", dtype_name(s->dtype));
-    *out = (llm_scale){ .data = s->data, .dtype = s->dtype };
-    if (s->n_dim == 2 && s->dim[0] == (rows + block[0] - 1) / block[0] && s->dim[1] == (cols + block[1] - 1) / block[1]) out->tile_rows = block[0], out->tile_cols = block[1];
-    else if (s->n_dim >= 1 && s->dim[0] == rows && s->bytes == (size_t)rows * (s->dtype == DT_F32 ? 4 : 2)) out->tile_rows = 1, out->tile_cols = cols;
-    else if (s->bytes == (s->dtype == DT_F32 ? 4u : 2u)) out->tile_rows = rows, out->tile_cols = cols;
-    else return weights_fail(b, s, LLM_ERR_FORMAT, "is the scale of [%lld, %lld] in blocks of %lld x %lld, but has another shape",
-                             (long long)rows, (long long)cols, (long long)block[0], (long long)block[1]);
-    weights_mark(b, s, slot);
-    return LLM_OK;
 }
 
 /* Numbers in safetensors need not be aligned; the few that are not get a copy. */
@@ -149,20 +139,61 @@ static const void *aligned(binder *b, const store_tensor *t)
     return copy;
 }
 
+llm_status weights_check(binder *b, const store_tensor *t)
+{
+    const llm_dtype_info *info = dtype_info(t->dtype);
+    int64_t bad;
+
+    if (t->bytes > CHECKED_BYTES || t->data == NULL) return LLM_OK;
+    if (dtype_check(t->dtype, t->data, (int64_t)(t->bytes / (size_t)info->block_bytes) * info->block, &bad)) return LLM_OK;
+    return weights_fail(b, t, LLM_ERR_FORMAT, "%s %lld is not finite", info->block > 1 ? "the scale of block" : "value", (long long)bad);
+}
+
+/* Scale of an FP8 matrix, from NAME_scale_inv (blocks) or NAME_scale (the whole tensor, or a value for each row). Without one
+ * the codes are the values, unless config.json says that the model is quantized. */
+static llm_status bind_scale(binder *b, const store_tensor *t, int64_t rows, int64_t cols, llm_scale *out, const char *slot)
+{
+    static const char *const suffix[] = { "_scale_inv", "_scale" };
+    int64_t block[2] = { 128, 128 };
+    int from_config[2];
+    size_t n = 0;
+    const store_tensor *s = NULL;
+    char name[NAME_MAX_BYTES + 16];
+    llm_status st;
+
+    for (int i = 0; i < 2 && s == NULL; i++) snprintf(name, sizeof name, "%s%s", t->name, suffix[i]), s = store_find(b->m->store, name);
+    if (s == NULL && meta_has(b->m->meta, NULL, "quantization_config"))
+        return weights_fail(b, t, LLM_ERR_FORMAT, "has type %s, but there is no scale '%s_scale_inv' or '%s_scale'", dtype_name(t->dtype), t->name, t->name);
+    if (s == NULL) return LLM_OK;
+    if (meta_ints(b->m->meta, NULL, "quantization_config.weight_block_size", from_config, 2, &n) && n == 2 && from_config[0] > 0 && from_config[1] > 0)
+        block[0] = from_config[0], block[1] = from_config[1];
+    if (s->dtype != DT_F32 && s->dtype != DT_BF16) return weights_fail(b, s, LLM_ERR_UNSUPPORTED, "has type %s, wanted F32 or BF16", dtype_name(s->dtype));
+    *out = (llm_scale){ .data = aligned(b, s), .dtype = s->dtype };
+    if (out->data == NULL) return LLM_ERR_MEMORY;
+    if (s->n_dim == 2 && s->dim[0] == (rows + block[0] - 1) / block[0] && s->dim[1] == (cols + block[1] - 1) / block[1]) out->tile_rows = block[0], out->tile_cols = block[1];
+    else if (s->n_dim >= 1 && s->dim[0] == rows && s->bytes == (size_t)rows * (s->dtype == DT_F32 ? 4 : 2)) out->tile_rows = 1, out->tile_cols = cols;
+    else if (s->bytes == (s->dtype == DT_F32 ? 4u : 2u)) out->tile_rows = rows, out->tile_cols = cols;
+    else return weights_fail(b, s, LLM_ERR_FORMAT, "is the scale of [%lld, %lld] in blocks of %lld x %lld, but has another shape",
+                             (long long)rows, (long long)cols, (long long)block[0], (long long)block[1]);
+    if ((st = weights_check(b, s)) == LLM_OK) weights_mark(b, s, slot);
+    return st;
+}
+
 static llm_status bind_tensor(binder *b, const store_tensor *t, const int64_t dim[3], llm_tensor *out, const char *slot)
 {
-    int64_t bad, cols = dim[2] > 1 ? dim[2] : dim[1] > 1 ? dim[1] : dim[0], n = dim[0] * dim[1] * dim[2];
+    bool vector = dim[1] <= 1 && dim[2] <= 1;
+    int64_t cols = dim[2] > 1 ? dim[2] : vector ? dim[0] : dim[1];
     llm_status st;
 
     if (slot == NULL) return LLM_ERR_MEMORY;
-    if (!usable(t->dtype)) return weights_fail(b, t, LLM_ERR_UNSUPPORTED, "type %s cannot be a weight", dtype_name(t->dtype));
-    if ((st = check_shape(b, t, dim)) != LLM_OK) return st;
+    if (!usable(t->dtype, vector))
+        return weights_fail(b, t, LLM_ERR_UNSUPPORTED, "type %s cannot be a %s", dtype_name(t->dtype), vector ? "vector; F32, F16 and BF16 can" : "weight");
+    if ((st = check_shape(b, t, dim)) != LLM_OK || (st = weights_check(b, t)) != LLM_OK) return st;
+    if (dim[2] > 1 && is_f8(t->dtype)) return weights_fail(b, t, LLM_ERR_UNSUPPORTED, "FP8 experts in one tensor are not supported, one tensor for each expert is");
     *out = (llm_tensor){ .data = t->data, .dtype = t->dtype, .dim = { dim[0], dim[1], dim[2] } };
     if (!dtype_bytes(t->dtype, cols, &out->row_bytes)) return weights_fail(b, t, LLM_ERR_FORMAT, "rows of %lld values are no whole blocks of %s", (long long)cols, dtype_name(t->dtype));
-    if (t->bytes <= CHECKED_BYTES && t->data != NULL && !dtype_check(t->dtype, t->data, n, &bad))
-        return weights_fail(b, t, LLM_ERR_FORMAT, "block %lld holds a value or scale that is not finite", (long long)bad);
     if (t->data != NULL && (out->data = aligned(b, t)) == NULL) return LLM_ERR_MEMORY;
-    if (dim[2] <= 1 && (st = bind_scale(b, t, dim[0], dim[1], &out->scale, slot)) != LLM_OK) return st;
+    if (is_f8(t->dtype) && (st = bind_scale(b, t, dim[0], dim[1], &out->scale, slot)) != LLM_OK) return st;
     weights_mark(b, t, slot);
     return LLM_OK;
 }
@@ -240,6 +271,7 @@ static bool bind_fused_qkv(binder *b, int il, int slot, const int64_t dim[3], ll
         const store_tensor *t;
         if (fused[i].slot != slot || (t = find(b, il, b->hf ? fused[i].hf : fused[i].gguf)) == NULL) continue;
         *st = bind_tensor(b, t, whole, &all, slot_text(b, il, fused[i].name));
+        if (*st == LLM_OK && all.scale.data) *st = weights_fail(b, t, LLM_ERR_UNSUPPORTED, "FP8 with q, k and v in one tensor is not supported");
         if (*st == LLM_OK) *st = rows_of(&all, i % 3 == 0 ? 0 : i % 3 == 1 ? q : q + kv, dim, out);
         return true;
     }
@@ -301,7 +333,7 @@ static llm_status bind_fused_expert(binder *b, const store_tensor *t, int slot, 
     if (!inter && !(t->n_dim == 3 && t->dim[1] == both[1] && t->dim[2] == both[2]))
         return down ? bind_tensor(b, t, dim, out, name) : halves(b, t, slot == W_up_x, dim, out, name);
     if (name == NULL) return LLM_ERR_MEMORY;
-    if ((st = check_shape(b, t, both)) != LLM_OK) return st;
+    if ((st = check_exact(b, t, both, 3)) != LLM_OK || (st = weights_check(b, t)) != LLM_OK) return st;
     weights_mark(b, t, name);
     if (down) return relayout_transpose(b, out, t, 0, 1);
     if (inter) return relayout_transpose(b, out, t, slot == W_up_x ? 1 : 0, 2);
@@ -348,7 +380,7 @@ static bool bind_expert_bias(binder *b, int il, int slot, const int64_t dim[3], 
     if (!b->hf || t == NULL) return false;
     if (down) { *st = bind_tensor(b, t, dim, out, text); return true; }
     if (text == NULL) { *st = LLM_ERR_MEMORY; return true; }
-    if ((*st = check_shape(b, t, both)) != LLM_OK) return true;
+    if ((*st = check_exact(b, t, both, 2)) != LLM_OK || (*st = weights_check(b, t)) != LLM_OK) return true;
     weights_mark(b, t, text);
     *st = relayout_every(b, out, t, slot == W_bup_x ? 1 : 0, 2);
     return true;
@@ -397,6 +429,8 @@ static llm_status bind_slot(binder *b, int il, int slot, bool needed)
     for (int i = 0; i < 3; i++) dim[i] = config_dim(c, il, llm_weight_table[slot].dim[i]);
     found = *name != '\0' && bind_named(b, il, name, dim, out, slot_text(b, il, slot_name[slot]), &st);
     if (!found) found = bind_other_layouts(b, il, slot, dim, out, &st);
+    if (found && st == LLM_OK && (slot == W_bgate_x || slot == W_bup_x || slot == W_bdown_x) && !is_float(out->dtype))
+        st = llm_fail(b->err, LLM_ERR_UNSUPPORTED, "%s: layer %d %s has type %s, wanted F32, F16 or BF16", store_path(b->m->store), il, slot_name[slot], dtype_name(out->dtype));
     if (found && st == LLM_OK) count_params(b, out);
     if (found || !needed) return st;
     if (*name) full_name(b, il, name, full);

@@ -20,6 +20,9 @@ void *weights_own(binder *b, size_t bytes, const char *what);
 void weights_mark(binder *b, const store_tensor *t, const char *slot);
 /* The source of a re-laid weight is not needed in memory any more. */
 void weights_release(binder *b, const store_tensor *t);
+/* Fails where a value, or the scale of a block, is not finite. Reads tensors of up to 1 MiB only: a larger one would be
+ * brought into memory as a whole before it is needed. */
+llm_status weights_check(binder *b, const store_tensor *t);
 /* "FILE: tensor 'NAME': ..." */
 llm_status weights_fail(binder *b, const store_tensor *t, llm_status st, const char *fmt, ...) LLM_PRINTF(4, 5);
 
@@ -31,6 +34,7 @@ llm_status relayout_transpose(binder *b, llm_tensor *out, const store_tensor *sr
 llm_status relayout_every(binder *b, llm_tensor *out, const store_tensor *src, int64_t first, int64_t step);
 /* GPTQ or AWQ int4 of one matrix [rows, cols] -> DT_Q4_G. base: the name before ".qweight". *perm is set for act-order. */
 llm_status relayout_int4(binder *b, const char *base, int64_t rows, int64_t cols, void **data, const int32_t **perm, const char *slot);
-/* kv_b [n_head * (d_nope + d_v), kv_lora] (its scale in src) -> wk_b [n_head, kv_lora, d_nope] and wv_b [n_head, d_v, kv_lora]. */
+/* kv_b [n_head * (d_nope + d_v), kv_lora] (its scale in src) -> wk_b [n_head, kv_lora, d_nope], a transposed copy that keeps the
+ * type of floats and of FP8 whose tiles fit, else F32; and wv_b [n_head, d_v, kv_lora], views of src where that is possible. */
 llm_status relayout_kv_b(binder *b, llm_tensor *wk_b, llm_tensor *wv_b, const llm_tensor *src, int n_head, int d_nope, int d_v);
 #endif
