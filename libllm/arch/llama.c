@@ -10,7 +10,9 @@ static llm_weight_set weights(const llm_config *c, int il)
 
 static llm_status config(llm_meta *m, llm_config *c, llm_error *err)
 {
-    (void)err;
+    bool bias = false;
+
+    if (meta_bool(m, NULL, "mlp_bias", &bias) && bias) return llm_fail(err, LLM_ERR_UNSUPPORTED, "config.json: mlp_bias is set; biases of the feed-forward part are not supported");
     c->act = ACT_SILU;
     c->rope_style = meta_kind(m) == STORE_GGUF ? ROPE_PAIRS : ROPE_HALF;
     return LLM_OK;

@@ -1,7 +1,8 @@
 /* qwen.c - Qwen 1 (arXiv 2309.16609, section 2.3; the vendor's modeling_qwen.py).
  * Traps: feed_forward_length and intermediate_size are twice the width of the matrices; w1 is the up and w2 the gate
- * projection; a query past seq_length grows with the logarithm of its position. Dynamic NTK would make the rotation depend on
- * the length of a conversation's first prompt: here it stays at 1, as for every first prompt of up to seq_length tokens. */
+ * projection; a query past seq_length grows with the logarithm of its position. Dynamic NTK makes the rotation of all tokens
+ * depend on the length of the first prompt once that passes seq_length; no cache can hold such keys, so the context ends there
+ * where config.json asks for it. */
 #include "config.h"
 
 static llm_weight_set weights(const llm_config *c, int il)
@@ -12,7 +13,7 @@ static llm_weight_set weights(const llm_config *c, int il)
 
 static llm_status config(llm_meta *m, llm_config *c, llm_error *err)
 {
-    bool logn = false;
+    bool logn = false, ntk = false;
 
     (void)err;
     c->act = ACT_SILU;
@@ -20,6 +21,7 @@ static llm_status config(llm_meta *m, llm_config *c, llm_error *err)
     meta_f32(m, NULL, "rotary_emb_base", &c->rope_spec[ROPE_GLOBAL].base);
     c->rope_spec[ROPE_LOCAL] = c->rope_spec[ROPE_GLOBAL];
     if (meta_bool(m, NULL, "use_logn_attn", &logn) && logn) meta_int(m, NULL, "seq_length", &c->logn_ctx);
+    if (meta_bool(m, NULL, "use_dynamic_ntk", &ntk) && ntk) meta_int(m, NULL, "seq_length", &c->n_ctx_hard);
     for (int il = 0; il < c->n_layer; il++) c->layer[il].d_ff /= 2;
     return LLM_OK;
 }

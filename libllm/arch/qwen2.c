@@ -6,7 +6,8 @@
 static llm_weight_set weights(const llm_config *c, int il)
 {
     uint64_t moe = FFN_EXPERTS | FFN_SHARED | SLOT(gate_inp_s);
-    return (llm_weight_set){ .need = ATTN_GQA | SLOT(bq) | SLOT(bk) | SLOT(bv) | (c->layer[il].ffn == FFN_MOE ? moe : FFN_GATED) };
+    return (llm_weight_set){ .need = ATTN_GQA | SLOT(bq) | SLOT(bk) | SLOT(bv) | (c->layer[il].ffn == FFN_MOE ? moe : FFN_GATED),
+                             .may = SLOT(bo) };                   /* zeros, in some GPTQ files */
 }
 
 static llm_status config(llm_meta *m, llm_config *c, llm_error *err)
@@ -16,6 +17,7 @@ static llm_status config(llm_meta *m, llm_config *c, llm_error *err)
     c->gate = GATE_SOFTMAX;
     meta_bool(m, "expert_weights_norm", "norm_topk_prob", &c->expert_renorm);
     meta_int(m, "expert_shared_feed_forward_length", "shared_expert_intermediate_size", &c->d_ff_shared);
+    if (config_late_windows(m, c, err)) return err->status;
     return config_sparse(m, c, err);
 }
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Stated limits of every dimension that a file may name. Products of any three of them fit int64_t,
- * and the row widths below fit int. */
+ * and the row widths below fit int. Widths are at least 2: a dimension of 1 means that a weight lacks it. */
 enum { MAX_LAYER = 1000, MAX_WIDTH = 1 << 18, MAX_HEAD = 4096, MAX_HEAD_DIM = 4096, MAX_VOCAB = 1 << 24,
        MAX_EXPERT = 4096, MAX_CTX = 1 << 28 };
 
@@ -163,11 +163,10 @@ static llm_status rope_read_hf(llm_meta *m, llm_config *c, llm_rope_spec *r, llm
     const char *type = NULL, *at = NULL;
     char path[64];
 
-    meta_f32(m, NULL, "rope_theta", &r->base);
     for (size_t i = 0; i < sizeof group / sizeof group[0] && at == NULL; i++)
         if (rope_str(m, group[i], "rope_type", &type) || rope_str(m, group[i], "type", &type)) at = group[i];
+    if (!meta_f32(m, NULL, "rope_theta", &r->base) && !rope_f32(m, group[0], "rope_theta", &r->base)) rope_f32(m, group[1], "rope_theta", &r->base);
     if (at == NULL) return LLM_OK;
-    rope_f32(m, at, "rope_theta", &r->base);
     if (rope_kind(type, &r->kind, err)) return LLM_ERR_UNSUPPORTED;
     if (r->kind == ROPE_PLAIN) return LLM_OK;
     if (!rope_f32(m, at, "factor", &r->factor))
@@ -263,6 +262,8 @@ static llm_status read_heads(llm_meta *m, llm_config *c, llm_error *err)
 
     if (meta_ints(m, "attention.head_count", "num_attention_heads", value, MAX_LAYER, &n) && n >= 1) {
         c->n_head = value[0];
+        if (n != 1 && n < (size_t)c->n_layer)
+            return llm_fail(err, LLM_ERR_FORMAT, "the head count has %zu values, wanted one or %d", n, c->n_layer);
         for (size_t i = 1; i < n && i < (size_t)c->n_layer; i++)
             if (value[i] != value[0])
                 return llm_fail(err, LLM_ERR_UNSUPPORTED, "head counts that differ between layers (%d and %d) are not supported",
@@ -437,6 +438,33 @@ llm_status config_lead_dense(llm_meta *m, llm_config *c, llm_error *err)
     return LLM_OK;
 }
 
+llm_status config_late_windows(llm_meta *m, llm_config *c, llm_error *err)
+{
+    bool slide = false;
+    int first = 0;
+
+    if (!meta_bool(m, NULL, "use_sliding_window", &slide) || !slide) return LLM_OK;
+    if (c->window < 1) return llm_fail(err, LLM_ERR_FORMAT, "config.json: use_sliding_window is set, but sliding_window is %d", c->window);
+    if (meta_has(m, NULL, "layer_types")) return config_windows(m, c, 0, err);
+    meta_int(m, NULL, "max_window_layers", &first);
+    for (int il = 0; il < c->n_layer; il++) c->layer[il].window = il >= first ? c->window : 0;
+    return LLM_OK;
+}
+
+/* config.json names the activation; one that the family does not have would give wrong answers silently. */
+static llm_status check_act(llm_meta *m, const llm_config *c, llm_error *err)
+{
+    static const struct { const char *name; bool gelu; } known[] = {
+        { "silu", false }, { "swish", false }, { "gelu", true }, { "gelu_pytorch_tanh", true }, { "gelu_new", true },
+    };
+    const char *name;
+
+    if (!meta_str(m, NULL, "hidden_activation", &name) && !meta_str(m, NULL, "hidden_act", &name)) return LLM_OK;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(name, known[i].name) == 0 && known[i].gelu == (c->act == ACT_GELU_TANH)) return LLM_OK;
+    return llm_fail(err, LLM_ERR_UNSUPPORTED, "config.json: hidden_act '%.40s' is not supported for this model", name);
+}
+
 /* ---- ranges ----------------------------------------------------------------- */
 
 static llm_status in_range(const char *what, int64_t got, int64_t min, int64_t max, llm_error *err)
@@ -449,10 +477,10 @@ static llm_status check_layer(const llm_config *c, int il, llm_error *err)
 {
     const llm_layer_config *l = &c->layer[il];
 
-    if (in_range("the width of a head", l->head_dim, 1, MAX_HEAD_DIM, err) || in_range("the number of key/value heads", l->n_kv_head, 1, MAX_HEAD, err)
+    if (in_range("the width of a head", l->head_dim, 2, MAX_HEAD_DIM, err) || in_range("the number of key/value heads", l->n_kv_head, 1, MAX_HEAD, err)
         || in_range("the sliding window", l->window, 0, MAX_CTX, err))
         return LLM_ERR_FORMAT;
-    if (l->ffn == FFN_DENSE && in_range("the feed-forward width", l->d_ff, 1, 4 * MAX_WIDTH, err)) return LLM_ERR_FORMAT;
+    if (l->ffn == FFN_DENSE && in_range("the feed-forward width", l->d_ff, 2, 4 * MAX_WIDTH, err)) return LLM_ERR_FORMAT;
     if (l->mixer == MIX_ATTN && c->n_head % l->n_kv_head != 0)
         return llm_fail(err, LLM_ERR_FORMAT, "layer %d: %d heads are no multiple of %d key/value heads", il, c->n_head, l->n_kv_head);
     if (in_range("heads times their width", (int64_t)c->n_head * l->head_dim, 1, 1 << 22, err)) return LLM_ERR_FORMAT;
@@ -462,7 +490,7 @@ static llm_status check_layer(const llm_config *c, int il, llm_error *err)
 static llm_status check_moe(const llm_config *c, llm_error *err)
 {
     if (in_range("the number of experts", c->n_expert, 1, MAX_EXPERT, err) || in_range("the experts per token", c->n_expert_used, 1, c->n_expert, err)
-        || in_range("the width of an expert", c->d_ff_expert, 1, MAX_WIDTH, err) || in_range("the shared width", c->d_ff_shared, 0, 4 * MAX_WIDTH, err)
+        || in_range("the width of an expert", c->d_ff_expert, 2, MAX_WIDTH, err) || in_range("the shared width", c->d_ff_shared, 0, 4 * MAX_WIDTH, err)
         || in_range("the expert groups", c->n_group, 1, c->n_expert, err) || in_range("the groups used", c->n_group_used, 1, c->n_group, err))
         return LLM_ERR_FORMAT;
     if (c->n_expert % c->n_group != 0 || c->n_expert_used > c->n_expert / c->n_group * c->n_group_used)
@@ -475,7 +503,7 @@ static llm_status config_check(const llm_config *c, llm_error *err)
 {
     bool moe = false, mla = false;
 
-    if (in_range("the model width", c->d_model, 1, MAX_WIDTH, err) || in_range("the vocabulary", c->n_vocab, 0, MAX_VOCAB, err)
+    if (in_range("the model width", c->d_model, 2, MAX_WIDTH, err) || in_range("the vocabulary", c->n_vocab, 0, MAX_VOCAB, err)
         || in_range("the context", c->n_ctx, 1, MAX_CTX, err) || in_range("the number of heads", c->n_head, 1, MAX_HEAD, err))
         return LLM_ERR_FORMAT;
     if (!(c->norm_eps > 0 && c->norm_eps < 1)) return llm_fail(err, LLM_ERR_FORMAT, "the epsilon of the norms is %g, wanted 0..1", (double)c->norm_eps);
@@ -487,8 +515,8 @@ static llm_status config_check(const llm_config *c, llm_error *err)
     }
     if (c->n_rot < 2 || c->n_rot % 2 != 0) return llm_fail(err, LLM_ERR_FORMAT, "%d values of a head rotate, wanted an even number", c->n_rot);
     if (moe && check_moe(c, err)) return LLM_ERR_FORMAT;
-    if (mla && (in_range("kv_lora_rank", c->kv_lora, 1, MAX_HEAD_DIM - c->d_rope, err) || in_range("q_lora_rank", c->q_lora, 0, MAX_WIDTH, err)
-        || in_range("the unrotated width of a head", c->d_nope, 1, MAX_HEAD_DIM, err) || in_range("the value width of a head", c->d_v, 1, MAX_HEAD_DIM, err)))
+    if (mla && (in_range("kv_lora_rank", c->kv_lora, 2, MAX_HEAD_DIM - c->d_rope, err) || in_range("q_lora_rank", c->q_lora, 0, MAX_WIDTH, err)
+        || in_range("the unrotated width of a head", c->d_nope, 2, MAX_HEAD_DIM, err) || in_range("the value width of a head", c->d_v, 2, MAX_HEAD_DIM, err)))
         return LLM_ERR_FORMAT;
     if (!(c->attn_scale > 0 && c->attn_scale < 1e3f) || !(c->attn_softcap >= 0) || !(c->logit_softcap >= 0) || !(c->expert_scale > 0))
         return llm_fail(err, LLM_ERR_FORMAT, "attention scale %g, soft caps %g and %g, expert scale %g: a number is out of range",
@@ -508,11 +536,13 @@ llm_status config_read(llm_config *c, const llm_arch *arch, llm_meta *m, llm_err
     if ((st = read_shared(m, c, err)) != LLM_OK) { st = err->status; goto fail; }
     c->rope_spec[ROPE_LOCAL] = c->rope_spec[ROPE_GLOBAL];
     if (!meta_int(m, "rope.dimension_count", NULL, &c->n_rot) && meta_f32(m, NULL, "partial_rotary_factor", &partial) && partial > 0 && partial <= 1)
-        c->n_rot = (int)((float)c->head_dim * partial);
+        c->n_rot = (int)((double)c->head_dim * (double)partial);
     if ((st = arch->config(m, c, err)) != LLM_OK) { st = err->status; goto fail; }
     if (c->n_rot == 0) c->n_rot = c->head_dim;
+    if (c->attn_scale == 0) meta_f32(m, "attention.scale", NULL, &c->attn_scale);
     if (c->attn_scale == 0 && c->head_dim > 0) c->attn_scale = 1 / sqrtf((float)c->head_dim);
-    if ((st = meta_error(m, err)) != LLM_OK || (st = config_check(c, err)) != LLM_OK || (st = rope_build(c, err)) != LLM_OK) goto fail;
+    if (c->n_ctx_hard > 0 && c->n_ctx > c->n_ctx_hard) c->n_ctx = c->n_ctx_hard;
+    if ((st = meta_error(m, err)) != LLM_OK || (st = check_act(m, c, err)) != LLM_OK || (st = config_check(c, err)) != LLM_OK || (st = rope_build(c, err)) != LLM_OK) goto fail;
     return LLM_OK;
 fail:
     config_free(c);

@@ -128,9 +128,11 @@ typedef struct {
 /* What several families read the same way (config.c). Each returns LLM_OK or fills err.
  * config_windows: which layers slide, from layer_types or sliding_window_pattern, else all but each period-th
  * (period 0: none). config_sparse: which layers are MoE, from mlp_only_layers and decoder_sparse_step.
+ * config_late_windows (Qwen 2 and 3): where use_sliding_window is set, layers from max_window_layers on slide.
  * config_lead_dense: the first first_k_dense_replace layers are dense, the others MoE with shared experts. */
 llm_status config_windows(llm_meta *m, llm_config *c, int period, llm_error *err);
 llm_status config_sparse(llm_meta *m, llm_config *c, llm_error *err);
+llm_status config_late_windows(llm_meta *m, llm_config *c, llm_error *err);
 llm_status config_lead_dense(llm_meta *m, llm_config *c, llm_error *err);
 /* DeepSeek's m (V2, arXiv 2405.04434, appendix B): the softmax scale grows by its square. 1 without YaRN. */
 float config_yarn_scale(const llm_rope_spec *r);

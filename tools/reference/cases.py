@@ -182,7 +182,7 @@ CASES = {
                                 rope_scaling={"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                                               "original_max_position_embeddings": 64, "rope_type": "llama3"})},
     "qwen1": {"config": _qwen1()},
-    "qwen1-long": {"config": _qwen1(seq_length=24), "gguf": False},
+    "qwen1-long": {"config": _qwen1(seq_length=24, use_dynamic_ntk=False), "gguf": False},
     "deepseek-moe": {"store": "bf16", "config": {"architectures": ["DeepseekForCausalLM"], "model_type": "deepseek",
                                 "attention_bias": False, "aux_loss_alpha": 0.001, "bos_token_id": 1,
                                 "eos_token_id": 2, "first_k_dense_replace": 1, "hidden_act": "silu",
