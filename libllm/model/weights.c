@@ -501,35 +501,74 @@ static llm_status bind_rope_freqs(binder *b)
     return LLM_OK;
 }
 
-static bool harmless(const binder *b, const char *name)
+static bool has_any(const char *name, const char *const *part, size_t n)
 {
-    static const char *const part[] = { "rotary_emb.inv_freq", "vision", "visual", "multi_modal", "mtp.", "nextn.", "audio", "lm_head", "_scale", ".bias_correction", "input_scale" };
-    const char *s = strstr(name, b->hf ? "layers." : "blk.");
-
-    if (s && atoi(s + (b->hf ? 7 : 4)) >= b->m->config.n_layer) return true;     /* layers that predict further tokens */
-    for (size_t i = 0; i < sizeof part / sizeof part[0]; i++)
+    for (size_t i = 0; i < n; i++)
         if (strstr(name, part[i])) return true;
     return false;
 }
 
-static void report_unused(binder *b)
+static bool all_zero(const store_tensor *t)
+{
+    const unsigned char *p = t->data;
+
+    for (size_t i = 0; i < t->bytes; i++)
+        if (p[i] != 0) return false;
+    return true;
+}
+
+/* What published files hold beside the weights of a layer: tables that can be computed, scales of activations, caches' scales,
+ * DeepSeek's kv_b beside its two halves, and biases of zeros that quantizers add. */
+static bool harmless_in_layer(const store_tensor *t)
+{
+    static const char *const part[] = { "rotary_emb.", "attn_rot_embd", "rope_freqs", "input_scale", "activation_scale", ".k_scale", ".v_scale",
+                                        "masked_bias", "attn_kv_b." };
+    size_t n = strlen(t->name);
+
+    if (has_any(t->name, part, sizeof part / sizeof part[0])) return true;
+    return n > 5 && strcmp(t->name + n - 5, ".bias") == 0 && t->bytes <= CHECKED_BYTES && all_zero(t);
+}
+
+static bool harmless_elsewhere(const char *name)
+{
+    static const char *const part[] = { "rotary_emb.", "vision", "visual", "multi_modal", "mm_", "mtp.", "nextn.", "audio", "lm_head" };
+    return has_any(name, part, sizeof part / sizeof part[0]);
+}
+
+/* The layer a tensor belongs to, -1: none. */
+static long layer_of(const binder *b, const char *name)
+{
+    const char *prefix = b->hf ? b->layers : "blk.";
+    size_t n = strlen(prefix);
+
+    return strncmp(name, prefix, n) == 0 && name[n] >= '0' && name[n] <= '9' ? strtol(name + n, NULL, 10) : -1;
+}
+
+/* A tensor inside a layer that nothing uses would be missed by the answers; elsewhere it is only reported. Layers after
+ * the last one predict further tokens and may be left out. */
+static llm_status check_unused(binder *b)
 {
     char line[400] = "";
     int n = 0;
 
     for (size_t i = 0; i < store_n_tensor(b->m->store); i++) {
-        const char *name = store_tensor_at(b->m->store, i)->name;
-        if (b->m->slot[i] || harmless(b, name)) continue;
-        if (n++ < 3) snprintf(line + strlen(line), sizeof line - strlen(line), "%s%.100s", n > 1 ? ", " : "", name);
+        const store_tensor *t = store_tensor_at(b->m->store, i);
+        long il = layer_of(b, t->name);
+        if (b->m->slot[i] || il >= b->m->config.n_layer) continue;
+        if (il >= 0 && !harmless_in_layer(t))
+            return weights_fail(b, t, LLM_ERR_UNSUPPORTED, "no part of a %s layer uses it", meta_arch(b->m->meta));
+        if (il >= 0 || harmless_elsewhere(t->name)) continue;
+        if (n++ < 3) snprintf(line + strlen(line), sizeof line - strlen(line), "%s%.100s", n > 1 ? ", " : "", t->name);
     }
-    if (n == 0 || b->m->log == NULL) return;
+    if (n == 0 || b->m->log == NULL) return LLM_OK;
     snprintf(line + strlen(line), sizeof line - strlen(line), "%s: %d tensor%s of the file not used", n > 3 ? ", ..." : "", n, n > 1 ? "s" : "");
     b->m->log(b->m->user, LLM_LOG_WARN, line);
+    return LLM_OK;
 }
 
 static llm_status quant_method(binder *b)
 {
-    static const char *const known[] = { "gptq", "awq", "fp8", "mxfp4" };
+    static const char *const known[] = { "gptq", "awq", "fp8", "mxfp4", "modelopt", "compressed-tensors" };
     int bits = 4;
     const char *version = "gemm", *format = "gptq";
 
@@ -546,7 +585,7 @@ static llm_status quant_method(binder *b)
         if (bits == 4 && (i == 0 || strcmp(version, "gemm") == 0 || strcmp(version, "GEMM") == 0)) return LLM_OK;
         return llm_fail(b->err, LLM_ERR_UNSUPPORTED, "config.json: %s with %d bits, version %s; only 4 bits (AWQ: gemm) are supported", b->quant, bits, version);
     }
-    return llm_fail(b->err, LLM_ERR_UNSUPPORTED, "config.json: quant_method '%.40s' is not supported (there is gptq, awq, fp8, mxfp4)", b->quant);
+    return llm_fail(b->err, LLM_ERR_UNSUPPORTED, "config.json: quant_method '%.40s' is not supported (there is gptq, awq, fp8, mxfp4, and modelopt and compressed-tensors for FP8)", b->quant);
 }
 
 llm_status weights_bind(llm_model *m, llm_error *err)
@@ -568,8 +607,7 @@ llm_status weights_bind(llm_model *m, llm_error *err)
         if (m->progress && m->progress(m->user, "loading", (uint64_t)il + 1, (uint64_t)m->config.n_layer))
             return llm_fail(b.err, LLM_ERR_CANCELLED, "%s: loading was stopped after layer %d", store_path(m->store), il);
     }
-    report_unused(&b);
-    return LLM_OK;
+    return check_unused(&b);
 }
 
 void weights_free(llm_model *m)
