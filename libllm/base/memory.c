@@ -1,6 +1,7 @@
 /* memory.c - anonymous mappings, and how much the system would still give. */
 #include "memory.h"
 #include <inttypes.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,31 +35,53 @@ static bool number_in(const char *path, const char *key, uint64_t *out)
     return found;
 }
 
-/* Control group limit less what is used, not counting file pages that can be dropped. */
-static uint64_t group_left(const char *limit, const char *usage, const char *stat, const char *file_key)
+/* What one control group leaves: its limit less what is used, not counting file pages that can be dropped. */
+static uint64_t group_left(const char *dir, const char *limit, const char *usage, const char *file_key)
 {
+    char path[3][PATH_MAX];
     uint64_t max, used, file = 0;
 
-    if (!number_in(limit, "", &max) || !number_in(usage, "", &used)) return UINT64_MAX;
-    if (number_in(stat, file_key, &file)) used -= file < used ? file : used;
+    snprintf(path[0], PATH_MAX, "%s/%s", dir, limit), snprintf(path[1], PATH_MAX, "%s/%s", dir, usage);
+    snprintf(path[2], PATH_MAX, "%s/memory.stat", dir);
+    if (!number_in(path[0], "", &max) || !number_in(path[1], "", &used)) return UINT64_MAX;
+    if (number_in(path[2], file_key, &file)) used -= file < used ? file : used;
     return max > used ? max - used : 0;
+}
+
+/* The least that the control groups above this process leave (cgroups(7)): version 2 from our own upwards, version 1 as a
+ * container sees it. */
+static uint64_t groups_left(void)
+{
+    char line[PATH_MAX] = "", dir[PATH_MAX];
+    uint64_t least = group_left("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ");
+    FILE *f = fopen("/proc/self/cgroup", "re");
+    char *own, *slash;
+
+    if (f == NULL) return least;
+    while (fgets(line, sizeof line, f) != NULL && strncmp(line, "0::/", 4) != 0) line[0] = 0;
+    fclose(f);
+    own = line[0] ? line + 3 : line;
+    own[strcspn(own, "\n")] = 0;
+    for (;;) {
+        uint64_t left;
+        if (snprintf(dir, sizeof dir, "/sys/fs/cgroup%s", own) >= (int)sizeof dir) return least;
+        left = group_left(dir, "memory.max", "memory.current", "inactive_file ");
+        if (left < least) least = left;
+        if ((slash = strrchr(own, '/')) == NULL) return least;
+        *slash = 0;
+    }
 }
 
 uint64_t memory_available(void)
 {
-    uint64_t least = UINT64_MAX, kib, pages;
+    uint64_t least = UINT64_MAX, kib, pages, left;
     struct rlimit limit;
 
     if (number_in("/proc/meminfo", "MemAvailable:", &kib) && kib < UINT64_MAX / 1024) least = kib * 1024;
-    uint64_t v2 = group_left("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current",
-                             "/sys/fs/cgroup/memory.stat", "inactive_file ");
-    uint64_t v1 = group_left("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-                             "/sys/fs/cgroup/memory/memory.stat", "total_inactive_file ");
-    if (v2 < least) least = v2;
-    if (v1 < least) least = v1;
+    if ((left = groups_left()) < least) least = left;
     if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && number_in("/proc/self/statm", "", &pages)) {
         uint64_t used = pages * (uint64_t)sysconf(_SC_PAGESIZE), max = limit.rlim_cur;
-        uint64_t left = max > used ? max - used : 0;
+        left = max > used ? max - used : 0;
         if (left < least) least = left;
     }
     return least;

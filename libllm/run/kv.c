@@ -1,8 +1,6 @@
 /* kv.c - which cells of the cache a sequence may use. How a cell's bytes lie is the backend's business. */
 #include "memory.h"
 #include "session.h"
-#include <inttypes.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* session.c - opening and closing a session, and what it will cost. */
 #include "memory.h"
 #include "session.h"
-#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { MAX_CTX = 1 << 24, MAX_SEQ = 256, MAX_BATCH = 1 << 14, MAX_THREAD = 1024, DEFAULT_CTX = 4096, DEFAULT_BATCH = 512 };
@@ -122,6 +122,15 @@ static llm_status step_open(llm_session *s, const llm_session_options *o, llm_er
     return llm_fail_memory(err, step_bytes(o, s->model), "the rows of a step");
 }
 
+static void warn_beyond_training(const llm_model *m, const llm_session_options *o)
+{
+    char line[128];
+
+    if (m->log == NULL || m->config.n_ctx <= 0 || o->n_ctx <= m->config.n_ctx) return;
+    snprintf(line, sizeof line, "n_ctx is %d, the model was trained for %d tokens", o->n_ctx, m->config.n_ctx);
+    m->log(m->user, LLM_LOG_WARN, line);
+}
+
 llm_status session_open(llm_session **out, llm_model *m, const llm_session_options *o, llm_error *err)
 {
     llm_session *s = calloc(1, sizeof *s);
@@ -139,6 +148,7 @@ llm_status session_open(llm_session **out, llm_model *m, const llm_session_optio
     if ((st = kv_map(&s->kv, err)) != LLM_OK) goto fail;
     if ((st = run_open(&s->run, m, &s->be, s->kv.layer, o->n_batch, err)) != LLM_OK) goto fail;
     if ((st = step_open(s, o, err)) != LLM_OK) goto fail;
+    warn_beyond_training(m, o);
     *out = s;
     return LLM_OK;
 fail:
