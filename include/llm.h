@@ -231,7 +231,7 @@ LLM_API llm_status llm_session_restore(llm_session *s, const char *path, llm_err
 /* Named activations as they are computed: data [n, width], il -1 outside layers. */
 typedef void (*llm_tap_fn)(void *user, const char *name, int il, const float *data, int n, int width);
 LLM_API void llm_session_set_tap(llm_session *s, llm_tap_fn tap, void *user);
-/* Called with ("decode", rows done, rows in all) before each piece of n_batch rows; nonzero: LLM_ERR_CANCELLED. */
+/* Called with ("decode", rows done, rows in all) before every layer of each piece of n_batch rows; nonzero: LLM_ERR_CANCELLED. */
 LLM_API void llm_session_set_progress(llm_session *s, llm_progress_fn progress, void *user);
 
 /* ---- sampling ----------------------------------------------------------- */

@@ -187,7 +187,10 @@ llm_status llm_forward(llm_run *r, const llm_batch *b, const uint8_t *want, floa
     positions(r, b);
     r->be->op.embed(r->be, x, &r->m->embed, b->token, c->embed_scale);
     run_tap(r, "embed", -1, x);
-    for (int il = 0; il < c->n_layer && r->be->err.status == LLM_OK; il++) layer(r, b, il);
+    for (int il = 0; il < c->n_layer && r->be->err.status == LLM_OK; il++) {
+        if (r->stop && r->stop(r->stop_user)) return llm_fail(err, LLM_ERR_CANCELLED, "stopped before layer %d of %d", il, c->n_layer);
+        layer(r, b, il);
+    }
     if (r->be->err.status == LLM_OK) head(r, b, want, logits);
     if (r->be->err.status != LLM_OK) return llm_fail(err, r->be->err.status, "%s", r->be->err.text);
     return LLM_OK;

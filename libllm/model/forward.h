@@ -9,6 +9,8 @@ typedef struct {
     llm_kv_layer *kv;                   /* [n_layer] */
     llm_tap_fn tap;                     /* NULL: off */
     void *tap_user;
+    bool (*stop)(void *user);           /* asked before every layer: shall the step be given up? NULL: never */
+    void *stop_user;
     void *arena;                        /* all buffers below, sized for n_batch rows */
     size_t arena_bytes;
     int n_batch;
@@ -29,7 +31,8 @@ llm_status run_open(llm_run *r, const llm_model *m, llm_backend *be, llm_kv_laye
 void run_close(llm_run *r);
 
 /* Runs b (b->n <= n_batch, cells reserved) through every layer. Rows whose want[i] is nonzero leave their logits,
- * in row order, in logits [n_want, n_vocab], which the caller owns. Rows of the vocabulary's padding are not masked here. */
+ * in row order, in logits [n_want, n_vocab], which the caller owns. Rows of the vocabulary's padding are not masked here.
+ * LLM_ERR_CANCELLED when r->stop says so. */
 llm_status llm_forward(llm_run *r, const llm_batch *b, const uint8_t *want, float *logits, llm_error *err);
 
 /* ---- the steps of a layer, one file each (attention.c, mla.c, moe.c) ---- */

@@ -114,6 +114,13 @@ static llm_status piece(llm_session *s, const batch_input *in, size_t first, int
     return LLM_OK;
 }
 
+static bool stopped(void *user)
+{
+    llm_session *s = user;
+
+    return s->progress(s->progress_user, "decode", s->rows_done, s->rows_all) != 0;
+}
+
 llm_status batch_decode(llm_session *s, const batch_input *in, llm_error *err)
 {
     size_t n_want = 0, width = (size_t)s->model->config.n_vocab, done = 0, have = 0;
@@ -122,10 +129,11 @@ llm_status batch_decode(llm_session *s, const batch_input *in, llm_error *err)
     if ((st = check(s, in, &n_want, err)) != LLM_OK) return st;
     if (!session_logits_reserve(s, n_want)) return llm_fail_memory(err, n_want * width * sizeof(float), "logits");
     s->n_logits = 0;
+    s->run.stop = s->progress ? stopped : NULL, s->run.stop_user = s;
+    s->rows_all = in->n;
     while (done < in->n) {
-        int n = in->n - done < (size_t)s->kv.n_batch ? (int)(in->n - done) : s->kv.n_batch, kept;
-        if (s->progress != NULL && s->progress(s->progress_user, "decode", done, in->n) != 0)
-            return llm_fail(err, LLM_ERR_CANCELLED, "decode: stopped after %zu of %zu rows", done, in->n);
+        int n = in->n - done < (size_t)s->kv.n_batch ? (int)(in->n - done) : s->kv.n_batch, kept = 0;
+        s->rows_done = done;
         if ((st = piece(s, in, done, n, s->logits + have * width, &kept, err)) != LLM_OK) return st;
         done += (size_t)n, have += (size_t)kept;
     }

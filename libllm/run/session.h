@@ -58,6 +58,7 @@ struct llm_session {
     int *n_row_seq;                     /* [n_seq] rows of a step or a piece, per sequence */
     llm_progress_fn progress;
     void *progress_user;
+    size_t rows_done, rows_all;         /* of the decode under way */
 };
 
 /* Rows as the two public calls give them: row, or token for sequence 0 with the logits of the last. */

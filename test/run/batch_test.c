@@ -21,6 +21,7 @@ llm_status llm_forward(llm_run *r, const llm_batch *b, const uint8_t *want, floa
     int at = 0;
 
     ck_assert_int_le(b->n, r->n_batch);
+    if (r->stop && r->stop(r->stop_user)) return llm_fail(err, LLM_ERR_CANCELLED, "asked to stop");
     if (++calls == fail_at) return llm_fail(err, LLM_ERR_INTERNAL, "asked to fail");
     for (int s = 0; s < b->n_span; s++) {
         llm_span p = b->span[s];

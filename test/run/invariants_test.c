@@ -156,6 +156,39 @@ static void truncate_and_copy(subject *s, float *got, const float *want)
     llm_session_close(session);
 }
 
+static int stop_at_zero(void *user, const char *what, uint64_t done, uint64_t total)
+{
+    (void)what, (void)done, (void)total;
+    return --*(int *)user < 0;
+}
+
+/* Stopped in the middle of a layer again and again; what was finished stays, what was not is computed anew. */
+static void cancelled(subject *s, float *got, const float *want)
+{
+    llm_session *session = subject_session(s, (llm_session_options){ .n_batch = 13 });
+    int left;
+    llm_error err;
+
+    llm_session_set_progress(session, stop_at_zero, &left);
+    for (int round = 0, at; (at = llm_session_length(session, 0)) < N_TOKEN; round++) {
+        int n = N_TOKEN - at < 50 ? N_TOKEN - at : 50;
+        llm_row row[50];
+        size_t width = (size_t)s->n_vocab;
+        for (int i = 0; i < n; i++) row[i] = (llm_row){ .token = s->token[at + i], .want_logits = 1 };
+        left = round % 2 ? 10000 : round % 17;
+        if (llm_session_decode_rows(session, row, (size_t)n, &err) == LLM_OK) {
+            memcpy(got + width * (size_t)at, llm_session_logits(session), (size_t)n * width * sizeof *got);
+            continue;
+        }
+        ck_assert_int_eq(err.status, LLM_ERR_CANCELLED);
+        ck_assert_uint_eq(llm_session_n_logits(session), 0);
+        for (int i = at; i < llm_session_length(session, 0); i++)       /* their logits are gone */
+            memcpy(got + width * (size_t)i, want + width * (size_t)i, width * sizeof *got);
+    }
+    subject_same(s, "cancelled and taken up again", got, want);
+    llm_session_close(session);
+}
+
 static void instruction_sets(subject *s, float *got, const float *want)
 {
     static const char *const name[] = { "scalar", "avx2", "avx512", "neon" };
@@ -234,9 +267,10 @@ START_TEST(beside_other_sequences) { for_each(other_sequences, "other sequences"
 START_TEST(on_any_number_of_threads) { for_each(threads, "threads"); } END_TEST
 START_TEST(saved_and_restored) { for_each(save_and_restore, "save and restore"); } END_TEST
 START_TEST(truncated_and_copied) { for_each(truncate_and_copy, "truncate and copy"); } END_TEST
+START_TEST(cancelled_and_taken_up) { for_each(cancelled, "cancelled"); } END_TEST
 START_TEST(on_any_instruction_set) { for_each(instruction_sets, "instruction sets"); } END_TEST
 START_TEST(beside_other_sessions) { for_each(sessions, "sessions"); } END_TEST
 START_TEST(with_a_float_cache) { for_each(float_cache, "float cache"); } END_TEST
 
 LLM_TEST_MAIN("run/invariants", in_any_cuts, for_any_n_batch, beside_other_sequences, on_any_number_of_threads, saved_and_restored,
-              truncated_and_copied, on_any_instruction_set, beside_other_sessions, with_a_float_cache)
+              truncated_and_copied, cancelled_and_taken_up, on_any_instruction_set, beside_other_sessions, with_a_float_cache)
