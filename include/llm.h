@@ -133,7 +133,11 @@ LLM_API llm_token llm_token_find(const llm_model *m, const char *text, size_t le
 /* Streaming detokenizer: bytes come out as soon as they form whole UTF-8
  * characters; half a character is held back until it is finished or flushed. */
 typedef struct llm_detok llm_detok;
-enum { LLM_DETOK_CONTROL = 1 };     /* control tokens appear as their spelling instead of nothing */
+enum {
+    LLM_DETOK_CONTROL = 1,          /* control tokens appear as their spelling instead of nothing */
+    LLM_DETOK_WHOLE   = 2           /* the tokens are a whole text and not the rest of one: the blank that a
+                                     * SentencePiece vocabulary puts in front of it is taken off again */
+};
 LLM_API llm_status llm_detok_open(llm_detok **out, const llm_model *m, unsigned flags, llm_error *err);
 LLM_API void llm_detok_close(llm_detok *d);
 /* *text [*len] is valid until the next call on d. */

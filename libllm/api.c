@@ -317,7 +317,7 @@ llm_token llm_token_find(const llm_model *m, const char *text, size_t len)
 
 llm_status llm_detok_open(llm_detok **out, const llm_model *m, unsigned flags, llm_error *err)
 {
-    const unsigned known = LLM_DETOK_CONTROL;
+    const unsigned known = LLM_DETOK_CONTROL | LLM_DETOK_WHOLE;
 
     if (out == NULL) return null_arg("llm_detok_open", "out", err);
     *out = NULL;

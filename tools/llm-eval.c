@@ -217,7 +217,7 @@ static bool same_text(const llm_model *m, const char *path, int line, const llm_
     size_t at = 0;
     bool same = true;
 
-    if (llm_detok_open(&d, m, LLM_DETOK_CONTROL, &err) != LLM_OK) tool_die(&err);
+    if (llm_detok_open(&d, m, LLM_DETOK_CONTROL | LLM_DETOK_WHOLE, &err) != LLM_OK) tool_die(&err);
     for (size_t i = 0; i <= n && same; i++) {
         const char *text;
         size_t len;

@@ -2,7 +2,7 @@
  *
  * The bytes that come out are exactly those of the tokens. Only the valid beginning of a UTF-8 character is held back, at most three
  * bytes, until it is complete, turns out to be invalid, or is flushed; bytes that can never become a character pass through as they are, so that
- * nothing a model says is lost. A blank in front of the first token stays: a stream goes on where a prompt ended. */
+ * nothing a model says is lost. A blank in front of the first token stays, for a stream goes on where a prompt ended, unless the tokens are a whole text. */
 #include "tokenizer.h"
 #include "text_buf.h"
 #include "unicode.h"
@@ -10,6 +10,7 @@
 struct llm_detok {
     const llm_tokenizer *t;
     bool control;
+    bool first;                         /* the blank in front of a whole text is still to come */
     text_buf buf;                       /* bytes handed out by the last call, then those held back */
     size_t out;                         /* how many of them were handed out */
 };
@@ -18,9 +19,10 @@ llm_status detok_open(llm_detok **out, const llm_tokenizer *t, unsigned flags, l
 {
     *out = NULL;
     if (t == NULL) return llm_fail(err, LLM_ERR_UNSUPPORTED, "the model carries no tokenizer");
-    if (flags & ~(unsigned)LLM_DETOK_CONTROL) return llm_fail(err, LLM_ERR_ARG, "detokenizer: unknown flags 0x%x", flags);
+    if (flags & ~(unsigned)(LLM_DETOK_CONTROL | LLM_DETOK_WHOLE)) return llm_fail(err, LLM_ERR_ARG, "detokenizer: unknown flags 0x%x", flags);
     if ((*out = calloc(1, sizeof **out)) == NULL) return llm_fail_memory(err, sizeof **out, "a detokenizer");
     (*out)->t = t, (*out)->control = flags & LLM_DETOK_CONTROL;
+    (*out)->first = (flags & LLM_DETOK_WHOLE) && tokenizer_adds_blank(t);
     return LLM_OK;
 }
 
@@ -64,6 +66,10 @@ llm_status llm_detok_push(llm_detok *d, llm_token id, const char **text, size_t 
     if (!buf_room(&d->buf, n + 1)) {
         d->buf.failed = false;
         return llm_fail_memory(err, d->buf.len + n, "detokenized text");
+    }
+    if (d->first && !tokenizer_is_control(d->t, id)) {
+        if (n && *s == ' ') s++, n--;
+        d->first = false;
     }
     buf_add(&d->buf, s, n);
     d->out = d->buf.len - held_back(&d->buf);

@@ -584,6 +584,8 @@ llm_status tokenizer_encode_marked(const llm_tokenizer *t, const char *text, siz
     return encode(&e, text, len, n, err);
 }
 
+bool tokenizer_adds_blank(const llm_tokenizer *t) { return t->strip_first; }
+
 llm_status tokenizer_decode(const llm_tokenizer *t, const llm_token *ids, size_t n, bool with_control,
                             char **text, size_t *len, llm_error *err)
 {

@@ -21,6 +21,7 @@ llm_token tokenizer_bos(const llm_tokenizer *t);            /* -1: none */
 llm_token tokenizer_eos(const llm_tokenizer *t);
 bool tokenizer_adds_bos(const llm_tokenizer *t);
 bool tokenizer_adds_eos(const llm_tokenizer *t);
+bool tokenizer_adds_blank(const llm_tokenizer *t);              /* in front of a text, and decode takes it off again */
 bool tokenizer_is_control(const llm_tokenizer *t, llm_token id);
 bool tokenizer_is_end(const llm_tokenizer *t, llm_token id);     /* ends generation */
 void tokenizer_set_end(llm_tokenizer *t, llm_token id);          /* while loading: generation_config's eos ids */
