@@ -72,8 +72,8 @@ $(B)/test/fuzz/replay_test: $(FUZZ:%=$(B)/test/fuzz/fuzz_%.o)
 
 # The demo model is a demonstration, not an assistant (tools/demo/README.md).
 run: all
-	@echo "  run  build/$(notdir $(B))/llm-run tools/demo/demo-gpt-oss.gguf -p \"The old man looked at the sea and said\""
-	$(Q)$(B)/llm-run tools/demo/demo-gpt-oss.gguf --raw --verbose-prompt -p "The old man looked at the sea and said" -n 120 --temp 0.8 --top-p 0.95 --seed 7
+	@echo "  run  $(B)/llm-run tools/demo/demo-gpt-oss.gguf --raw -p \"It was a cold evening in\" --temp 0.7 --top-p 0.9 --seed 1"
+	$(Q)$(B)/llm-run tools/demo/demo-gpt-oss.gguf --raw --verbose-prompt -p "It was a cold evening in" -n 120 --temp 0.7 --top-p 0.9 --seed 1
 
 tests: $(TESTS)
 check: all tests $(B)/install/libllm.a
