@@ -304,12 +304,13 @@ START_TEST(hostile_templates_end)
         ck_assert_msg(strstr(err.text, "line "), "%s: %s", c[i], err.text);
     }
     for (int k = 0; k < 4; k++) {                           /* nesting of every sort */
-        static const char *const unit[] = { "{{(((((((((((((((((", "{%if x%}", "{{[[[[[[[[[[", "{{not not not - - - " };
+        static const char *const unit[] = { "(((((((((", "{%if x%}", "[[[[[[", "not not - - " };
         template_output out;
         llm_error err = { 0 };
         size_t n = strlen(unit[k]);
-        for (size_t i = 0; i + n <= 400000; i += n) memcpy(deep + i, unit[k] + (i && k != 1 ? 2 : 0), n);
-        deep[400000 / n * n] = '\0';
+        size_t at = k == 1 ? 0 : (size_t)sprintf(deep, "{{");
+        for (; at + n <= 400000; at += n) memcpy(deep + at, unit[k], n);
+        deep[at] = '\0';
         ck_assert(render(deep, "{}", NULL, &out, &err) != LLM_OK);
     }
     free(deep);
