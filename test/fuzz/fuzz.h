@@ -10,6 +10,7 @@
 
 #define FUZZ_TARGETS(X) \
     X(gguf) \
+    X(convo) \
     X(template) \
     X(safetensors)
 
