@@ -294,7 +294,10 @@ llm_status llm_chat_render_json(const llm_model *m, const char *json, size_t len
 
 const char *llm_token_bytes(const llm_model *m, llm_token t, size_t *len)
 {
-    if (len != NULL) *len = 0;
+    size_t unused;
+
+    if (len == NULL) len = &unused;
+    *len = 0;
     if (m == NULL || m->tokenizer == NULL) return "";
     return tokenizer_bytes(m->tokenizer, t, len);
 }

@@ -86,7 +86,7 @@ START_TEST(session_options_and_plan)
 {
     static const struct { llm_session_options o; const char *word; } bad[] = {
         { { .n_ctx = -1 }, "n_ctx is -1" }, { { .n_ctx = INT_MAX }, "n_ctx is 2147483647" }, { { .n_seq = 257 }, "n_seq is 257" }, { { .n_seq = -5 }, "n_seq" },
-        { { .n_batch = 1 << 20 }, "n_batch is 1048576" }, { { .n_threads = 1025 }, "n_threads is 1025" }, { { .kv_type = (llm_kv_type)3 }, "kv_type is 3" },
+        { { .n_batch = 1 << 20 }, "n_batch is 1048576" }, { { .n_threads = 1025 }, "n_threads is 1025" }, { { .kv_type = (llm_kv_type)9 }, "kv_type is 9" },
     };
     llm_session_options o;
     llm_memory_plan plan = { .size = sizeof plan }, wide = plan;
