@@ -33,7 +33,7 @@ static const opt_row rows[] = {
     { "What to run", "threads", 't', OPT_STR, "LIST", &t_text, 0, 0, "threads (default: the cores there are)", false },
     { "What to run", "batch", 'b', OPT_STR, "LIST", &b_text, 0, 0, "rows computed at once (default 512)", false },
     { "What to run", "repetitions", 'r', OPT_INT, "N", &repetitions, 1, 1000, "runs of each test (default 5)", false },
-    { "What to run", "kv-type", 0, OPT_STR, "f16|f32", &kv_type, 0, 0, "keys and values (default f16)", false },
+    { "What to run", "kv-type", 0, OPT_STR, "f16|q8_0|f32", &kv_type, 0, 0, "keys and values (default f16)", false },
     { "What to run", "cpu", 0, OPT_STR, "SET", &cpu, 0, 0, "kernel set: scalar, avx2, avx512, neon", false },
     { "What to run", "no-warmup", 0, OPT_FLAG, NULL, &no_warmup, 0, 0, "measure the first run too", false },
     { "What to run", "no-limits", 0, OPT_FLAG, NULL, &no_limits, 0, 0, "do not measure the machine (no floor column)", false },
@@ -121,8 +121,7 @@ static llm_session *open_session(llm_model *m, const bench_test *t)
     llm_session *s;
     llm_error err;
 
-    if (kv_type && strcmp(kv_type, "f32") == 0) opt.kv_type = LLM_KV_F32;
-    else if (kv_type && strcmp(kv_type, "f16") != 0) opt_fail(&table, "--kv-type: got '%s', want f16 or f32", kv_type);
+    opt.kv_type = tool_kv_type(&table, kv_type);
     if (llm_session_open(&s, m, &opt, &err) != LLM_OK) tool_die(&err);
     return s;
 }

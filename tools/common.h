@@ -2,6 +2,7 @@
 #ifndef TOOL_COMMON_H
 #define TOOL_COMMON_H
 #include "llm.h"
+#include "options.h"
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -17,6 +18,8 @@ typedef struct { const char *path, *cpu; int n_threads; bool vocab_only, quiet; 
 /* Opens the model with a progress line on stderr (only on a terminal); ends the program with the matching
  * exit code and one line on stderr when that fails. Log lines go to stderr unless quiet. */
 llm_model *tool_open_model(const model_choice *c);
+/* Value of --kv-type (NULL: the default); a wrong one ends the program. */
+llm_kv_type tool_kv_type(const opt_table *t, const char *name);
 int tool_exit_code(llm_status s);
 /* "TOOL: message" on stderr, then exit with the code for err. */
 void tool_die(const llm_error *err) __attribute__((noreturn));

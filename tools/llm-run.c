@@ -48,7 +48,7 @@ static const opt_row rows[] = {
     { "Machine", "threads", 't', OPT_INT, "N", &choice.n_threads, 1, 1024, "threads (default: the cores there are)", false },
     { "Machine", "ctx-size", 'c', OPT_INT, "N", &n_ctx, 1, 1 << 28, "tokens the context holds (default: the trained context, at most 4096)", false },
     { "Machine", "batch", 'b', OPT_INT, "N", &n_batch, 1, 65536, "prompt tokens computed at once (default 512); changes no result", true },
-    { "Machine", "kv-type", 0, OPT_STR, "f16|f32", &kv_type, 0, 0, "keys and values (default f16)", true },
+    { "Machine", "kv-type", 0, OPT_STR, "f16|q8_0|f32", &kv_type, 0, 0, "keys and values (default f16)", true },
     { "Machine", "cpu", 0, OPT_STR, "SET", &choice.cpu, 0, 0, "kernel set: scalar, avx2, avx512, neon (default: the best there is)", true },
     { "Machine", "save-session", 0, OPT_STR, "FILE", &save_path, 0, 0, "keep prompt and answer in FILE", true },
     { "Machine", "restore-session", 0, OPT_STR, "FILE", &restore_path, 0, 0, "go on from FILE; the prompt is appended", true },
@@ -218,8 +218,7 @@ static llm_session *open_session(llm_model *m)
     llm_session *s;
     llm_error err;
 
-    if (kv_type && strcmp(kv_type, "f32") == 0) opt.kv_type = LLM_KV_F32;
-    else if (kv_type && strcmp(kv_type, "f16") != 0) opt_fail(&table, "--kv-type: got '%s', want f16 or f32", kv_type);
+    opt.kv_type = tool_kv_type(&table, kv_type);
     if (llm_session_open(&s, m, &opt, &err) != LLM_OK) tool_die(&err);
     if (restore_path && llm_session_restore(s, restore_path, &err) != LLM_OK) tool_die(&err);
     return s;
