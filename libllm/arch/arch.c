@@ -18,7 +18,7 @@ const llm_arch *arch_find(llm_meta *m, llm_error *err)
     const char *name = meta_arch(m);
     char have[256] = "";
 
-    if (name == NULL) {
+    if (name == NULL || *name == '\0') {
         llm_fail(err, LLM_ERR_FORMAT, "%s is missing: the file does not say what model it is", gguf ? "general.architecture" : "config.json: model_type");
         return NULL;
     }
