@@ -274,4 +274,54 @@ START_TEST(shapes_and_parameter_counts)
 }
 END_TEST
 
-LLM_TEST_MAIN("model/published", shapes_and_parameter_counts)
+/* ---- config.json files as their publishers wrote them ---------------------------------------- */
+
+/* Families that are not built, by the start of the folder's name after "publisher__". */
+static const char *const unbuilt[] = { "Qwen2-VL", "Qwen2.5-VL", "Qwen3-VL", "Qwen3.5", "Qwen3.6", "DeepSeek-V3.2", "DeepSeek-V4", "gemma-4", "Gemma-4",
+                                       "Llama-3_3-Nemotron", "embeddinggemma" };
+
+static bool is_unbuilt(const char *folder)
+{
+    const char *name = strstr(folder, "__") ? strstr(folder, "__") + 2 : folder;
+
+    for (size_t i = 0; i < sizeof unbuilt / sizeof unbuilt[0]; i++)
+        if (strncmp(name, unbuilt[i], strlen(unbuilt[i])) == 0) return true;
+    return false;
+}
+
+START_TEST(publishers_own_configs)
+{
+    char root[512];
+    DIR *d;
+    int n = 0, refused = 0;
+
+    if (test_data() == NULL) { test_skip("publishers_own_configs", "no shared test data"); return; }
+    snprintf(root, sizeof root, "%s/configs", test_data());
+    ck_assert_ptr_nonnull(d = opendir(root));
+    for (struct dirent *e; (e = readdir(d)) != NULL;) {
+        shapes s = { 0 };
+        llm_error err = { LLM_OK, "" };
+        char dir[800], path[900];
+        bool good;
+
+        snprintf(dir, sizeof dir, "%s/%s", root, e->d_name);
+        snprintf(path, sizeof path, "%s/config.json", dir);
+        if (e->d_name[0] == '.' || strncmp(e->d_name, "toy-", 4) == 0 || access(path, R_OK) != 0) continue;
+        ck_assert_msg(store_open(&s.store, dir, true, &err) == LLM_OK && meta_open(&s.meta, s.store, &err) == LLM_OK, "%s: %s", e->d_name, err.text);
+        good = (s.arch = arch_find(s.meta, &err)) != NULL && config_read(&s.c, s.arch, s.meta, &err) == LLM_OK;
+        if (is_unbuilt(e->d_name)) {
+            ck_assert_msg(!good && err.status == LLM_ERR_UNSUPPORTED, "%s: taken, or refused as \"%s\"", e->d_name, err.text);
+            refused++;
+        } else {
+            ck_assert_msg(good, "%s: %s", e->d_name, err.text);
+            n++;
+        }
+        close_config(&s);
+    }
+    closedir(d);
+    printf("  %d configurations taken, %d of families that are not built refused\n", n, refused);
+    ck_assert_int_ge(n, 20);
+}
+END_TEST
+
+LLM_TEST_MAIN("model/published", shapes_and_parameter_counts, publishers_own_configs)
