@@ -2,7 +2,7 @@
 #include "subject.h"
 #include <pthread.h>
 
-static char path[MAX_SUBJECT][512];
+static char path[MAX_SUBJECT + 1][512];
 static int n_path;
 
 static void for_each(void (*test)(subject *s, float *got, const float *want), const char *name)
@@ -248,17 +248,40 @@ static void sessions(subject *s, float *got, const float *want)
     }
 }
 
-static void float_cache(subject *s, float *got, const float *want)
+static int n_q8;                        /* models whose heads suit Q8_0 */
+
+/* The other types of the cache, each against itself: cut, saved, restored, copied. */
+static void cache_types(subject *s, float *got, const float *want)
 {
-    llm_session_options o = { .kv_type = LLM_KV_F32, .n_batch = 11 };
-    float *want32 = subject_logits(s, (llm_session_options){ .kv_type = LLM_KV_F32 });
-    llm_session *session = subject_session(s, o);
+    static const llm_kv_type type[] = { LLM_KV_F32, LLM_KV_Q8_0 };
+    char file[] = "/tmp/llm-state-XXXXXX";
+    int fd = mkstemp(file);
 
     (void)want;
-    decode_in_cuts(s, session, 25, 3, got);
-    subject_same(s, "F32 cache", got, want32);
-    llm_session_close(session);
-    free(want32);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    for (size_t i = 0; i < sizeof type / sizeof type[0]; i++) {
+        llm_session_options o = { .size = sizeof o, .n_ctx = 256, .kv_type = type[i], .n_batch = 11, .n_seq = 2 };
+        llm_session *a, *b;
+        llm_error err;
+        float *whole;
+        if (llm_session_open(&a, s->model, &o, &err) != LLM_OK) {   /* Q8_0 and heads of another width */
+            ck_assert_msg(err.status == LLM_ERR_UNSUPPORTED && type[i] == LLM_KV_Q8_0, "%s: %s", s->path, err.text);
+            continue;
+        }
+        n_q8 += type[i] == LLM_KV_Q8_0;
+        whole = subject_logits(s, (llm_session_options){ .kv_type = type[i] });
+        for (int at = 0; at < 90; at += 15) subject_decode(s, a, 0, at, at + 15, got);
+        ck_assert_msg(llm_session_save(a, file, &err) == LLM_OK, "%s", err.text);
+        b = subject_session(s, o);
+        ck_assert_msg(llm_session_restore(b, file, &err) == LLM_OK, "%s: %s", s->path, err.text);
+        ck_assert_msg(llm_session_copy(b, 0, 1, &err) == LLM_OK, "%s: %s", s->path, err.text);
+        subject_decode(s, b, 1, 90, N_TOKEN, got);
+        subject_same(s, i == 0 ? "F32 cache" : "Q8_0 cache", got, whole);
+        free(whole);
+        llm_session_close(a), llm_session_close(b);
+    }
+    unlink(file);
 }
 
 START_TEST(in_any_cuts) { for_each(cuts, "cuts"); } END_TEST
@@ -270,7 +293,7 @@ START_TEST(truncated_and_copied) { for_each(truncate_and_copy, "truncate and cop
 START_TEST(cancelled_and_taken_up) { for_each(cancelled, "cancelled"); } END_TEST
 START_TEST(on_any_instruction_set) { for_each(instruction_sets, "instruction sets"); } END_TEST
 START_TEST(beside_other_sessions) { for_each(sessions, "sessions"); } END_TEST
-START_TEST(with_a_float_cache) { for_each(float_cache, "float cache"); } END_TEST
+START_TEST(with_any_type_of_cache) { for_each(cache_types, "types of the cache"); ck_assert(n_path == 0 || n_q8 > 0); } END_TEST
 
 LLM_TEST_MAIN("run/invariants", in_any_cuts, for_any_n_batch, beside_other_sequences, on_any_number_of_threads, saved_and_restored,
-              truncated_and_copied, cancelled_and_taken_up, on_any_instruction_set, beside_other_sessions, with_a_float_cache)
+              truncated_and_copied, cancelled_and_taken_up, on_any_instruction_set, beside_other_sessions, with_any_type_of_cache)

@@ -24,8 +24,8 @@ typedef struct {
     llm_token token[N_TOKEN];           /* those of the reference, then random ones */
 } subject;
 
-/* Paths of all reference models, in a fixed order. */
-static inline int subject_list(char path[MAX_SUBJECT][512])
+/* Paths of all reference models and the bundled one, in a fixed order. */
+static inline int subject_list(char path[MAX_SUBJECT + 1][512])
 {
     static const char *const layout[] = { "hf", "model.gguf" };
     struct dirent **entry;
@@ -39,6 +39,7 @@ static inline int subject_list(char path[MAX_SUBJECT][512])
         free(entry[i]);
     }
     if (n >= 0) free(entry);
+    if (access("tools/demo/demo-gpt-oss.gguf", R_OK) == 0) strcpy(path[found++], "tools/demo/demo-gpt-oss.gguf");
     return found;
 }
 
