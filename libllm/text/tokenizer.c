@@ -43,15 +43,50 @@ llm_status tok_add_norm(llm_tokenizer *t, norm_kind kind, const char *a, size_t 
     return LLM_OK;
 }
 
+/* s with U+2581 turned to blanks: what an added token of an escaped vocabulary stands for. */
+static bool blanks_for_marks(const char *s, size_t n, text_buf *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (n - i >= 3 && memcmp(s + i, "\xe2\x96\x81", 3) == 0) buf_byte(out, ' '), i += 2;
+        else buf_byte(out, s[i]);
+    }
+    return !out->failed;
+}
+
+static llm_status normalize(tok_encoder *e, const char **s, size_t *n, llm_error *err);
+
+/* A token that is found in normalized text is found by its own normal form. */
+static llm_status put_late(llm_tokenizer *t, const char *s, size_t len, int32_t id, unsigned flags, llm_error *err)
+{
+    tok_encoder e = { .t = t };
+    llm_status st = normalize(&e, &s, &len, err);
+
+    if (st == LLM_OK && len > 0) st = added_put(&t->added_late, s, len, id, flags, err);
+    buf_free(&e.norm[0]), buf_free(&e.norm[1]);
+    return st;
+}
+
 llm_status tok_add_special(llm_tokenizer *t, int64_t id, const char *s, size_t len, unsigned flags, bool late, llm_error *err)
 {
-    tok_type type = flags & ADDED_CONTROL ? TOK_CONTROL : TOK_USER;
-    llm_status st;
+    bool control = flags & ADDED_CONTROL;
+    const llm_vocab *v = &t->vocab;
+    text_buf b = { 0 };
+    llm_status st = LLM_OK;
 
-    if (t->vocab.slot) return llm_fail(err, LLM_ERR_INTERNAL, "tokenizer: an added token after the index was made");
-    if (id >= 0 && id < t->vocab.n) vocab_forget(&t->vocab, (int32_t)id);      /* its spelling in the vocabulary may differ */
-    if ((st = vocab_set(&t->vocab, id, s, len, type, err)) != LLM_OK) return st;
-    return added_put(late ? &t->added_late : &t->added, s, len, (int32_t)id, flags, err);
+    if (v->slot) return llm_fail(err, LLM_ERR_INTERNAL, "tokenizer: an added token after the index was made");
+    if (!blanks_for_marks(s, control || !t->escape ? 0 : len, &b)) return llm_fail_memory(err, len, "an added token");
+    if (b.len == 0) buf_add(&b, s, len);
+    if (b.failed) return llm_fail_memory(err, len, "an added token");
+    /* A token of the vocabulary that is added once more stays what merging may make. */
+    if (control || id < 0 || id >= v->n || v->type[id] != TOK_NORMAL || v->len[id] != b.len
+        || memcmp(v->pool.data + v->off[id], b.data, b.len) != 0) {
+        if (id >= 0 && id < v->n) vocab_forget(&t->vocab, (int32_t)id);      /* its spelling in the vocabulary may differ */
+        st = vocab_set(&t->vocab, id, b.data ? b.data : "", b.len, control ? TOK_CONTROL : TOK_USER, err);
+    }
+    buf_free(&b);
+    if (st == LLM_OK && late) st = put_late(t, s, len, (int32_t)id, flags, err);
+    else if (st == LLM_OK) st = added_put(&t->added, s, len, (int32_t)id, flags, err);
+    return st;
 }
 
 /* ---- building ------------------------------------------------------------ */
@@ -304,11 +339,7 @@ llm_token tokenizer_find(const llm_tokenizer *t, const char *text, size_t len)
     if (id < 0 && t->byte_fallback && byte_token(text, len) >= 0) id = t->byte_id[byte_token(text, len)];
     if (id < 0 && len > 0 && t->vocab.slot) id = vocab_find(&t->vocab, text, len);
     if (id < 0 && t->escape && t->vocab.slot && memmem(text, len, "\xe2\x96\x81", 3)) {     /* as the file spells it */
-        for (size_t i = 0; i < len; i++) {
-            if (len - i >= 3 && memcmp(text + i, "\xe2\x96\x81", 3) == 0) buf_byte(&plain, ' '), i += 2;
-            else buf_byte(&plain, text[i]);
-        }
-        if (!plain.failed) id = vocab_find(&t->vocab, plain.data, plain.len);
+        if (blanks_for_marks(text, len, &plain)) id = vocab_find(&t->vocab, plain.data, plain.len);
         buf_free(&plain);
     }
     return id < t->n_vocab ? id : -1;
@@ -379,11 +410,7 @@ static llm_status chars_word(void *user, const char *s, size_t n, llm_error *err
 
     if (!e->t->escape || memmem(s, n, "\xe2\x96\x81", 3) == NULL) return chars_encode(e, s, n, err);
     e->piece.len = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (n - i >= 3 && memcmp(s + i, "\xe2\x96\x81", 3) == 0) buf_byte(&e->piece, ' '), i += 2;
-        else buf_byte(&e->piece, s[i]);
-    }
-    if (e->piece.failed) return llm_fail_memory(err, n, "a word");
+    if (!blanks_for_marks(s, n, &e->piece)) return llm_fail_memory(err, n, "a word");
     return chars_encode(e, e->piece.data, e->piece.len, err);
 }
 
