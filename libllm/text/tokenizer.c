@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { TOKEN_FIND_MAX = 4096 };           /* bytes of a spelling with U+2581 that is looked for */
+
 llm_status tok_new(llm_tokenizer **out, llm_error *err)
 {
     llm_tokenizer *t = calloc(1, sizeof *t);
@@ -331,18 +333,22 @@ const char *tokenizer_bytes(const llm_tokenizer *t, llm_token id, size_t *len)
 
 llm_token tokenizer_find(const llm_tokenizer *t, const char *text, size_t len)
 {
-    text_buf plain = { 0 };
     const llm_added *tries[] = { &t->added, &t->added_late, &t->own };
+    char plain[TOKEN_FIND_MAX];
+    size_t n = 0;
     llm_token id = -1;
 
     for (int i = 0; id < 0 && i < 3; i++) id = added_find(tries[i], text, len);
     if (id < 0 && t->byte_fallback && byte_token(text, len) >= 0) id = t->byte_id[byte_token(text, len)];
-    if (id < 0 && len > 0 && t->vocab.slot) id = vocab_find(&t->vocab, text, len);
-    if (id < 0 && t->escape && t->vocab.slot && memmem(text, len, "\xe2\x96\x81", 3)) {     /* as the file spells it */
-        if (blanks_for_marks(text, len, &plain)) id = vocab_find(&t->vocab, plain.data, plain.len);
-        buf_free(&plain);
+    if (id < 0 && len > 0) id = vocab_find(&t->vocab, text, len);
+    if (id < 0 && t->escape && len <= TOKEN_FIND_MAX && memmem(text, len, "\xe2\x96\x81", 3)) {    /* as the file spells it */
+        for (size_t i = 0; i < len; i++) {
+            if (len - i >= 3 && memcmp(text + i, "\xe2\x96\x81", 3) == 0) plain[n++] = ' ', i += 2;
+            else plain[n++] = text[i];
+        }
+        id = vocab_find(&t->vocab, plain, n);
     }
-    return id < t->n_vocab ? id : -1;
+    return id;
 }
 
 /* ---- encoding ------------------------------------------------------------ */

@@ -13,6 +13,8 @@
     X(convo) \
     X(model) \
     X(template) \
+    X(tokenizer) \
+    X(encode) \
     X(safetensors)
 
 #define X(name) void fuzz_##name(const uint8_t *data, size_t size);
