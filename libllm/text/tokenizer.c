@@ -173,6 +173,7 @@ llm_status tok_finish(llm_tokenizer *t, llm_error *err)
         char c = (char)i;
         t->byte_id[i] = vocab_find(&t->vocab, &c, 1);
     }
+    if (t->unk >= 0) t->vocab.type[t->unk] = TOK_UNKNOWN;    /* what stands for unknown text is no command */
     if (t->adds_bos && t->bos < 0) return llm_fail(err, LLM_ERR_FORMAT, "tokenizer: a BOS token is to be added, but none is named");
     find_ends(t);
     return LLM_OK;
