@@ -3,11 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const llm_arch llm_arch_llama, llm_arch_qwen, llm_arch_qwen2, llm_arch_qwen2moe, llm_arch_qwen3, llm_arch_qwen3moe, llm_arch_gemma,
+extern const llm_arch llm_arch_llama, llm_arch_mistral, llm_arch_qwen, llm_arch_qwen2, llm_arch_qwen2moe, llm_arch_qwen3, llm_arch_qwen3moe, llm_arch_gemma,
     llm_arch_gemma2, llm_arch_gemma3, llm_arch_gpt_oss, llm_arch_deepseek, llm_arch_deepseek2, llm_arch_deepseek_v3;
 
 static const llm_arch *const families[] = {
-    &llm_arch_llama, &llm_arch_qwen, &llm_arch_qwen2, &llm_arch_qwen2moe, &llm_arch_qwen3, &llm_arch_qwen3moe, &llm_arch_gemma,
+    &llm_arch_llama, &llm_arch_mistral, &llm_arch_qwen, &llm_arch_qwen2, &llm_arch_qwen2moe, &llm_arch_qwen3, &llm_arch_qwen3moe, &llm_arch_gemma,
     &llm_arch_gemma2, &llm_arch_gemma3, &llm_arch_gpt_oss, &llm_arch_deepseek, &llm_arch_deepseek2, &llm_arch_deepseek_v3,
 };
 enum { N_FAMILY = sizeof families / sizeof families[0] };

@@ -134,6 +134,8 @@ GEN = {"bos_token_id": 1, "eos_token_id": [2, 3], "do_sample": True, "temperatur
 
 CASES = {
     "qwen3": {"config": _qwen3(), "generation": GEN},
+    "mistral": {"config": _llama(architectures=["MistralForCausalLM"], model_type="mistral", num_attention_heads=4,
+                                 head_dim=12, num_key_value_heads=2, sliding_window=16), "gguf": False},
     "llama2": {"config": _llama() | {"rms_norm_eps": 1e-3},
                "extra": {f"model.layers.{il}.self_attn.rotary_emb.inv_freq": (4,) for il in range(2)}},
     "gpt-oss": {"config": _gpt_oss(), "store": "mxfp4", "shards": 3, "int8_block": 32, "seed": "10",
