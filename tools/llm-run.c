@@ -237,7 +237,7 @@ static int run(llm_model *m, double started)
     llm_error err;
     bool full;
 
-    if (show_tokens) { print_tokens(m, ids, n); return EXIT_OK; }
+    if (show_tokens) { print_tokens(m, ids, n); free(ids), free(text); return EXIT_OK; }
     if (n == 0) tool_die_text(EXIT_FAILED, "the prompt is empty and this model has no beginning token");
     ao.harmony = !raw && strcmp(chat_name ? chat_name : llm_chat_format(m) ? llm_chat_format(m) : "", "harmony") == 0;
     p = open_sampler(m);
