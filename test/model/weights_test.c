@@ -70,7 +70,7 @@ static const struct { const char *model, *key, *value; llm_status status; const 
     { "qwen3", "rope_scaling", "{\"rope_type\":\"yarn\"}", LLM_ERR_FORMAT, "factor is missing" },
     { "qwen3", "rope_scaling", "{\"rope_type\":\"yarn\",\"factor\":4,\"beta_fast\":1,\"beta_slow\":2}", LLM_ERR_FORMAT, "beta 1 and 2" },
     { "qwen3", "quantization_config", "{\"quant_method\":\"bitsandbytes\"}", LLM_ERR_UNSUPPORTED, "'bitsandbytes'" },
-    { "qwen3", "model_type", "\"qwen3_next\"", LLM_ERR_UNSUPPORTED, "'qwen3_next' is not supported; there is llama, qwen," },
+    { "qwen3", "model_type", "\"qwen3_next\"", LLM_ERR_UNSUPPORTED, "'qwen3_next' is not supported; there is llama, mistral, qwen," },
     { "qwen3", "model_type", "null", LLM_ERR_FORMAT, "model_type" },
     { "llama2", "mlp_bias", "true", LLM_ERR_UNSUPPORTED, "mlp_bias" },
     { "qwen2-gptq", "quantization_config", "{\"quant_method\":\"gptq\",\"bits\":8,\"group_size\":32}", LLM_ERR_UNSUPPORTED, "8 bits" },
