@@ -3,6 +3,7 @@
 #include "file.h"
 #include "tokenizer_parts.h"
 #include "hf_parts.h"
+#include "hf_scan.h"
 #include <stdio.h>
 #include <unistd.h>
 
@@ -138,21 +139,25 @@ llm_status tok_load_companions(llm_tokenizer *t, const char *dir, llm_error *err
 
 static llm_status read_vocab_json(llm_tokenizer *t, const char *dir, llm_error *err)
 {
+    char path[4096], *text;
+    int n_path = snprintf(path, sizeof path, "%s/vocab.json", dir);
+    scan_list list = { .path = path };
     text_buf b = { 0 };
-    const char *key;
-    json_t *root, *v;
+    const char *s;
+    size_t n, len;
+    int64_t id = 0;
+    bool done = false;
     llm_status st;
 
-    if ((root = load(dir, "vocab.json", &st, err)) == NULL) return st;
-    json_object_foreach(root, key, v) {
-        int64_t id = 0;
-
-        if (!hf_int(v, &id)) st = llm_fail(err, LLM_ERR_FORMAT, "vocab.json: \"%s\": the id is not a number", key);
-        else st = tok_set_spelled(t, id, key, strlen(key), &b, err);
-        if (st != LLM_OK) break;
+    if (n_path < 0 || (size_t)n_path >= sizeof path) return llm_fail(err, LLM_ERR_ARG, "the path of vocab.json is too long");
+    if ((st = file_read(&text, &len, path, MAX_FILE, err)) != LLM_OK) return st;
+    list.p = list.text = text, list.end = text + len;
+    while (st == LLM_OK && !done) {
+        st = scan_vocab_next(&list, &s, &n, &id, &done, err);
+        if (st == LLM_OK && !done) st = tok_set_spelled(t, id, s, n, &b, err);
     }
-    json_decref(root);
-    buf_free(&b);
+    buf_free(&b), buf_free(&list.b[0]), buf_free(&list.b[1]);
+    free(text);
     return st;
 }
 
@@ -204,6 +209,6 @@ llm_status tok_load_vocab_merges(llm_tokenizer *t, const char *dir, llm_error *e
     }
     json_decref(config);
     if (st != LLM_OK || (st = read_vocab_json(t, dir, err)) != LLM_OK || (st = tok_load_companions(t, dir, err)) != LLM_OK) return st;
-    if ((st = tok_begin_merges(t, (size_t)t->vocab.n, err)) != LLM_OK || (st = read_merges_txt(t, dir, err)) != LLM_OK) return st;
+    if ((st = tok_begin_merges(t, (size_t)t->vocab.n, true, err)) != LLM_OK || (st = read_merges_txt(t, dir, err)) != LLM_OK) return st;
     return LLM_OK;
 }

@@ -1,10 +1,14 @@
 /* hf_json.c - tokenizer.json of Hugging Face tokenizers: normalizer, pre-tokenizer, model, post-processor, decoder, added tokens. What is
  * not supported is refused by its name: a tokenizer that is nearly right is worse than none. */
 #include "tokenizer_parts.h"
+#include "file.h"
 #include "hf_parts.h"
+#include "hf_scan.h"
 #include <math.h>
 
 enum { MAX_FILE = 512 << 20, MAX_DEPTH = 8 };
+
+typedef struct { const char *text, *path; hf_lists lists; } hf_source;      /* the file and the two lists in it */
 
 static const char *type_of(const json_t *o)
 {
@@ -245,40 +249,39 @@ static llm_status read_decoder(llm_tokenizer *t, const json_t *o, int depth, llm
 
 /* ---- model ----------------------------------------------------------------- */
 
-static llm_status read_vocab(llm_tokenizer *t, const json_t *vocab, llm_error *err)
+static llm_status read_vocab(llm_tokenizer *t, const scan_span *span, const hf_source *src, llm_error *err)
 {
+    scan_list list = { .p = span->s, .end = span->end, .text = src->text, .path = src->path };
     text_buf b = { 0 };
-    const char *key;
+    const char *s;
     size_t n;
-    json_t *v;
+    int64_t id = 0;
+    bool done = span->s == NULL;
     llm_status st = LLM_OK;
 
-    json_object_keylen_foreach((json_t *)vocab, key, n, v) {
-        if (!json_is_integer(v)) st = llm_fail(err, LLM_ERR_FORMAT, "tokenizer.json: vocabulary: the id of \"%.40s\" is not a number", key);
-        else st = tok_set_spelled(t, json_integer_value(v), key, n, &b, err);
-        if (st != LLM_OK) break;
+    while (st == LLM_OK && !done) {
+        st = scan_vocab_next(&list, &s, &n, &id, &done, err);
+        if (st == LLM_OK && !done) st = tok_set_spelled(t, id, s, n, &b, err);
     }
-    buf_free(&b);
+    buf_free(&b), buf_free(&list.b[0]), buf_free(&list.b[1]);
     return st;
 }
 
-static llm_status read_merges(llm_tokenizer *t, const json_t *merges, llm_error *err)
+static llm_status read_merges(llm_tokenizer *t, const scan_span *span, const hf_source *src, llm_error *err)
 {
-    size_t n = json_array_size(merges);
+    scan_list list = { .p = span->s, .end = span->end, .text = src->text, .path = src->path };
     merge_queue q = { 0 };
-    llm_status st = tok_begin_merges(t, n, err);
+    const char *x, *y;
+    size_t n_x, n_y;
+    bool done = span->s == NULL;
+    llm_status st = tok_begin_merges(t, (size_t)t->vocab.n, true, err);
 
-    for (size_t i = 0; st == LLM_OK && i < n; i++) {
-        const json_t *o = json_array_get(merges, i), *x = json_array_get(o, 0), *y = json_array_get(o, 1);
-
-        if (json_is_string(o))
-            st = tok_add_merge(t, json_string_value(o), json_string_length(o), NULL, 0, (uint32_t)i, &q, err);
-        else if (json_array_size(o) == 2 && json_is_string(x) && json_is_string(y))
-            st = tok_add_merge(t, json_string_value(x), json_string_length(x), json_string_value(y), json_string_length(y), (uint32_t)i, &q, err);
-        else st = llm_fail(err, LLM_ERR_FORMAT, "tokenizer.json: merge %zu is neither \"A B\" nor [\"A\", \"B\"]", i);
+    for (uint32_t rank = 0; st == LLM_OK && !done; rank++) {
+        st = scan_merge_next(&list, &x, &n_x, &y, &n_y, &done, err);
+        if (st == LLM_OK && !done) st = tok_add_merge(t, x, n_x, y, n_y, rank, &q, err);
     }
     if (st == LLM_OK) st = tok_end_merges(t, &q, err);
-    buf_free(&q.bytes);
+    buf_free(&q.bytes), buf_free(&list.b[0]), buf_free(&list.b[1]);
     return st;
 }
 
@@ -349,7 +352,7 @@ static llm_status read_added(llm_tokenizer *t, const json_t *list, llm_error *er
     return LLM_OK;
 }
 
-static llm_status read_model(llm_tokenizer *t, const json_t *root, const char *dir, llm_error *err)
+static llm_status read_model(llm_tokenizer *t, const json_t *root, const hf_source *src, const char *dir, llm_error *err)
 {
     const json_t *model = json_object_get(root, "model");
     const char *type = type_of(model);
@@ -358,11 +361,11 @@ static llm_status read_model(llm_tokenizer *t, const json_t *root, const char *d
     llm_status st;
 
     /* Old files leave the type out; merges tell. */
-    if (!unigram && strcmp(type, "BPE") != 0 && !(*type == 0 && json_object_get(model, "merges"))) return refuse("model", type, err);
+    if (!unigram && strcmp(type, "BPE") != 0 && !(*type == 0 && src->lists.merges.s)) return refuse("model", type, err);
     if (unigram && t->model == MODEL_BYTES) return refuse("model", "Unigram over bytes", err);
     if (unigram) t->model = MODEL_UNIGRAM;
     if (unigram) st = read_unigram(t, model, &score, err);
-    else if ((st = check_bpe(t, model, err)) == LLM_OK && (st = read_vocab(t, json_object_get(model, "vocab"), err)) == LLM_OK)
+    else if ((st = check_bpe(t, model, err)) == LLM_OK && (st = read_vocab(t, &src->lists.vocab, src, err)) == LLM_OK)
         find_unk(t, model);
     if (st == LLM_OK) st = read_added(t, json_object_get(root, "added_tokens"), err);
     if (st == LLM_OK && (st = read_post(t, json_object_get(root, "post_processor"), 0, err)) == LLM_OK && dir)
@@ -376,27 +379,43 @@ static llm_status read_model(llm_tokenizer *t, const json_t *root, const char *d
         }
     }
     if (st == LLM_OK && unigram) st = vocab_index(&t->vocab, 1u << TOK_NORMAL, false, err);
-    if (st == LLM_OK) st = unigram ? unigram_init(&t->unigram, &t->vocab, score, false, t->escape, err) : read_merges(t, json_object_get(model, "merges"), err);
+    if (st == LLM_OK) st = unigram ? unigram_init(&t->unigram, &t->vocab, score, false, t->escape, err) : read_merges(t, &src->lists.merges, src, err);
     if (st == LLM_OK && t->model == MODEL_CHARS) st = tok_build_joins(t, err);
     free(score);
     return st;
 }
 
+static llm_status read_tree(llm_tokenizer *t, const json_t *root, const hf_source *src, const char *dir, llm_error *err)
+{
+    bool bytes = false;
+    llm_status st;
+
+    if (!json_is_object(json_object_get(root, "model")))
+        return llm_fail(err, LLM_ERR_FORMAT, "%s: no \"model\" object: not a tokenizer.json", src->path);
+    t->model = MODEL_CHARS;
+    if ((st = read_normalizer(t, json_object_get(root, "normalizer"), 0, err)) != LLM_OK) return st;
+    if ((st = read_pre(t, json_object_get(root, "pre_tokenizer"), 0, &bytes, err)) != LLM_OK) return st;
+    if (bytes) t->model = MODEL_BYTES, t->escape = false;
+    if (t->pre.n == 0 && !bytes) simplify_norm(t);
+    if ((st = read_decoder(t, json_object_get(root, "decoder"), 0, err)) != LLM_OK) return st;
+    return read_model(t, root, src, dir, err);
+}
+
 llm_status tok_load_hf(llm_tokenizer *t, const char *path, const char *dir, llm_error *err)
 {
-    json_t *root;
-    bool bytes = false;
-    llm_status st = json_read_file(&root, path, MAX_FILE, err);
+    hf_source src = { .path = path };
+    json_t *root = NULL;
+    char *text;
+    size_t len;
+    llm_status st = file_read(&text, &len, path, MAX_FILE, err);
 
     if (st != LLM_OK) return st;
-    if (!json_is_object(json_object_get(root, "model"))) st = llm_fail(err, LLM_ERR_FORMAT, "%s: no \"model\" object: not a tokenizer.json", path);
-    t->model = MODEL_CHARS;
-    if (st == LLM_OK) st = read_normalizer(t, json_object_get(root, "normalizer"), 0, err);
-    if (st == LLM_OK) st = read_pre(t, json_object_get(root, "pre_tokenizer"), 0, &bytes, err);
-    if (bytes) t->model = MODEL_BYTES, t->escape = false;
-    if (st == LLM_OK && t->pre.n == 0 && !bytes) simplify_norm(t);
-    if (st == LLM_OK) st = read_decoder(t, json_object_get(root, "decoder"), 0, err);
-    if (st == LLM_OK) st = read_model(t, root, dir, err);
+    src.text = text;
+    st = hf_scan(&src.lists, text, len, path, err);
+    if (st == LLM_OK) st = json_read_text(&root, src.lists.rest.data ? src.lists.rest.data : "", src.lists.rest.len, path, err);
+    if (st == LLM_OK) st = read_tree(t, root, &src, dir, err);
     json_decref(root);
+    buf_free(&src.lists.rest);
+    free(text);
     return st;
 }

@@ -30,9 +30,9 @@ llm_status tok_set_spelled(llm_tokenizer *t, int64_t id, const char *s, size_t n
     return vocab_set(&t->vocab, id, s, n, TOK_UNUSED, err);
 }
 
-llm_status tok_begin_merges(llm_tokenizer *t, size_t n, llm_error *err)
+llm_status tok_begin_merges(llm_tokenizer *t, size_t n, bool strict, llm_error *err)
 {
-    llm_status st = vocab_index(&t->vocab, 1u << TOK_NORMAL, false, err);
+    llm_status st = vocab_index(&t->vocab, 1u << TOK_NORMAL, strict, err);
 
     return st == LLM_OK ? bpe_init_pairs(&t->bpe, &t->vocab, n, err) : st;
 }

@@ -100,7 +100,7 @@ static llm_status read_merges(llm_tokenizer *t, llm_meta *m, llm_error *err)
     if (!meta_strs(m, KEY("merges"), NULL, &n))
         return meta_error(m, err) != LLM_OK ? meta_error(m, err) : llm_fail(err, LLM_ERR_FORMAT, KEY("merges") " is missing");
     if (n > 4u * VOCAB_MAX) return llm_fail(err, LLM_ERR_FORMAT, KEY("merges") " has %zu entries, at most %d are read", n, 4 * VOCAB_MAX);
-    st = tok_begin_merges(t, n, err);
+    st = tok_begin_merges(t, n, false, err);
     for (size_t i = 0, got; st == LLM_OK && i < n; i += got) {
         const char *s[BLOCK];
         size_t len[BLOCK];

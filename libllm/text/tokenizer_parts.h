@@ -67,7 +67,7 @@ typedef struct {
     struct { size_t from, cut, end; uint32_t rank; } merge[MERGE_QUEUE];
     int n;
 } merge_queue;
-llm_status tok_begin_merges(llm_tokenizer *t, size_t n, llm_error *err);
+llm_status tok_begin_merges(llm_tokenizer *t, size_t n, bool strict, llm_error *err);     /* strict: the same token twice is an error */
 /* The merge a c; c NULL: a is "A B", cut at the first blank behind its first character. */
 llm_status tok_add_merge(llm_tokenizer *t, const char *a, size_t n_a, const char *c, size_t n_c, uint32_t rank, merge_queue *q, llm_error *err);
 llm_status tok_end_merges(llm_tokenizer *t, merge_queue *q, llm_error *err);

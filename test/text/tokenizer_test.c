@@ -107,7 +107,7 @@ START_TEST(broken_json)
         { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a b\"]}}", LLM_ERR_FORMAT, "second" },
         { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[\"a b\"]}}", LLM_ERR_FORMAT, "together" },
         { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"ab\"]}}", LLM_ERR_FORMAT, "blank" },
-        { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[3]}}", LLM_ERR_FORMAT, "merge 0" },
+        { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[3]}}", LLM_ERR_FORMAT, "a merge is neither" },
         { "{\"model\":{\"type\":\"BPE\",\"dropout\":0.1,\"vocab\":{\"a\":0},\"merges\":[]}}", LLM_ERR_UNSUPPORTED, "dropout" },
         { "{\"model\":{\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\",\"vocab\":{},\"merges\":[]}}", LLM_ERR_UNSUPPORTED, "end_of_word_suffix" },
         { "{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}}", LLM_ERR_FORMAT, "empty" },
