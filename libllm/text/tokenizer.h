@@ -26,7 +26,9 @@ bool tokenizer_is_control(const llm_tokenizer *t, llm_token id);
 bool tokenizer_is_end(const llm_tokenizer *t, llm_token id);     /* ends generation */
 void tokenizer_set_end(llm_tokenizer *t, llm_token id);          /* while loading: generation_config's eos ids */
 
-/* As llm_tokenize in llm.h (flags LLM_TOKENIZE_*). Thread-safe: t is not changed. */
+/* As llm_tokenize in llm.h (flags LLM_TOKENIZE_*). Any number of threads may encode with one tokenizer. Bytes that are no UTF-8 are kept
+ * where the vocabulary has bytes. There can be more ids than bytes (compatibility forms grow): compare *n with cap. Without
+ * LLM_TOKENIZE_SPECIAL no control token comes out, whatever the text says; added tokens that are no control tokens (<think>) are found always. */
 llm_status tokenizer_encode(const llm_tokenizer *t, const char *text, size_t len, unsigned flags,
                             llm_token *out, size_t cap, size_t *n, llm_error *err);
 /* The same for a text of which only the spans trusted [n_trusted] (ascending, apart) may hold control tokens; the text between

@@ -1,5 +1,6 @@
 /* unigram.c - Viterbi over a trie of pieces, with SentencePiece's arithmetic (src/unigram_model.cc, EncodeOptimized): a character that
- * is no piece costs the lowest score less 10; a user-defined piece costs less than any other cut. */
+ * is no piece costs the lowest score less 10; a user-defined piece costs less than any other cut. Sums are floats there: in texts of ten
+ * thousand pieces two cuts may differ by less than a float can tell, and which one is taken then depends on the compiler that built the package. */
 #include "unigram.h"
 #include "unicode.h"
 #include <math.h>
