@@ -1,5 +1,5 @@
 # make            the library and the tools            make run      the demo model at work
-# make check      every test that needs no GPU         make bench    the standard benches
+# make check      every test that needs no GPU         make bench    llm-bench on MODEL=file (default: the demo)
 # make install    DESTDIR= PREFIX=/usr/local           make fuzz     libFuzzer targets, FUZZ_SECONDS each
 # MODE=release|asan|tsan|hard|fuzz   CC=gcc|clang   V=1
 MODE   ?= release
@@ -74,6 +74,9 @@ $(B)/test/fuzz/replay_test: $(FUZZ:%=$(B)/test/fuzz/fuzz_%.o)
 run: all
 	@echo "  run  $(B)/llm-run tools/demo/demo-gpt-oss.gguf --raw -p \"It was a cold evening in\" --temp 0.7 --top-p 0.9 --seed 1"
 	$(Q)$(B)/llm-run tools/demo/demo-gpt-oss.gguf --raw --verbose-prompt -p "It was a cold evening in" -n 120 --temp 0.7 --top-p 0.9 --seed 1
+
+bench: all
+	$(Q)$(B)/llm-bench -m $(or $(MODEL),tools/demo/demo-gpt-oss.gguf)
 
 tests: $(TESTS)
 check: all tests $(B)/install/libllm.a
