@@ -17,7 +17,7 @@ OPT_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-rec
 OPT := $(OPT_$(MODE))
 $(if $(OPT),,$(error MODE=$(MODE) is not one of release asan tsan hard fuzz))
 
-INC    := -Iinclude -Itools -Ibench $(patsubst %,-I%,$(shell find libllm kernels -type d -not -path '*/cuda*'))
+INC    := -Iinclude -Itools -Itools/run -Ibench $(patsubst %,-I%,$(shell find libllm kernels -type d -not -path '*/cuda*'))
 WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 CFLAGS ?=
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(OPT) -fPIC -fvisibility=hidden -ffp-contract=off $(WARN) $(INC) $(ISA) $(DEP_CFLAGS) $(CFLAGS)
@@ -30,6 +30,7 @@ OFF    := $(if $(filter x86_64,$(ARCH)),%_neon.c,%_avx2.c %_avx512.c)
 SRC    := $(filter-out $(OFF),$(wildcard libllm/*.c libllm/*/*.c kernels/cpu/*.c))
 OBJ    := $(SRC:%.c=$(B)/%.o)
 SHARED := $(patsubst %.c,$(B)/%.o,$(filter-out tools/llm-%.c,$(wildcard tools/*.c)) bench/machine.c)
+RUN    := $(patsubst %.c,$(B)/%.o,$(wildcard tools/run/*.c))
 TOOLS  := $(patsubst tools/%.c,%,$(wildcard tools/llm-*.c)) $(patsubst bench/%.c,%,$(wildcard bench/llm-*.c))
 FUZZ   := $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 TESTS  := $(patsubst test/%.c,$(B)/test/%,$(wildcard test/*/*_test.c))
@@ -56,6 +57,7 @@ $(B)/libllm.a: $(OBJ)
 $(TOOLS:%=$(B)/%): $(B)/%: $(B)/libllm.a
 $(B)/llm-%: $(B)/tools/llm-%.o $(SHARED) $(B)/libllm.a
 	$(Q)$(CC) $(OPT) -o $@ $(filter %.o,$^) $(B)/libllm.a $(LIBS)
+$(B)/llm-run: $(RUN)
 $(B)/kernel-bench: $(B)/bench/kernel-bench.o $(B)/bench/machine.o $(B)/libllm.a
 	$(Q)$(CC) $(OPT) -o $@ $^ $(LIBS)
 $(B)/llm-%: $(B)/bench/llm-%.o $(SHARED) $(B)/libllm.a
