@@ -128,11 +128,14 @@ static void run_tiles(void *arg, int64_t begin, int64_t end, int thread)
     uint8_t *scratch = thread_scratch(p->be, thread);
     int i = 0;
 
-    for (int64_t t = begin; t < end; t++) {
+    for (int64_t t = begin, n; t < end; t += n) {
         while (t >= p->first[i + 1]) i++;
         const product_job *j = &p->job[i];
         int64_t row0 = (t - p->first[i]) * TILE_ROWS, left = j->w.rows - row0;
-        p->set->product(&j->w, row0, left < TILE_ROWS ? left : TILE_ROWS, &j->x, j->y.n, j->y.data + row0, j->y.stride, scratch);
+        n = j->y.n > 1 ? 1 : (p->first[i + 1] < end ? p->first[i + 1] : end) - t;
+        if (left > n * TILE_ROWS) left = n * TILE_ROWS;
+        if (j->y.n > 1) p->set->product(&j->w, row0, left, &j->x, j->y.n, j->y.data + row0, j->y.stride, scratch);
+        else p->set->matvec(&j->w, row0, left, &j->x, j->y.data + row0, scratch);
     }
 }
 

@@ -88,4 +88,9 @@ static void product_ref(const matrix *w, int64_t row0, int64_t n_row, const x_ro
     }
 }
 
-const linear_set linear_set_ref = { quantize_act_ref, product_ref };
+static void matvec_ref(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch)
+{
+    product_ref(w, row0, n_row, x, 1, y, 0, scratch);
+}
+
+const linear_set linear_set_ref = { quantize_act_ref, product_ref, matvec_ref };

@@ -3,7 +3,8 @@
  *
  * Integer forms: a tile is 16 rows, one in each lane. Its weights are unpacked 256 values at a time (panel_body.h) and
  * multiply all columns while they are in L1; the accumulators wait in memory between chunks. Bound by integer
- * multiply-adds with many columns, by memory with few: the next tile is then prefetched in the order it lies in. */
+ * multiply-adds with many columns, by memory with few: the next tile is then prefetched in the order it lies in.
+ * A single column goes another way: matvec_body.h. */
 #include "dequant.h"
 #include "lanes.h"
 #include "matrix.h"
@@ -80,56 +81,6 @@ SIMD_INLINE void tile256(const panel *p, int h, float (*acc)[TILE_ROWS], const x
     for (int j = 0; j < n_col; j++) v_store(acc[j] + h, t[j]);
 }
 
-/* One column straight from the file's form; p holds the scales only. */
-typedef void (*codes32_fn)(sink to, int h, const uint8_t *b, steps step);
-typedef void (*codes256_fn)(sink to, int part, int h, const uint8_t *b, steps step);
-
-SIMD_INLINE void one32(const panel *p, const uint8_t *b, steps step, int n_block, int size, codes32_fn codes, float *acc, const x_chunk *x, int shift,
-                       bool is_signed, bool has_min)
-{
-    vf a[TILE_ROWS / VN];
-
-    UNROLL
-    for (int i = 0; i < TILE_ROWS / VN; i++) a[i] = v_load(acc + i * VN);
-    for (int k = 0; k < n_block; k++, b += size) {
-        UNROLL
-        for (int i = 0; i < TILE_ROWS / VN; i++) {
-            vi s[2] = { zero_at(x->zero + 4 * k, shift), i_zero() };
-            codes((sink){ true, NULL, 0, x->q + 32 * k, s, 4, is_signed }, i * VN, b + (size_t)(i * VN) * step.s1, step);
-            a[i] = v_fma(v_mul(v_load(p->d[k] + i * VN), set_at(x->d + 4 * k)), i_float(i_add(s[0], s[1])), a[i]);
-            if (has_min) a[i] = v_fma(v_load(p->m[k] + i * VN), set_at(x->s + 4 * k), a[i]);
-        }
-    }
-    UNROLL
-    for (int i = 0; i < TILE_ROWS / VN; i++) v_store(acc + i * VN, a[i]);
-}
-
-SIMD_INLINE void one256(const panel *p, const uint8_t *b, steps step, int parts, codes256_fn codes, float *acc, const x_chunk *x, int sub, int shift,
-                        bool is_signed, bool has_min)
-{
-    const int n = CHUNK / parts / sub;          /* sums of a part */
-
-    for (int h = 0; h < TILE_ROWS; h += VN, b += (size_t)VN * step.s1) {
-        vf t = v_set(0.0f), d = v_set(0.0f), xd = set_at(x->d);
-        UNROLL
-        for (int part = 0; part < parts; part++) {
-            vi s[8];
-            UNROLL
-            for (int i = 0; i < n; i++) s[i] = zero_at(x->zero + 4 * (part * n + i), shift);
-            codes((sink){ true, NULL, 0, x->q + CHUNK / parts * part, s, sub / 4, is_signed }, part, h, b, step);
-            UNROLL
-            for (int i = 0; i < n; i++) t = v_fma(v_load(p->sc[part * n + i] + h), i_float(s[i]), t);
-        }
-        d = v_fma(v_mul(v_load(p->d[0] + h), xd), t, v_load(acc + h));
-        if (has_min) {
-            vi s = i_zero();
-            for (int i = 0; i < CHUNK / sub / 2; i++) s = i_dot16(s, i_load(p->mn[i] + h), i_dword(x->sums + 4 * i));
-            d = v_fnma(v_mul(v_load(p->m[0] + h), xd), i_float(s), d);
-        }
-        v_store(acc + h, d);
-    }
-}
-
 /* n columns of a panel, for the classes of types below. */
 #define PANEL_TILE(name, kind, ...) \
     static void name(const panel *p, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col) \
@@ -170,23 +121,21 @@ PANEL_TILE(tile_31_min_sub32, TILE256, 32, 4, -1, false, true)
 PANEL_TILE(tile_63_32_sub16, TILE256, 16, 2, 2, false, false)
 PANEL_TILE(tile_byte_sub32, TILE256, 32, 1, SIGNED_SHIFT, true, false)
 
-/* A chunk of a tile times n_col columns: from a panel, or one column directly. */
+/* A chunk of a tile times n_col columns, by way of a panel. */
 typedef void (*chunk_fn)(panel *p, const uint8_t *b, steps step, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col);
 
-#define TYPE32(type, size, scales, tile, shift, is_signed, has_min) \
+#define TYPE32(type, size, scales, tile) \
     static void chunk_##type(panel *p, const uint8_t *b, steps step, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col) \
     { \
         scales; \
-        if (n_col == 1) { one32(p, b, step, n_block, size, codes_##type, acc[0], &x, shift, is_signed, has_min); return; } \
         for (int i = 0; i < n_block; i++, b += size) \
             for (int h = 0; h < TILE_ROWS; h += VN) codes_##type((sink){ .p = p, .first = 8 * i }, h, b + (size_t)h * step.s1, step); \
         tile(p, n_block, acc, x, n_col); \
     }
-#define TYPE256(type, parts, scales, tile, sub, shift, is_signed, has_min) \
+#define TYPE256(type, parts, scales, tile) \
     static void chunk_##type(panel *p, const uint8_t *b, steps step, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col) \
     { \
         scales(p, b, step); \
-        if (n_col == 1) { one256(p, b, step, parts, codes_##type, acc[0], &x, sub, shift, is_signed, has_min); return; } \
         for (int h = 0; h < TILE_ROWS; h += VN) { \
             UNROLL \
             for (int i = 0; i < parts; i++) codes_##type((sink){ .p = p, .first = CHUNK / 4 / parts * i }, i, h, b + (size_t)h * step.s1, step); \
@@ -195,20 +144,20 @@ typedef void (*chunk_fn)(panel *p, const uint8_t *b, steps step, int n_block, fl
     }
 #define SCALES32(size, has_min) panel_halves(p->d, b, step, n_block, size); if (has_min) panel_halves(p->m, b + 2, step, n_block, size)
 
-TYPE32(q4_0, 18, SCALES32(18, false), tile_15_8, 4, false, false)
-TYPE32(q4_1, 20, SCALES32(20, true), tile_15_min, -1, false, true)
-TYPE32(q5_0, 22, SCALES32(22, false), tile_31_16, 3, false, false)
-TYPE32(q5_1, 24, SCALES32(24, true), tile_31_min, -1, false, true)
-TYPE32(q8_0, 34, SCALES32(34, false), tile_byte, SIGNED_SHIFT, true, false)
-TYPE32(iq4_nl, 18, SCALES32(18, false), tile_byte, SIGNED_SHIFT, true, false)
-TYPE32(mxfp4, 17, scales_mxfp4(p, b, step, n_block), tile_31_16, 3, false, false)
-TYPE32(q4_g, 20, SCALES32(20, false), tile_31_16, 3, false, false)
-TYPE256(q2_k, 2, scales_q2_k, tile_3_min_sub16, 16, -1, false, true)
-TYPE256(q3_k, 2, scales_q3_k, tile_7_4_sub16, 16, 5, false, false)
-TYPE256(q4_k, 2, scales_q45_k, tile_15_min_sub32, 32, -1, false, true)
-TYPE256(q5_k, 1, scales_q45_k, tile_31_min_sub32, 32, -1, false, true)
-TYPE256(q6_k, 2, scales_q6_k, tile_63_32_sub16, 16, 2, false, false)
-TYPE256(iq4_xs, 2, scales_iq4_xs, tile_byte_sub32, 32, SIGNED_SHIFT, true, false)
+TYPE32(q4_0, 18, SCALES32(18, false), tile_15_8)
+TYPE32(q4_1, 20, SCALES32(20, true), tile_15_min)
+TYPE32(q5_0, 22, SCALES32(22, false), tile_31_16)
+TYPE32(q5_1, 24, SCALES32(24, true), tile_31_min)
+TYPE32(q8_0, 34, SCALES32(34, false), tile_byte)
+TYPE32(iq4_nl, 18, SCALES32(18, false), tile_byte)
+TYPE32(mxfp4, 17, scales_mxfp4(p, b, step, n_block), tile_31_16)
+TYPE32(q4_g, 20, SCALES32(20, false), tile_31_16)
+TYPE256(q2_k, 2, scales_q2_k, tile_3_min_sub16)
+TYPE256(q3_k, 2, scales_q3_k, tile_7_4_sub16)
+TYPE256(q4_k, 2, scales_q45_k, tile_15_min_sub32)
+TYPE256(q5_k, 1, scales_q45_k, tile_31_min_sub32)
+TYPE256(q6_k, 2, scales_q6_k, tile_63_32_sub16)
+TYPE256(iq4_xs, 2, scales_iq4_xs, tile_byte_sub32)
 
 static chunk_fn chunk_of(llm_dtype dtype)
 {
@@ -290,7 +239,15 @@ static void product_int(const matrix *w, int64_t row0, int64_t n_row, const x_ro
 static void SIMD_NAME(product)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, uint8_t *scratch)
 {
     if (x->form == X_F32) product_float(w, row0, n_row, x, n_col, y, y_stride, scratch);
+    else if (n_col == 1) SIMD_NAME(matvec)(w, row0, n_row, x, y, scratch);
     else product_int(w, row0, n_row, x, n_col, y, y_stride, scratch);
 }
 
-const linear_set SIMD_NAME(linear_set) = { SIMD_NAME(quantize_act), SIMD_NAME(product) };
+static void matvec(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch)
+{
+    if (x->form != X_F32) { SIMD_NAME(matvec)(w, row0, n_row, x, y, scratch); return; }
+    for (int64_t r = 0; r < n_row; r += TILE_ROWS)
+        product_float(w, row0 + r, n_row - r < TILE_ROWS ? n_row - r : TILE_ROWS, x, 1, y + r, 0, scratch);
+}
+
+const linear_set SIMD_NAME(linear_set) = { SIMD_NAME(quantize_act), SIMD_NAME(product), matvec };
