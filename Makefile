@@ -27,7 +27,7 @@ LIBS   = $(DEP_LIBS) -lpthread -lm
 
 ARCH   := $(shell $(CC) -dumpmachine | cut -d- -f1)
 OFF    := $(if $(filter x86_64,$(ARCH)),%_neon.c,%_avx2.c %_avx512.c)
-SRC    := $(filter-out $(OFF),$(wildcard libllm/*.c libllm/*/*.c kernels/cpu/*.c))
+SRC    := $(filter-out $(OFF),$(wildcard libllm/*.c libllm/*/*.c kernels/*.c kernels/cpu/*.c))
 OBJ    := $(SRC:%.c=$(B)/%.o)
 SHARED := $(patsubst %.c,$(B)/%.o,$(filter-out tools/llm-%.c,$(wildcard tools/*.c)) bench/machine.c)
 RUN    := $(patsubst %.c,$(B)/%.o,$(wildcard tools/run/*.c))

@@ -64,7 +64,7 @@ typedef int (*llm_progress_fn)(void *user, const char *what, uint64_t done, uint
 
 /* ---- model ------------------------------------------------------------- */
 
-typedef enum { LLM_BACKEND_CPU = 0 } llm_backend_kind;
+typedef enum { LLM_BACKEND_CPU = 0, LLM_BACKEND_CUDA = 1 } llm_backend_kind;
 
 typedef struct {
     uint32_t         size;          /* sizeof(llm_model_options) */

@@ -139,11 +139,43 @@ typedef struct {
     void (*kv_put)(llm_kv_layer *kv, int seq, int pos, int n, const void *k, const void *v);
 } llm_ops;
 
+/* Where rows and cells live in memory that the process cannot read: what else is needed there. Failures stick in llm_backend.err. */
+typedef struct {
+    void *(*alloc)(llm_backend *be, size_t n);                                  /* n > 0 zeroed bytes; NULL: none left */
+    void (*release)(llm_backend *be, void *p);
+    void (*upload)(llm_backend *be, void *to, const void *from, size_t n);      /* from may change when it returns */
+    void (*download)(llm_backend *be, void *to, const void *from, size_t n);    /* to is there when it returns */
+    void (*begin)(llm_backend *be, const llm_batch *b);     /* a step over b begins; b and what it points to stay until end */
+    void (*end)(llm_backend *be);                           /* waits for the step; errors of its ops are known then */
+} llm_remote;
+
 struct llm_backend {
     llm_ops op;
     llm_error err;                      /* status LLM_OK until the first failure */
     void *impl;                         /* the backend's own state: threads, scratch */
+    const llm_remote *remote;           /* NULL: rows and cells are the process's own memory */
 };
+
+/* ---- backend.c: the one place that knows which backends there are ---- */
+
+typedef struct llm_device llm_device;   /* what holds a model's weights; NULL: the process, for the CPU */
+
+/* LLM_ERR_UNSUPPORTED where kind is not in this build or has no device here. */
+llm_status device_open(llm_device **out, llm_backend_kind kind, llm_error *err);
+/* Copies the weights to the device: packed of each is what its ops take. Tensors of the same data share a copy. */
+llm_status device_import(llm_device *d, llm_tensor *const *w, size_t n, llm_progress_fn progress, void *user, llm_error *err);
+void device_close(llm_device *d);               /* after its backends; NULL is fine */
+/* What a session may still take: of the device's memory, or of this machine's. UINT64_MAX: unknown. */
+uint64_t device_available(llm_device *d);
+/* A backend on d (NULL: the CPU, with n_thread threads), with scratch for limits. */
+llm_status backend_open(llm_backend *be, llm_device *d, llm_isa isa, int n_thread, const llm_limits *limits, llm_error *err);
+void backend_close(llm_backend *be);            /* a zeroed one is fine */
+/* Bytes of scratch that backend_open allocates; 0 when it wraps. */
+size_t backend_scratch(llm_device *d, const llm_limits *limits, int n_thread);
+/* Memory for rows and cells: be's own, or (be NULL or the CPU's) mapped here. n > 0; zeroed. */
+void *backend_alloc(llm_backend *be, size_t n);
+void backend_release(llm_backend *be, void *p, size_t n);
+void backend_upload(llm_backend *be, void *to, const void *from, size_t n);
 
 /* A CPU backend with n_thread threads and scratch for limits. */
 llm_status backend_cpu_open(llm_backend *be, llm_isa isa, int n_thread, const llm_limits *limits, llm_error *err);

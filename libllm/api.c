@@ -158,6 +158,7 @@ static llm_status open_parts(llm_model *m, const llm_model_options *o, llm_error
 
     m->name = "";
     if ((st = cpu_choose_isa(&m->isa, o->cpu, err)) != LLM_OK) return st;
+    if (!o->vocab_only && (st = device_open(&m->device, o->backend, err)) != LLM_OK) return st;
     if (o->vocab_only && !is_model(o->path)) return tokenizer_open_path(&m->tokenizer, o->path, err);
     if ((st = store_open(&m->store, o->path, o->vocab_only != 0, err)) != LLM_OK) return st;
     if ((st = meta_open(&m->meta, m->store, err)) != LLM_OK) return st;
@@ -167,6 +168,7 @@ static llm_status open_parts(llm_model *m, const llm_model_options *o, llm_error
     read_sampler(m);
     meta_str(m->meta, "general.name", "_name_or_path", &m->name);
     if (!o->vocab_only) identify(m);
+    if (!o->vocab_only && (st = weights_upload(m, err)) != LLM_OK) return st;
     return meta_error(m->meta, err);
 }
 
@@ -181,8 +183,6 @@ llm_status llm_model_open(llm_model **out, const llm_model_options *opt, llm_err
     if (opt == NULL) return null_arg("llm_model_open", "opt", err);
     if ((st = take(&o, sizeof o, opt, "llm_model_options", err)) != LLM_OK) return st;
     if (o.path == NULL || o.path[0] == 0) return llm_fail(err, LLM_ERR_ARG, "llm_model_open: path is missing");
-    if (o.backend != LLM_BACKEND_CPU)
-        return llm_fail(err, LLM_ERR_UNSUPPORTED, "llm_model_open: backend %d is not in this build, 0 (CPU) is", (int)o.backend);
     if (o.n_threads < 0 || o.n_threads > 1024)
         return llm_fail(err, LLM_ERR_ARG, "llm_model_open: n_threads is %d, want 0 (default) or 1..1024", o.n_threads);
     if ((m = calloc(1, sizeof *m)) == NULL) return llm_fail_memory(err, sizeof *m, "a model");
@@ -201,6 +201,7 @@ void llm_model_close(llm_model *m)
     if (m == NULL) return;
     tokenizer_close(m->tokenizer);
     weights_free(m);
+    device_close(m->device);
     config_free(&m->config);
     meta_close(m->meta);
     store_close(m->store);

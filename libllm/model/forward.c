@@ -1,8 +1,8 @@
 /* forward.c - the one forward pass. Families differ in llm_config and in which weights are bound. */
 #include "forward.h"
-#include "memory.h"
 #include <limits.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- buffers -------------------------------------------------------------------- */
@@ -75,27 +75,46 @@ bool run_bytes(const llm_model *m, int n_batch, size_t *out)
     return layout(&r, m, n_batch, NULL, out);
 }
 
+enum { OUT_ROWS = 32 };                 /* rows of logits that wait on a device */
+
+static size_t out_bytes(const llm_run *r) { return (size_t)r->out.n * (size_t)r->out.width * sizeof(float); }
+
 llm_status run_open(llm_run *r, const llm_model *m, llm_backend *be, llm_kv_layer *kv, int n_batch, llm_error *err)
 {
     memset(r, 0, sizeof *r);
     r->m = m, r->be = be, r->kv = kv, r->n_batch = n_batch;
     if (!run_bytes(m, n_batch, &r->arena_bytes)) return llm_fail(err, LLM_ERR_ARG, "n_batch %d: the buffers' size wraps", n_batch);
-    if ((r->arena = memory_map(r->arena_bytes)) == NULL) return llm_fail_memory(err, r->arena_bytes, "the buffers of the forward pass");
+    if ((r->arena = backend_alloc(be, r->arena_bytes)) == NULL) return llm_fail_memory(err, r->arena_bytes, "the buffers of the forward pass");
     layout(r, m, n_batch, r->arena, &r->arena_bytes);
+    if (be->remote != NULL) {
+        r->out = (llm_rows){ NULL, n_batch < OUT_ROWS ? n_batch : OUT_ROWS, m->config.n_vocab, m->config.n_vocab };
+        if ((r->out.data = backend_alloc(be, out_bytes(r))) == NULL) return llm_fail_memory(err, out_bytes(r), "logits on the device");
+    }
     return LLM_OK;
 }
 
 void run_close(llm_run *r)
 {
-    memory_unmap(r->arena, r->arena_bytes);
-    r->arena = NULL;
+    backend_release(r->be, r->arena, r->arena_bytes);
+    backend_release(r->be, r->out.data, out_bytes(r));
+    r->arena = NULL, r->out.data = NULL;
 }
 
 /* ---- steps ------------------------------------------------------------------------ */
 
 void run_tap(llm_run *r, const char *name, int il, llm_rows rows)
 {
-    if (r->tap && r->be->err.status == LLM_OK) r->tap(r->tap_user, name, il, rows.data, rows.n, rows.width);
+    size_t bytes = (size_t)rows.n * (size_t)rows.width * sizeof(float);
+    float *copy = NULL;
+
+    if (r->tap == NULL || r->be->err.status != LLM_OK) return;
+    if (r->be->remote != NULL) {
+        if ((copy = malloc(bytes)) == NULL) { llm_fail_memory(&r->be->err, bytes, "a copy of activations"); return; }
+        r->be->remote->download(r->be, copy, rows.data, bytes);
+        rows.data = copy;
+    }
+    if (r->be->err.status == LLM_OK) r->tap(r->tap_user, name, il, rows.data, rows.n, rows.width);
+    free(copy);
 }
 
 llm_linear run_product(llm_rows y, const llm_tensor *w, const llm_tensor *bias)
@@ -145,6 +164,13 @@ static void layer(llm_run *r, const llm_batch *b, int il)
     run_tap(r, "layer_out", il, x);
 }
 
+static void vocabulary(llm_run *r, llm_rows y, llm_rows h)
+{
+    run_linear(r, y, h, &r->m->head, NULL);
+    if (r->m->config.logit_softcap > 0) r->be->op.softcap(r->be, y, r->m->config.logit_softcap);
+    run_tap(r, "logits", -1, y);
+}
+
 /* The rows whose logits are wanted are brought together by the final norm, then go through the head. */
 static void head(llm_run *r, const llm_batch *b, const uint8_t *want, float *logits)
 {
@@ -160,9 +186,13 @@ static void head(llm_run *r, const llm_batch *b, const uint8_t *want, float *log
     }
     if (y.n == 0) return;
     run_tap(r, "result_norm", -1, run_rows_of(r->h, y.n, c->d_model));
-    run_linear(r, y, run_rows_of(r->h, y.n, c->d_model), &r->m->head, NULL);
-    if (c->logit_softcap > 0) r->be->op.softcap(r->be, y, c->logit_softcap);
-    run_tap(r, "logits", -1, y);
+    if (r->be->remote == NULL) { vocabulary(r, y, run_rows_of(r->h, y.n, c->d_model)); return; }
+    for (int i = 0, n; i < y.n; i += n) {
+        llm_rows h = run_rows_of(r->h, n = y.n - i < r->out.n ? y.n - i : r->out.n, c->d_model);
+        h.data += (int64_t)i * c->d_model;
+        vocabulary(r, run_rows_of(r->out, n, c->n_vocab), h);
+        r->be->remote->download(r->be, row_at(y, i), r->out.data, (size_t)n * (size_t)c->n_vocab * sizeof(float));
+    }
 }
 
 /* Rotation angles for the positions of b, and (Qwen 1) how much each query grows: log_{logn_ctx}(p + 1) past logn_ctx. */
@@ -174,8 +204,10 @@ static void positions(llm_run *r, const llm_batch *b)
         r->cs[i] = run_rows_of(r->cs[i], b->n, c->n_rot);
         r->be->op.rope_table(r->be, r->cs[i], &c->rope[i], b->pos);
     }
-    for (int i = 0; c->logn_ctx > 1 && i < b->n; i++)
-        r->grow.data[i] = b->pos[i] >= c->logn_ctx ? (float)(log((double)b->pos[i] + 1) / log((double)c->logn_ctx)) : 1;
+    for (int i = 0; c->logn_ctx > 1 && i < b->n; i++) {
+        float grow = b->pos[i] >= c->logn_ctx ? (float)(log((double)b->pos[i] + 1) / log((double)c->logn_ctx)) : 1;
+        backend_upload(r->be, r->grow.data + i, &grow, sizeof grow);
+    }
 }
 
 llm_status llm_forward(llm_run *r, const llm_batch *b, const uint8_t *want, float *logits, llm_error *err)
@@ -184,6 +216,7 @@ llm_status llm_forward(llm_run *r, const llm_batch *b, const uint8_t *want, floa
     llm_rows x = run_rows_of(r->x, b->n, c->d_model);
 
     r->be->err.status = LLM_OK;
+    if (r->be->remote) r->be->remote->begin(r->be, b);
     positions(r, b);
     r->be->op.embed(r->be, x, &r->m->embed, b->token, c->embed_scale);
     run_tap(r, "embed", -1, x);
@@ -192,6 +225,7 @@ llm_status llm_forward(llm_run *r, const llm_batch *b, const uint8_t *want, floa
         layer(r, b, il);
     }
     if (r->be->err.status == LLM_OK) head(r, b, want, logits);
+    if (r->be->remote) r->be->remote->end(r->be);
     if (r->be->err.status != LLM_OK) return llm_fail(err, r->be->err.status, "%s", r->be->err.text);
     return LLM_OK;
 }

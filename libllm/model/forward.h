@@ -20,6 +20,7 @@ typedef struct {
     llm_rows gate, up;                  /* feed-forward */
     llm_rows score, weight, shared, shared_gate;    /* experts */
     llm_rows cs[N_ROPE];                /* cosines and sines of the rows' positions */
+    llm_rows out;                       /* where rows live elsewhere: logits on their way to the host; else n is 0 */
     llm_rows grow;                      /* [1, n_batch] Qwen 1: how much each row's query grows */
     int32_t *expert;                    /* [n_batch * n_expert_used] */
 } llm_run;

@@ -20,6 +20,7 @@ struct llm_model {
     uint64_t owned_bytes;               /* of re-laid weights: what they came from was released */
     uint64_t n_param, weight_bytes;
     llm_isa isa;
+    llm_device *device;                 /* holds copies of the weights; NULL: the CPU reads them where they lie */
     int n_thread;
     llm_log_fn log;
     llm_progress_fn progress;
@@ -37,6 +38,8 @@ const llm_arch *arch_find(llm_meta *m, llm_error *err);     /* NULL: unknown, er
 /* weights.c: names, shapes, dtypes, load transforms. Tensors that nothing binds are logged. */
 llm_status weights_bind(llm_model *m, llm_error *err);
 void weights_free(llm_model *m);
+/* Copies every bound weight to m->device; nothing to do without one. */
+llm_status weights_upload(llm_model *m, llm_error *err);
 /* Number a shape symbol stands for in layer il (-1: whole model). */
 int64_t config_dim(const llm_config *c, int il, llm_sym sym);
 #endif

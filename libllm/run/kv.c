@@ -57,6 +57,7 @@ llm_status kv_plan(llm_kv *kv, const llm_model *m, const llm_ops *op, llm_error 
     }
     if (!ck_mul((size_t)kv->n_seq * sizeof *kv->token, (size_t)kv->n_ctx, &tokens) || !ck_add(all, tokens, &kv->bytes))
         return too_big(kv, err);
+    kv->map_bytes = all;
     return LLM_OK;
 }
 
@@ -64,20 +65,21 @@ llm_status kv_map(llm_kv *kv, llm_error *err)
 {
     char *at;
 
-    if ((kv->map = memory_map(kv->bytes)) == NULL) return llm_fail_memory(err, kv->bytes, "the key/value cache");
+    if ((kv->map = backend_alloc(kv->be, kv->map_bytes)) == NULL) return llm_fail_memory(err, kv->map_bytes, "the key/value cache");
+    if ((kv->token = memory_map(kv->bytes - kv->map_bytes)) == NULL) return llm_fail_memory(err, kv->bytes - kv->map_bytes, "the tokens of the sequences");
     at = kv->map;
     for (int il = 0; il < kv->n_layer; il++) {
         llm_kv_layer *l = &kv->layer[il];
         l->k = at, at += l->k_seq_bytes * (size_t)kv->n_seq;
         l->v = l->v_seq_bytes ? at : NULL, at += l->v_seq_bytes * (size_t)kv->n_seq;
     }
-    kv->token = (llm_token *)(void *)at;
     return LLM_OK;
 }
 
 void kv_close(llm_kv *kv)
 {
-    memory_unmap(kv->map, kv->bytes);
+    backend_release(kv->be, kv->map, kv->map_bytes);
+    memory_unmap(kv->token, kv->bytes - kv->map_bytes);
     free(kv->layer), free(kv->window), free(kv->seq);
     memset(kv, 0, sizeof *kv);
 }

@@ -1,5 +1,4 @@
 /* session.c - opening and closing a session, and what it will cost. */
-#include "memory.h"
 #include "session.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,7 +50,7 @@ static size_t step_bytes(const llm_session_options *o, const llm_model *m)
 static llm_status scratch_bytes(const llm_model *m, const llm_session_options *o, const llm_limits *limits, uint64_t *out,
                                 llm_error *err)
 {
-    size_t buffers, backend = backend_cpu_scratch(limits, o->n_threads), sum;
+    size_t buffers, backend = backend_scratch(m->device, limits, o->n_threads), sum;
 
     if (backend == 0 || !run_bytes(m, o->n_batch, &buffers) || !ck_add(buffers, backend, &sum)
         || !ck_add(sum, step_bytes(o, m), &sum))
@@ -67,9 +66,9 @@ static llm_status limits_of(llm_limits *limits, const llm_model *m, const llm_se
 }
 
 /* Refuses what would pass the memory that is there even if all of it were given to this session. */
-static llm_status fits(const llm_session_options *o, uint64_t kv, uint64_t scratch, llm_error *err)
+static llm_status fits(const llm_model *m, const llm_session_options *o, uint64_t kv, uint64_t scratch, llm_error *err)
 {
-    uint64_t there = memory_available(), need;
+    uint64_t there = device_available(m->device), need;
 
     if (ck_add_u64(kv, scratch, &need) && need <= there) return LLM_OK;
     return llm_fail(err, LLM_ERR_MEMORY, "session: %d sequences of %d tokens need %.1f MiB for keys and values and %.1f MiB of buffers "
@@ -88,10 +87,10 @@ llm_status session_plan(llm_model *m, const llm_session_options *o, llm_memory_p
         return st;
     small = (llm_limits){ .n_batch = 1, .max_cols = 1, .max_rows = 1, .n_expert = 1, .n_expert_used = 1, .d_ff_expert = 1,
                           .d_model = 1, .n_head = 1, .max_d_head = 1, .n_ctx = 1 };
-    if ((st = backend_cpu_open(&be, m->isa, 1, &small, err)) == LLM_OK) st = kv_plan(&kv, m, &be.op, err);
+    if ((st = backend_open(&be, m->device, m->isa, 1, &small, err)) == LLM_OK) st = kv_plan(&kv, m, &be.op, err);
     plan->kv_bytes = kv.bytes, plan->weight_bytes = m->weight_bytes;
     kv_close(&kv);
-    backend_cpu_close(&be);
+    backend_close(&be);
     return st;
 }
 
@@ -141,10 +140,11 @@ llm_status session_open(llm_session **out, llm_model *m, const llm_session_optio
     if (s == NULL) return llm_fail_memory(err, sizeof *s, "a session");
     s->model = m;
     if ((st = limits_of(&limits, m, o, err)) != LLM_OK) goto fail;
-    if ((st = scratch_bytes(m, o, &limits, &scratch, err)) != LLM_OK || (st = fits(o, 0, scratch, err)) != LLM_OK) goto fail;
-    if ((st = backend_cpu_open(&s->be, m->isa, o->n_threads, &limits, err)) != LLM_OK) goto fail;
+    if ((st = scratch_bytes(m, o, &limits, &scratch, err)) != LLM_OK || (st = fits(m, o, 0, scratch, err)) != LLM_OK) goto fail;
+    if ((st = backend_open(&s->be, m->device, m->isa, o->n_threads, &limits, err)) != LLM_OK) goto fail;
     s->kv = kv_of(o);
-    if ((st = kv_plan(&s->kv, m, &s->be.op, err)) != LLM_OK || (st = fits(o, s->kv.bytes, scratch, err)) != LLM_OK) goto fail;
+    if ((st = kv_plan(&s->kv, m, &s->be.op, err)) != LLM_OK || (st = fits(m, o, s->kv.bytes, scratch, err)) != LLM_OK) goto fail;
+    s->kv.be = &s->be;
     if ((st = kv_map(&s->kv, err)) != LLM_OK) goto fail;
     if ((st = run_open(&s->run, m, &s->be, s->kv.layer, o->n_batch, err)) != LLM_OK) goto fail;
     if ((st = step_open(s, o, err)) != LLM_OK) goto fail;
@@ -160,8 +160,8 @@ void llm_session_close(llm_session *s)
 {
     if (s == NULL) return;
     run_close(&s->run);
-    backend_cpu_close(&s->be);
     kv_close(&s->kv);
+    backend_close(&s->be);
     free(s->token), free(s->pos), free(s->seq), free(s->origin), free(s->want), free(s->span);
     free(s->n_row_seq), free(s->row), free(s->logits);
     free(s);

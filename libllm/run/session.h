@@ -18,8 +18,9 @@ typedef struct {
     int *window;                        /* [n_layer] 0: all */
     kv_seq *seq;                        /* [n_seq] */
     llm_token *token;                   /* [n_seq, n_ctx] */
-    void *map;                          /* keys, values and tokens of all sequences */
-    size_t bytes;
+    llm_backend *be;                    /* whose memory the cells are in; NULL: the process's own */
+    void *map;                          /* keys and values of all sequences */
+    size_t map_bytes, bytes;            /* bytes: of the map and the tokens */
 } llm_kv;
 
 /* Shapes and sizes; nothing is mapped. n_ctx, n_seq, n_batch and dtype of kv are set by the caller. */

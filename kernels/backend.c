@@ -1,0 +1,89 @@
+/* backend.c - which backends this build has. With LLM_CUDA the functions of cuda/cuda.h are linked too. */
+#include "backend.h"
+#include "memory.h"
+#include <string.h>
+#ifdef LLM_CUDA
+#include "cuda/cuda.h"
+#endif
+
+llm_status device_open(llm_device **out, llm_backend_kind kind, llm_error *err)
+{
+    *out = NULL;
+    if (kind == LLM_BACKEND_CPU) return LLM_OK;
+#ifdef LLM_CUDA
+    if (kind == LLM_BACKEND_CUDA) return cuda_device_open(out, err);
+#else
+    if (kind == LLM_BACKEND_CUDA)
+        return llm_fail(err, LLM_ERR_UNSUPPORTED, "device cuda: this program was built without CUDA (make CUDA=1)");
+#endif
+    return llm_fail(err, LLM_ERR_UNSUPPORTED, "backend %d is not in this build; 0 is the CPU, 1 CUDA", (int)kind);
+}
+
+llm_status device_import(llm_device *d, llm_tensor *const *w, size_t n, llm_progress_fn progress, void *user, llm_error *err)
+{
+#ifdef LLM_CUDA
+    if (d != NULL) return cuda_import(d, w, n, progress, user, err);
+#endif
+    (void)d, (void)w, (void)n, (void)progress, (void)user, (void)err;
+    return LLM_OK;
+}
+
+void device_close(llm_device *d)
+{
+#ifdef LLM_CUDA
+    if (d != NULL) cuda_device_close(d);
+#endif
+    (void)d;
+}
+
+uint64_t device_available(llm_device *d)
+{
+#ifdef LLM_CUDA
+    if (d != NULL) return cuda_available(d);
+#endif
+    (void)d;
+    return memory_available();
+}
+
+llm_status backend_open(llm_backend *be, llm_device *d, llm_isa isa, int n_thread, const llm_limits *limits, llm_error *err)
+{
+#ifdef LLM_CUDA
+    if (d != NULL) return backend_cuda_open(be, d, limits, err);
+#endif
+    (void)d;
+    return backend_cpu_open(be, isa, n_thread, limits, err);
+}
+
+void backend_close(llm_backend *be)
+{
+#ifdef LLM_CUDA
+    if (be->remote != NULL) { backend_cuda_close(be); return; }
+#endif
+    backend_cpu_close(be);
+}
+
+size_t backend_scratch(llm_device *d, const llm_limits *limits, int n_thread)
+{
+#ifdef LLM_CUDA
+    if (d != NULL) return backend_cuda_scratch(limits);
+#endif
+    (void)d;
+    return backend_cpu_scratch(limits, n_thread);
+}
+
+void *backend_alloc(llm_backend *be, size_t n)
+{
+    return be != NULL && be->remote != NULL ? be->remote->alloc(be, n) : memory_map(n);
+}
+
+void backend_release(llm_backend *be, void *p, size_t n)
+{
+    if (be != NULL && be->remote != NULL) { if (p != NULL) be->remote->release(be, p); }
+    else memory_unmap(p, n);
+}
+
+void backend_upload(llm_backend *be, void *to, const void *from, size_t n)
+{
+    if (be != NULL && be->remote != NULL) be->remote->upload(be, to, from, n);
+    else memcpy(to, from, n);
+}
