@@ -26,7 +26,7 @@ DEP_LIBS   = $(shell pkg-config --libs $(DEPS) 2>/dev/null)
 LIBS   = $(DEP_LIBS) -lpthread -lm
 
 ARCH   := $(shell $(CC) -dumpmachine | cut -d- -f1)
-OFF    := $(if $(filter x86_64,$(ARCH)),%_neon.c,%_avx2.c %_avx512.c)
+OFF    := $(if $(filter x86_64,$(ARCH)),%_neon.c,%_avx2.c %_avx512.c %_shani.c)
 SRC    := $(filter-out $(OFF),$(wildcard libllm/*.c libllm/*/*.c kernels/*.c kernels/cpu/*.c))
 OBJ    := $(SRC:%.c=$(B)/%.o)
 SHARED := $(patsubst %.c,$(B)/%.o,$(filter-out tools/llm-%.c,$(wildcard tools/*.c)) bench/machine.c)
@@ -40,6 +40,7 @@ all: $(B)/libllm.a $(TOOLS:%=$(B)/%)
 # Instruction sets by suffix; they are chosen at run time.
 $(B)/%_avx2.o:   ISA = -mavx2 -mfma -mf16c
 $(B)/%_avx512.o: ISA = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
+$(B)/%_shani.o:  ISA = -mssse3 -msse4.1 -msha
 $(B)/%_neon.o:   ISA = -march=armv8.2-a+dotprod+fp16
 
 # The fuzz targets are parsers; instrumenting the kernels would take clang minutes each.

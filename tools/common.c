@@ -1,4 +1,5 @@
 #include "common.h"
+#include "find_model.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -68,11 +69,16 @@ llm_model *tool_open_model(const model_choice *c)
 {
     llm_model_options opt = { .size = sizeof opt, .path = c->path, .n_threads = c->n_threads, .cpu = c->cpu,
                               .log = on_log, .progress = on_progress, .user = (void *)(uintptr_t)c, .vocab_only = c->vocab_only };
+    const store_entry *found;
+    store_list list;
     llm_error err;
     llm_model *m;
 
-    tool_guard_mapped_files(c->path);
+    find_model(c->path, &list, &found);
+    opt.path = found->path;
+    tool_guard_mapped_files(found->path);
     if (llm_model_open(&m, &opt, &err) != LLM_OK) tool_die(&err);
+    stores_free(&list);
     return m;
 }
 

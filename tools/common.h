@@ -15,7 +15,7 @@ extern const char *tool_name;               /* for messages */
 
 typedef struct { const char *path, *cpu; int n_threads; bool vocab_only, quiet; } model_choice;
 
-/* Opens the model with a progress line on stderr (only on a terminal); ends the program with the matching
+/* Finds (find_model.h) and opens the model with a progress line on stderr (only on a terminal); ends the program with the matching
  * exit code and one line on stderr when that fails. Log lines go to stderr unless quiet. */
 llm_model *tool_open_model(const model_choice *c);
 /* Value of --kv-type (NULL: the default); a wrong one ends the program. */

@@ -1,5 +1,6 @@
 /* llm-inspect: what a model file holds, what the engine makes of it, and the memory it needs. */
 #include "common.h"
+#include "find_model.h"
 #include "options.h"
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@ static const opt_row rows[] = {
     { "Memory", "sequences", 0, OPT_INT, "N", &n_seq, 1, 256, "plan for N sequences", false },
 };
 static const opt_table table = {
-    "llm-inspect", "MODEL", "Shows metadata, every tensor with what it is bound to, and the memory needed per context length.",
+    "llm-inspect", "MODEL", "Shows metadata, every tensor with what it is bound to, and the memory needed per context length.\n" FIND_MODEL_HELP,
     rows, sizeof rows / sizeof rows[0], EXIT_CODES
 };
 

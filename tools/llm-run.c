@@ -1,5 +1,8 @@
 /* llm-run: runs a model on a prompt. The answer goes to stdout, everything else to stderr. This file: options and main. */
+#include "find_model.h"
+#include "list_models.h"
 #include "run.h"
+#include "verify_model.h"
 
 static run_options o = { .n_predict = -1, .top_k = -1, .temperature = -1, .top_p = -1, .min_p = -1, .typical_p = -1 };
 
@@ -31,6 +34,9 @@ static const opt_row rows[] = {
     { "Sampling (defaults: the model's generation_config)", "repeat-last-n", 0, OPT_INT, "N", &o.last_n, -1, 1 << 24, "tokens the penalties look back on (default 64, -1: all)", true },
     { "Sampling (defaults: the model's generation_config)", "logit-bias", 0, OPT_STRS, "ID=X", &o.biases, 0, 0, "add X to the logit of token ID; may be given several times", true },
     { "Sampling (defaults: the model's generation_config)", "seed", 0, OPT_U64, "N", &o.seed, 0, 0, "seed of the draws (default 0: the same answer every time)", false },
+    { "Models", "list", 0, OPT_FLAG, NULL, &o.list, 0, 0, "the models on this machine, and whether they fit into its memory", false },
+    { "Models", "verify", 0, OPT_FLAG, NULL, &o.verify, 0, 0, "read all of MODEL and compare it with the checksums it is stored under", false },
+    { "Models", "manifest", 0, OPT_STR, "FILE", &o.manifest, 0, 0, "--verify against FILE, as sha256sum writes it", true },
     { "Machine", "threads", 't', OPT_INT, "N", &o.choice.n_threads, 1, 1024, "threads (default: the cores there are)", false },
     { "Machine", "ctx-size", 'c', OPT_INT, "N", &o.n_ctx, 1, 1 << 28, "tokens the context holds (default: the trained context, at most 4096)", false },
     { "Machine", "batch", 'b', OPT_INT, "N", &o.n_batch, 1, 65536, "prompt tokens computed at once (default 512); changes no result", true },
@@ -41,7 +47,7 @@ static const opt_row rows[] = {
     { "Machine", "quiet", 'q', OPT_FLAG, NULL, &o.quiet, 0, 0, "no progress and no timings", false },
 };
 const opt_table run_table = {
-    "llm-run", "MODEL [-p TEXT] [-f FILE]", "Runs a GGUF file or a Hugging Face folder. Without -p or -f the prompt is read from standard input.",
+    "llm-run", "MODEL [-p TEXT] [-f FILE]", "Runs a GGUF file or a Hugging Face folder. Without -p or -f the prompt is read from standard input.\n" FIND_MODEL_HELP,
     rows, sizeof rows / sizeof rows[0],
     "Ctrl-C stops the answer; what there is of it is kept. A second Ctrl-C ends the program.\n" EXIT_CODES
 };
@@ -55,8 +61,10 @@ int main(int argc, char **argv)
 
     tool_name = "llm-run";
     opt_parse(&run_table, argc, argv, &r);
+    if (o.list) return list_models();
     if (r.n_operand != 1) opt_fail(&run_table, r.n_operand ? "want one MODEL, got '%s' too" : "want a MODEL%s", r.n_operand ? r.operand[1] : "");
     if (o.think && o.no_think) opt_fail(&run_table, "--think and --no-think exclude each other");
+    if (o.verify || o.manifest) return verify_named(r.operand[0], o.manifest);
     o.choice.path = r.operand[0], o.choice.quiet = o.quiet, o.choice.vocab_only = o.show_tokens;
     m = tool_open_model(&o.choice);
     code = run_once(&o, m, started);

@@ -3,7 +3,7 @@
 #include <string.h>
 
 /* Section 4.2.2: the first 32 bits of the fractional parts of the cube roots of the first 64 primes. */
-static const uint32_t K[64] = {
+const uint32_t sha256_round[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
     0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
     0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
@@ -21,9 +21,15 @@ static uint32_t be32(const uint8_t *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-static void compress(uint32_t h[8], const uint8_t *block)
+/* One round: h becomes the next a, d the next e; the caller hands the variables on in turn. kw: the round's constant and its word. */
+#define ROUND(a, b, c, d, e, f, g, h, kw) do { \
+    uint32_t t1 = h + (ror(e, 6) ^ ror(e, 11) ^ ror(e, 25)) + (g ^ (e & (f ^ g))) + (kw); \
+    d += t1, h = t1 + (ror(a, 2) ^ ror(a, 13) ^ ror(a, 22)) + ((a & b) | (c & (a | b))); \
+} while (0)
+
+static void compress(uint32_t v[8], const uint8_t *block)
 {
-    uint32_t w[64], v[8];
+    uint32_t w[64], a = v[0], b = v[1], c = v[2], d = v[3], e = v[4], f = v[5], g = v[6], h = v[7];
 
     for (int t = 0; t < 16; t++) w[t] = be32(block + 4 * t);
     for (int t = 16; t < 64; t++) {
@@ -31,15 +37,23 @@ static void compress(uint32_t h[8], const uint8_t *block)
         uint32_t s1 = ror(w[t - 2], 17) ^ ror(w[t - 2], 19) ^ w[t - 2] >> 10;
         w[t] = s1 + w[t - 7] + s0 + w[t - 16];
     }
-    memcpy(v, h, sizeof v);
-    for (int t = 0; t < 64; t++) {
-        uint32_t e = v[4], a = v[0];
-        uint32_t t1 = v[7] + (ror(e, 6) ^ ror(e, 11) ^ ror(e, 25)) + ((e & v[5]) ^ (~e & v[6])) + K[t] + w[t];
-        uint32_t t2 = (ror(a, 2) ^ ror(a, 13) ^ ror(a, 22)) + ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
-        memmove(v + 1, v, 7 * sizeof *v);
-        v[0] = t1 + t2, v[4] += t1;
+    for (int t = 0; t < 64; t += 8) {
+        const uint32_t *k = sha256_round + t, *m = w + t;
+        ROUND(a, b, c, d, e, f, g, h, k[0] + m[0]);
+        ROUND(h, a, b, c, d, e, f, g, k[1] + m[1]);
+        ROUND(g, h, a, b, c, d, e, f, k[2] + m[2]);
+        ROUND(f, g, h, a, b, c, d, e, k[3] + m[3]);
+        ROUND(e, f, g, h, a, b, c, d, k[4] + m[4]);
+        ROUND(d, e, f, g, h, a, b, c, k[5] + m[5]);
+        ROUND(c, d, e, f, g, h, a, b, k[6] + m[6]);
+        ROUND(b, c, d, e, f, g, h, a, k[7] + m[7]);
     }
-    for (int i = 0; i < 8; i++) h[i] += v[i];
+    v[0] += a, v[1] += b, v[2] += c, v[3] += d, v[4] += e, v[5] += f, v[6] += g, v[7] += h;
+}
+
+void sha256_blocks_ref(uint32_t h[8], const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) compress(h, p + 64 * i);
 }
 
 void sha256_begin(llm_sha256 *s)
@@ -49,6 +63,10 @@ void sha256_begin(llm_sha256 *s)
                                        0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 };
     memcpy(s->h, start, sizeof start);
     s->n = 0;
+    s->blocks = sha256_blocks_ref;
+#if defined(__x86_64__)
+    if (sha256_has_shani()) s->blocks = sha256_blocks_shani;
+#endif
 }
 
 void sha256_add(llm_sha256 *s, const void *data, size_t n)
@@ -62,11 +80,11 @@ void sha256_add(llm_sha256 *s, const void *data, size_t n)
         size_t take = n < 64 - have ? n : 64 - have;
         memcpy(s->block + have, p, take);
         if (have + take < 64) return;
-        compress(s->h, s->block);
+        s->blocks(s->h, s->block, 1);
         p += take, n -= take;
     }
-    for (; n >= 64; p += 64, n -= 64) compress(s->h, p);
-    memcpy(s->block, p, n);
+    s->blocks(s->h, p, n / 64);
+    memcpy(s->block, p + n / 64 * 64, n % 64);
 }
 
 void sha256_end(llm_sha256 *s, uint8_t digest[32])

@@ -154,3 +154,26 @@ llm_status file_read(char **text, size_t *len, const char *path, size_t limit, l
     *text = buf, *len = size;
     return LLM_OK;
 }
+
+llm_status file_stream(const char *path, file_fn fn, void *user, llm_error *err)
+{
+    const size_t piece = 1 << 20;
+    uint8_t *buf = malloc(piece);
+    size_t size, done = 0;
+    llm_status status;
+    int fd;
+
+    if (buf == NULL) return llm_fail_memory(err, piece, "a piece of a file");
+    if ((status = open_regular(&fd, &size, path, err)) != LLM_OK) { free(buf); return status; }
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    while (done < size && status == LLM_OK) {
+        size_t n = size - done < piece ? size - done : piece;
+        status = read_all(fd, (char *)buf, n, path, err);
+        done += n;
+        if (status == LLM_OK && fn(user, buf, n, done, size) != 0)
+            status = llm_fail(err, LLM_ERR_CANCELLED, "%s: reading was stopped after %zu of %zu bytes", file_label(path), done, size);
+    }
+    close(fd);
+    free(buf);
+    return status;
+}

@@ -18,6 +18,10 @@ void file_map_close(file_map *m);
 /* The whole file as malloc'ed [*len] bytes with a NUL behind them, the caller's. More than limit bytes: LLM_ERR_FORMAT. */
 llm_status file_read(char **text, size_t *len, const char *path, size_t limit, llm_error *err);
 
+/* Hands all bytes to fn in order, in pieces of up to 1 MiB; done: of total, this piece included. fn nonzero stops: LLM_ERR_CANCELLED. */
+typedef int (*file_fn)(void *user, const uint8_t *data, size_t n, uint64_t done, uint64_t total);
+llm_status file_stream(const char *path, file_fn fn, void *user, llm_error *err);
+
 bool file_exists(const char *path);             /* anything by that name that can be looked at */
 bool file_is_dir(const char *path);
 char *file_join(const char *dir, const char *name);     /* "dir/name", malloc'ed; NULL: out of memory */

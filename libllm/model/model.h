@@ -11,14 +11,15 @@ struct llm_model {
     llm_store *store;
     llm_meta *meta;
     llm_tokenizer *tokenizer;           /* NULL: the file carries none */
-    struct chat_model *chat;            /* chat_model.h: templates and output format; NULL without a tokenizer */
     const llm_arch *arch;
     llm_config config;
     llm_tensor embed, out_norm, head;   /* head is embed where the table is tied */
     llm_layer *layer;                   /* [n_layer] */
     const char **slot;                  /* [store_n_tensor] what each tensor is bound to, or NULL */
     llm_owned *owned;
-    uint64_t owned_bytes;               /* of re-laid weights: what they came from was released */
+    uint64_t owned_bytes;               /* of re-laid weights */
+    uint64_t released_bytes;            /* of the weights they came from, which are not read again */
+    bool plan_only;                     /* no weights were read: good for plans, not for sessions */
     uint64_t n_param, weight_bytes;
     llm_isa isa;
     llm_device *device;                 /* holds copies of the weights; NULL: the CPU reads them where they lie */

@@ -40,6 +40,7 @@ llm_status relayout_mxfp4(binder *b, llm_tensor *out, const store_tensor *blocks
         || scales->dim[0] != e || scales->dim[1] != rows || scales->dim[2] != n || rows % step != 0)
         return weights_fail(b, blocks, LLM_ERR_FORMAT, "wanted U8 blocks [experts, rows, n, 16] with U8 scales [experts, rows, n] beside them");
     if ((st = matrix3(b, out, DT_MXFP4, e, rows / step, 32 * n, "MXFP4 experts")) != LLM_OK) return st;
+    if (b->plan) return LLM_OK;
     s = scales->data, to = (uint8_t *)(uintptr_t)out->data;
     for (int64_t i = 0; i < e * rows; i++) {
         if (i % rows % step != first) continue;
@@ -68,7 +69,7 @@ llm_status relayout_transpose(binder *b, llm_tensor *out, const store_tensor *sr
     llm_status st;
 
     if (size == 0) return LLM_ERR_UNSUPPORTED;
-    if ((st = matrix3(b, out, src->dtype, e, k / step, n, "transposed experts")) != LLM_OK) return st;
+    if ((st = matrix3(b, out, src->dtype, e, k / step, n, "transposed experts")) != LLM_OK || b->plan) return st;
     to = (char *)(uintptr_t)out->data;
     for (int64_t i = 0; i < e; i++, from += (size_t)(n * k) * size)
         for (int64_t r = first; r < k; r += step)
@@ -87,6 +88,7 @@ llm_status relayout_every(binder *b, llm_tensor *out, const store_tensor *src, i
     if (size == 0) return LLM_ERR_UNSUPPORTED;
     if ((st = matrix3(b, out, src->dtype, 1, e, n / step, "biases of experts")) != LLM_OK) return st;
     *out = (llm_tensor){ .data = out->data, .dtype = out->dtype, .row_bytes = out->row_bytes, .dim = { e, n / step, 1 } };
+    if (b->plan) return LLM_OK;
     to = (char *)(uintptr_t)out->data;
     for (int64_t i = 0; i < e * n; i++)
         if (i % n % step == first) memcpy(to, from + (size_t)i * size, size), to += size;
@@ -158,7 +160,7 @@ static llm_status int4_check(binder *b, int4_source *s)
         return weights_fail(b, s->q, LLM_ERR_FORMAT, "qweight, qzeros and scales do not have the shapes of %s int4 for %lld x %lld in groups of %lld",
                             s->awq ? "AWQ" : "GPTQ", (long long)r, (long long)c, (long long)s->group);
     if (weights_check(b, s->scale)) return LLM_ERR_FORMAT;
-    for (int64_t i = 0; s->scale->dtype == DT_F32 && i < s->n_group * r; i++) {
+    for (int64_t i = 0; !b->plan && s->scale->dtype == DT_F32 && i < s->n_group * r; i++) {
         float f = bits_float(word(s->scale, i));
         if (f16_to_float(float_to_f16(f)) != f)
             return weights_fail(b, s->scale, LLM_ERR_UNSUPPORTED, "scale %lld is %.9g, which is no F16 value", (long long)i, (double)f);
@@ -207,7 +209,7 @@ llm_status relayout_int4(binder *b, const char *base, int64_t rows, int64_t cols
     if ((st = int4_check(b, &s)) != LLM_OK || (st = act_order(b, &s, perm)) != LLM_OK) return st;
     if (!ck_mul((size_t)rows, (size_t)(cols / 32) * 20, &bytes)) return weights_fail(b, s.q, LLM_ERR_FORMAT, "has no size");
     if ((*data = to = weights_own(b, bytes, "int4 weights")) == NULL) return LLM_ERR_MEMORY;
-    for (int64_t r = 0; r < rows; r++) {
+    for (int64_t r = 0; !b->plan && r < rows; r++) {
         for (int64_t k = 0; k < cols; k += 32, to += 20) {
             uint16_t d = scale_at(&s, k / s.group, r);
             memcpy(to, &d, 2);
@@ -281,6 +283,7 @@ static llm_status kv_b_f32(binder *b, llm_tensor *wk_b, llm_tensor *wv_b, const 
 
     if ((st = matrix3(b, wk_b, DT_F32, n_head, c, d_nope, "attn_k_b")) != LLM_OK) return st;
     if (whole && (st = matrix3(b, wv_b, DT_F32, n_head, d_v, c, "attn_v_b")) != LLM_OK) return st;
+    if (b->plan) return LLM_OK;
     if (whole) v = (float *)(uintptr_t)wv_b->data;
     if ((rows = calloc((size_t)d_nope * (size_t)c, sizeof *rows)) == NULL) return llm_fail_memory(b->err, (size_t)d_nope * (size_t)c * sizeof *rows, "attn_k_b");
     to = (char *)(uintptr_t)wk_b->data;
@@ -308,7 +311,7 @@ llm_status relayout_kv_b(binder *b, llm_tensor *wk_b, llm_tensor *wv_b, const ll
     for (int h = 0; h < n_head; h++) part[h] = (const char *)src->data + ((size_t)h * (size_t)(d_nope + d_v) + (size_t)d_nope) * src->row_bytes;
     if (!f8 && src->dtype != DT_F32 && src->dtype != DT_F16 && src->dtype != DT_BF16) return kv_b_f32(b, wk_b, wv_b, src, n_head, d_nope, d_v, false);
     if ((st = matrix3(b, wk_b, src->dtype, n_head, c, d_nope, "attn_k_b")) != LLM_OK) return st;
-    for (int h = 0; h < n_head; h++)
+    for (int h = 0; !b->plan && h < n_head; h++)
         transpose((char *)(uintptr_t)wk_b->data + (size_t)h * (size_t)c * (size_t)d_nope * size,
                   (const char *)src->data + (size_t)h * (size_t)(d_nope + d_v) * src->row_bytes, src->row_bytes, d_nope, c, size);
     return src->scale.data ? kv_b_scales(b, wk_b, wv_b, src, n_head, d_nope, d_v) : LLM_OK;

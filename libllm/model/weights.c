@@ -49,7 +49,11 @@ void weights_mark(binder *b, const store_tensor *t, const char *slot)
     b->m->slot[i] = slot;
 }
 
-void weights_release(binder *b, const store_tensor *t) { store_release(b->m->store, t->data, t->bytes); }
+void weights_release(binder *b, const store_tensor *t)
+{
+    if (!b->plan) store_release(b->m->store, t->data, t->bytes);
+    b->m->released_bytes += t->bytes;
+}
 
 llm_status weights_fail(binder *b, const store_tensor *t, llm_status st, const char *fmt, ...)
 {
@@ -135,7 +139,9 @@ static const void *aligned(binder *b, const store_tensor *t)
     void *copy;
 
     if ((uintptr_t)t->data % need == 0) return t->data;
-    if ((copy = weights_own(b, t->bytes, "an aligned copy")) != NULL) memcpy(copy, t->data, t->bytes);
+    if ((copy = weights_own(b, t->bytes, "an aligned copy")) == NULL) return NULL;
+    if (!b->plan) memcpy(copy, t->data, t->bytes);
+    weights_release(b, t);
     return copy;
 }
 
@@ -144,7 +150,7 @@ llm_status weights_check(binder *b, const store_tensor *t)
     const llm_dtype_info *info = dtype_info(t->dtype);
     int64_t bad;
 
-    if (t->bytes > CHECKED_BYTES || t->data == NULL) return LLM_OK;
+    if (b->plan || t->bytes > CHECKED_BYTES || t->data == NULL) return LLM_OK;
     if (dtype_check(t->dtype, t->data, (int64_t)(t->bytes / (size_t)info->block_bytes) * info->block, &bad)) return LLM_OK;
     return weights_fail(b, t, LLM_ERR_FORMAT, "%s %lld is not finite", info->block > 1 ? "the scale of block" : "value", (long long)bad);
 }
@@ -335,8 +341,11 @@ static llm_status bind_fused_expert(binder *b, const store_tensor *t, int slot, 
     if (name == NULL) return LLM_ERR_MEMORY;
     if ((st = check_exact(b, t, both, 3)) != LLM_OK || (st = weights_check(b, t)) != LLM_OK) return st;
     weights_mark(b, t, name);
-    if (down) return relayout_transpose(b, out, t, 0, 1);
-    if (inter) return relayout_transpose(b, out, t, slot == W_up_x ? 1 : 0, 2);
+    if (down || inter) {
+        st = relayout_transpose(b, out, t, slot == W_up_x ? 1 : 0, down ? 1 : 2);
+        if (slot != W_gate_x) weights_release(b, t);
+        return st;
+    }
     return weights_fail(b, t, LLM_ERR_UNSUPPORTED, "experts with the input before the output are supported for gpt-oss only");
 }
 
@@ -591,7 +600,7 @@ static llm_status quant_method(binder *b)
 llm_status weights_bind(llm_model *m, llm_error *err)
 {
     llm_error mine;
-    binder b = { .m = m, .err = err ? err : &mine, .hf = store_kind(m->store) == STORE_HF };
+    binder b = { .m = m, .err = err ? err : &mine, .hf = store_kind(m->store) == STORE_HF, .plan = m->plan_only };
     const spelling *s = b.hf ? hf_spelling : &gguf_spelling;
     llm_status st;
 
@@ -604,7 +613,7 @@ llm_status weights_bind(llm_model *m, llm_error *err)
     if ((st = quant_method(&b)) != LLM_OK || (st = bind_whole(&b, s)) != LLM_OK || (st = bind_rope_freqs(&b)) != LLM_OK) return st;
     for (int il = 0; il < m->config.n_layer; il++) {
         if ((st = bind_layer(&b, il)) != LLM_OK) return st;
-        if (m->progress && m->progress(m->user, "loading", (uint64_t)il + 1, (uint64_t)m->config.n_layer))
+        if (!b.plan && m->progress && m->progress(m->user, "loading", (uint64_t)il + 1, (uint64_t)m->config.n_layer))
             return llm_fail(b.err, LLM_ERR_CANCELLED, "%s: loading was stopped after layer %d", store_path(m->store), il);
     }
     return check_unused(&b);

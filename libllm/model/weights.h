@@ -8,6 +8,7 @@ typedef struct {
     llm_error *err;
     llm_status status;                  /* LLM_ERR_MEMORY once weights_own has failed, for those who need not look */
     bool hf;
+    bool plan;                          /* only sizes are wanted: memory is set aside as ever, but nothing is written to it */
     const char *layers;                 /* safetensors: "model.layers." or another spelling */
     const char *quant;                  /* quantization_config.quant_method, or "" */
     int group_size;                     /* GPTQ, AWQ; -1: a whole column */

@@ -88,7 +88,11 @@ llm_status session_plan(llm_model *m, const llm_session_options *o, llm_memory_p
     small = (llm_limits){ .n_batch = 1, .max_cols = 1, .max_rows = 1, .n_expert = 1, .n_expert_used = 1, .d_ff_expert = 1,
                           .d_model = 1, .n_head = 1, .max_d_head = 1, .n_ctx = 1 };
     if ((st = backend_open(&be, m->device, m->isa, 1, &small, err)) == LLM_OK) st = kv_plan(&kv, m, &be.op, err);
-    plan->kv_bytes = kv.bytes, plan->weight_bytes = m->weight_bytes;
+    plan->kv_bytes = kv.bytes, plan->weight_bytes = m->weight_bytes, plan->owned_bytes = m->owned_bytes;
+    plan->mapped_bytes = m->weight_bytes - m->released_bytes;
+    plan->total_bytes = plan->mapped_bytes + plan->owned_bytes + plan->kv_bytes + plan->scratch_bytes;
+    plan->available_bytes = device_available(m->device);
+    if (!m->plan_only && plan->available_bytes < UINT64_MAX - m->owned_bytes) plan->available_bytes += m->owned_bytes;    /* taken already */
     kv_close(&kv);
     backend_close(&be);
     return st;

@@ -17,6 +17,8 @@ typedef struct {
     int n_predict, n_ctx, n_batch, top_k, last_n;
     float temperature, top_p, min_p, typical_p, repeat_penalty, frequency_penalty, presence_penalty;  /* below 0 (penalties: 0): the model's */
     uint64_t seed;
+    const char *manifest;
+    bool list, verify;
     bool raw, show_tokens, show_prompt, quiet, greedy, ignore_end, think, no_think, show_thinking, trusted;
     opt_list stops, biases;
 } run_options;
