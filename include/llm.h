@@ -178,6 +178,95 @@ LLM_API llm_status llm_template_render(const char *text, size_t len, const char 
 LLM_API llm_status llm_chat_render_json(const llm_model *m, const char *json, size_t len, const char *now,
                                         llm_token *out, size_t cap, size_t *n, llm_error *err);
 
+/* ---- conversations --------------------------------------------------------- */
+
+typedef struct {
+    uint32_t    size;               /* set by the caller: sizeof(llm_chat_info) */
+    const char *family;             /* how its output is read: "harmony", "qwen", "deepseek", "gemma" or "plain" */
+    const char *format;             /* the built-in format, as llm_chat_format, or NULL */
+    int         has_template;       /* the model carries a chat template */
+    int         has_tools;          /* which takes tools */
+    int         has_effort;         /* the reasoning effort changes the prompt */
+    int         can_switch_thinking;    /* thinking on and off changes the prompt */
+} llm_chat_info;
+LLM_API llm_status llm_chat_get_info(const llm_model *m, llm_chat_info *info);
+
+/* A conversation with one model: messages, tools and options. For one thread at a time. What it hands out is valid until the
+ * next call on it. Rendered by the model's own template; in gpt-oss's format where the template cannot say it (several calls, or
+ * text, reasoning and a call in one message; messages with harmony's own fields); by a built-in format where there is no template. */
+typedef struct llm_chat llm_chat;
+/* opt NULL: all defaults; its strings are copied. */
+LLM_API llm_status llm_chat_open(llm_chat **out, const llm_model *m, const llm_chat_options *opt, llm_error *err);
+LLM_API void llm_chat_close(llm_chat *c);
+LLM_API llm_status llm_chat_set_options(llm_chat *c, const llm_chat_options *opt, llm_error *err);
+/* Any variable of the template, as JSON ("tools": a list of functions as OpenAI's interface has them). json NULL: removed. */
+LLM_API llm_status llm_chat_set(llm_chat *c, const char *key, const char *json, size_t len, llm_error *err);
+/* One message as a JSON object: role, content, reasoning_content, tool_calls (arguments as JSON or as its text), name, tool_call_id. */
+LLM_API llm_status llm_chat_add(llm_chat *c, const char *json, size_t len, llm_error *err);
+LLM_API llm_status llm_chat_add_text(llm_chat *c, const char *role, const char *text, size_t len, llm_error *err);  /* UTF-8 */
+LLM_API size_t llm_chat_count(const llm_chat *c);
+LLM_API llm_status llm_chat_get(llm_chat *c, size_t i, const char **json, size_t *len, llm_error *err);
+LLM_API llm_status llm_chat_drop(llm_chat *c, size_t n, llm_error *err);        /* all messages but the first n */
+/* The whole conversation as a JSON object, and back; it is as it was when loading fails. */
+LLM_API llm_status llm_chat_save(llm_chat *c, const char **json, size_t *len, llm_error *err);
+LLM_API llm_status llm_chat_load(llm_chat *c, const char *json, size_t len, llm_error *err);
+/* Tokens of the conversation, ending where the assistant is to speak. held [n_held] (may be NULL): what a session holds; as far as
+ * it spells the begin of this conversation it is kept as it is, up to a control token, so that an answer is re-used token for token
+ * even where the tokenizer would have cut its text otherwise. */
+LLM_API llm_status llm_chat_prompt(llm_chat *c, const llm_token *held, size_t n_held, const llm_token **ids, size_t *n, llm_error *err);
+
+typedef enum { LLM_PART_ANSWER = 0, LLM_PART_REASONING = 1, LLM_PART_CALL = 2, LLM_PART_OTHER = 3 } llm_part;
+typedef enum {
+    LLM_EVENT_BEGIN = 0,            /* a message begins */
+    LLM_EVENT_TEXT = 1,             /* more of its text */
+    LLM_EVENT_END = 2,
+    LLM_EVENT_RELABEL = 3           /* it turns out to be another part: answer that was reasoning */
+} llm_event_kind;
+typedef struct {
+    llm_event_kind kind;
+    llm_part       part;
+    size_t         message;         /* number of the message in this reply */
+    const char    *text;            /* TEXT: [len], whole UTF-8 characters; of a call: its arguments as JSON, as far as the model writes it */
+    size_t         len;
+    const char    *name;            /* CALL: the function; OTHER: the tool that speaks; else NULL */
+    const char    *channel, *recipient;     /* harmony's, or NULL */
+    const char    *error;           /* END: what is wrong with the message, or NULL; the text is kept */
+} llm_event;
+
+typedef struct {
+    uint32_t         size;
+    const char      *family;        /* NULL: the model's; else a family as in llm_chat_info ("plain": nothing but text) */
+    const llm_token *prompt;        /* [n_prompt] what the reply follows: its end says whether the reasoning is open already */
+    size_t           n_prompt;
+    int              budget;        /* tokens of reasoning at most, then it is closed; 0: no limit, -1: none at all */
+    int              no_nudge;      /* nonzero: no words that lead to the end of the reasoning before the budget is spent */
+    int              cycle_repeats; /* 0: off; else so many exact repetitions of a run of tokens (64 or more in all) end the reasoning, or the reply */
+} llm_reply_options;
+
+/* A reply as it streams: taken apart into messages of answer, reasoning and tool calls, whatever the tokens are; the reasoning kept
+ * within its budget. The events of a call are valid until the next one. */
+typedef struct llm_reply llm_reply;
+typedef enum { LLM_OVER_NOT = 0, LLM_OVER_END = 1, LLM_OVER_CALLS = 2 /* ended, and wants tools */, LLM_OVER_CYCLE = 3 } llm_over;
+LLM_API llm_status llm_reply_open(llm_reply **out, const llm_model *m, const llm_reply_options *opt, llm_error *err);
+LLM_API void llm_reply_close(llm_reply *r);
+/* The token that must come next in place of a sampled one, or -1. */
+LLM_API llm_token llm_reply_forced(const llm_reply *r);
+/* *over (may be NULL) says whether the reply ended with this token, which then need not be decoded. */
+LLM_API llm_status llm_reply_push(llm_reply *r, llm_token t, const llm_event **ev, size_t *n_ev, llm_over *over, llm_error *err);
+/* No more tokens come: what was held back comes out. */
+LLM_API llm_status llm_reply_finish(llm_reply *r, const llm_event **ev, size_t *n_ev, llm_error *err);
+/* After it: the message for llm_chat_add, {"role": "assistant", "content", "reasoning_content", "tool_calls"}. */
+LLM_API llm_status llm_reply_message(llm_reply *r, const char **json, size_t *len, llm_error *err);
+
+typedef struct {
+    uint32_t size;                  /* set by the caller: sizeof(llm_reply_stats) */
+    size_t   n_reasoning, n_answer, n_call, n_format;   /* each token is in one of them; format: marks, headers, ends */
+    size_t   n_forced;              /* of them, tokens that were not the model's choice */
+    size_t   cycle_length;          /* tokens of the cycle that was broken, or 0 */
+    int      budget_spent;          /* the budget closed the reasoning */
+} llm_reply_stats;
+LLM_API llm_status llm_reply_get_stats(const llm_reply *r, llm_reply_stats *stats);
+
 /* ---- session ------------------------------------------------------------ */
 
 typedef enum { LLM_KV_DEFAULT = 0, LLM_KV_F32 = 1, LLM_KV_F16 = 2,
@@ -232,6 +321,9 @@ LLM_API const llm_token *llm_session_tokens(const llm_session *s, int seq);
 /* Drops tokens from position n on. LLM_ERR_ARG where a sliding window no longer
  * holds what the shorter sequence needs; the sequence is unchanged then. */
 LLM_API llm_status llm_session_truncate(llm_session *s, int seq, int n, llm_error *err);
+/* Cuts sequence seq to the begin it shares with tok [n >= 1], n - 1 tokens at most: tok + *reused is to be decoded next. *common
+ * (may be NULL): tokens that agree; where a sliding window cannot go back to them the sequence is emptied and *reused is 0. */
+LLM_API llm_status llm_session_reuse(llm_session *s, int seq, const llm_token *tok, size_t n, size_t *reused, size_t *common, llm_error *err);
 LLM_API llm_status llm_session_copy(llm_session *s, int from, int to, llm_error *err);   /* to is replaced */
 
 /* Saves every sequence and the tokens in it, and restores them into a session of the same model and

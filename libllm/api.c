@@ -1,6 +1,6 @@
-/* api.c - the public functions: check arguments, call down. */
-#include "chat.h"
-#include "chat_template.h"
+/* api.c - the public functions: check arguments, call down. Those of conversations are in api_chat.c. */
+#include "api_parts.h"
+#include "chat_model.h"
 #include "sampler.h"
 #include "session.h"
 #include "sha256.h"
@@ -10,43 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* ---- structs that say their size ---- */
-
-/* Copies a caller's options into ours [own bytes], which may be older or newer. */
-static llm_status take(void *ours, size_t own, const void *theirs, const char *name, llm_error *err)
-{
-    uint32_t size;
-    const char *p = theirs;
-
-    memcpy(&size, theirs, sizeof size);
-    if (size < sizeof size || size > 1 << 16)
-        return llm_fail(err, LLM_ERR_ARG, "%s.size is %u, want sizeof(%s), which is %zu here", name, (unsigned)size, name, own);
-    for (size_t i = own; i < size; i++)
-        if (p[i] != 0)
-            return llm_fail(err, LLM_ERR_UNSUPPORTED, "%s has a field set that this library (%s) does not know", name, LLM_VERSION);
-    memset(ours, 0, own);
-    memcpy(ours, theirs, size < own ? size : own);
-    return LLM_OK;
-}
-
-/* Fills a caller's struct from ours [own bytes], as far as it goes. */
-static llm_status give(void *theirs, const void *ours, size_t own)
-{
-    uint32_t size;
-    char *p = theirs;
-
-    memcpy(&size, theirs, sizeof size);
-    if (size < sizeof size || size > 1 << 16) return LLM_ERR_ARG;
-    memset(p + sizeof size, 0, size - sizeof size);
-    memcpy(p + sizeof size, (const char *)ours + sizeof size, (size < own ? size : own) - sizeof size);
-    return LLM_OK;
-}
-
-static llm_status null_arg(const char *function, const char *what, llm_error *err)
-{
-    return llm_fail(err, LLM_ERR_ARG, "%s: %s is NULL", function, what);
-}
 
 /* ---- model ---- */
 
@@ -159,12 +122,16 @@ static llm_status open_parts(llm_model *m, const llm_model_options *o, llm_error
     m->name = "";
     if ((st = cpu_choose_isa(&m->isa, o->cpu, err)) != LLM_OK) return st;
     if (!o->vocab_only && (st = device_open(&m->device, o->backend, err)) != LLM_OK) return st;
-    if (o->vocab_only && !is_model(o->path)) return tokenizer_open_path(&m->tokenizer, o->path, err);
+    if (o->vocab_only && !is_model(o->path)) {
+        st = tokenizer_open_path(&m->tokenizer, o->path, err);
+        return st == LLM_OK && m->tokenizer ? chat_model_open(&m->chat, m->tokenizer, NULL, err) : st;
+    }
     if ((st = store_open(&m->store, o->path, o->vocab_only != 0, err)) != LLM_OK) return st;
     if ((st = meta_open(&m->meta, m->store, err)) != LLM_OK) return st;
     if (!o->vocab_only && (st = open_weights(m, err)) != LLM_OK) return st;
     if ((st = tokenizer_open(&m->tokenizer, m->meta, m->store, m->config.n_vocab, err)) != LLM_OK) return st;
     if (m->tokenizer != NULL) read_ends(m);
+    if (m->tokenizer != NULL && (st = chat_model_open(&m->chat, m->tokenizer, m->meta, err)) != LLM_OK) return st;
     read_sampler(m);
     meta_str(m->meta, "general.name", "_name_or_path", &m->name);
     if (!o->vocab_only && !m->plan_only) identify(m);
@@ -199,6 +166,7 @@ llm_status llm_model_open(llm_model **out, const llm_model_options *opt, llm_err
 void llm_model_close(llm_model *m)
 {
     if (m == NULL) return;
+    chat_model_close(m->chat);
     tokenizer_close(m->tokenizer);
     weights_free(m);
     device_close(m->device);
@@ -274,22 +242,6 @@ llm_status llm_tokenize(const llm_model *m, const char *text, size_t len, unsign
     if (m->tokenizer == NULL) return no_tokenizer(m, err);
     st = tokenizer_encode(m->tokenizer, text ? text : "", len, flags, out, cap, &count, err);
     if (n != NULL) *n = count;
-    return st;
-}
-
-llm_status llm_chat_render_json(const llm_model *m, const char *json, size_t len, const char *now,
-                                llm_token *out, size_t cap, size_t *n, llm_error *err)
-{
-    json_t *request = NULL;
-    llm_status st;
-
-    if (m == NULL || json == NULL) return null_arg("llm_chat_render_json", "the model or the conversation", err);
-    if (n == NULL || (out == NULL && cap > 0)) return null_arg("llm_chat_render_json", "n or out", err);
-    *n = 0;
-    if (m->tokenizer == NULL) return no_tokenizer(m, err);
-    if ((st = json_read_text(&request, json, len, "the conversation", err)) != LLM_OK) return st;
-    st = chat_template_render(m->tokenizer, m->meta, request, now, out, cap, n, err);
-    json_decref(request);
     return st;
 }
 
@@ -407,6 +359,22 @@ llm_status llm_session_truncate(llm_session *s, int seq, int n, llm_error *err)
     return kv_truncate(&s->kv, seq, n, err);
 }
 
+llm_status llm_session_reuse(llm_session *s, int seq, const llm_token *tok, size_t n, size_t *reused, size_t *common, llm_error *err)
+{
+    const llm_token *held;
+    size_t k = 0, length;
+
+    if (!has_seq(s, seq)) return no_seq(s, "llm_session_reuse", seq, err);
+    if (tok == NULL || reused == NULL || n == 0) return llm_fail(err, LLM_ERR_ARG, "llm_session_reuse: no tokens, or reused is NULL");
+    held = kv_tokens(&s->kv, seq), length = (size_t)s->kv.seq[seq].length;
+    while (k < length && k < n && held[k] == tok[k]) k++;
+    if (common) *common = k;
+    if (k == n) k--;
+    if (kv_truncate(&s->kv, seq, (int)k, NULL) != LLM_OK) kv_clear(&s->kv, seq), k = 0;
+    *reused = k;
+    return LLM_OK;
+}
+
 llm_status llm_session_copy(llm_session *s, int from, int to, llm_error *err)
 {
     if (!has_seq(s, from)) return no_seq(s, "llm_session_copy", from, err);
@@ -461,25 +429,4 @@ llm_status llm_sampler_open(llm_sampler **out, const llm_model *m, const llm_sam
     n_vocab = m->tokenizer ? tokenizer_n_vocab(m->tokenizer) : n_row;
     if (n_row == 0) n_row = n_vocab;                /* opened for its vocabulary only */
     return sampler_open(out, n_row, n_vocab < n_row ? n_vocab : n_row, &o, err);
-}
-
-/* ---- chat ---- */
-
-const char *llm_chat_format(const llm_model *m)
-{
-    return m && m->tokenizer ? chat_format(m->tokenizer, m->meta) : NULL;
-}
-
-llm_status llm_chat_render(const llm_model *m, const llm_chat_message *msg, size_t n_msg, const llm_chat_options *opt,
-                           llm_token *out, size_t cap, size_t *n, llm_error *err)
-{
-    llm_chat_options own = { .size = sizeof own };
-    llm_status st;
-
-    if (m == NULL || n == NULL || (msg == NULL && n_msg > 0) || (out == NULL && cap > 0)) return null_arg("llm_chat_render", "m, n, msg or out", err);
-    for (size_t i = 0; i < n_msg; i++)
-        if (msg[i].role == NULL || msg[i].text == NULL) return null_arg("llm_chat_render", "the role or text of a message", err);
-    if (opt && (st = take(&own, sizeof own, opt, "llm_chat_options", err)) != LLM_OK) return st;
-    if (m->tokenizer == NULL) return llm_fail(err, LLM_ERR_UNSUPPORTED, "%s has no tokenizer", store_path(m->store));
-    return chat_render(m->tokenizer, m->meta, msg, n_msg, &own, out, cap, n, err);
 }

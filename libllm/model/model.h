@@ -11,6 +11,7 @@ struct llm_model {
     llm_store *store;
     llm_meta *meta;
     llm_tokenizer *tokenizer;           /* NULL: the file carries none */
+    struct chat_model *chat;            /* chat_model.h: templates and output format; NULL without a tokenizer */
     const llm_arch *arch;
     llm_config config;
     llm_tensor embed, out_norm, head;   /* head is embed where the table is tied */

@@ -50,32 +50,24 @@ static const chat_format_row formats[] = {
 };
 enum { N_FORMAT = sizeof formats / sizeof formats[0] };
 
-static const char *model_template(llm_meta *m)
-{
-    const char *text;
-    return m && meta_str(m, "tokenizer.chat_template", "tokenizer:chat_template", &text) ? text : "";
-}
-
 static bool has_token(const llm_tokenizer *t, const char *text)
 {
     return text && tokenizer_find(t, text, strlen(text)) >= 0;
 }
 
-static const chat_format_row *format_of(const llm_tokenizer *t, llm_meta *m)
+static const chat_format_row *format_of(const llm_tokenizer *t, const char *text)
 {
-    const char *text = model_template(m);
-
     for (int i = 0; i < N_FORMAT; i++) {
         const chat_format_row *f = &formats[i];
         bool tokens = (f->mark[0] == NULL || has_token(t, f->mark[0])) && (f->mark[1] == NULL || has_token(t, f->mark[1]));
-        if (tokens && strstr(text, f->in_template)) return f;
+        if (tokens && text && strstr(text, f->in_template)) return f;
     }
     return NULL;
 }
 
-const char *chat_format(const llm_tokenizer *t, llm_meta *m)
+const char *chat_format(const llm_tokenizer *t, const char *template_text)
 {
-    const chat_format_row *f = format_of(t, m);
+    const chat_format_row *f = format_of(t, template_text);
     return f ? f->name : NULL;
 }
 
@@ -158,22 +150,20 @@ static void put_harmony_system(builder *b, const llm_chat_options *opt)
     put_markup(b, "\n\n# Valid channels: analysis, commentary, final. Channel must be included for every message." C("<|end|>"));
 }
 
-static const char *default_system(const chat_format_row *f, llm_meta *m)
+static const char *default_system(const chat_format_row *f, const char *text)
 {
-    const char *text = model_template(m);
-
-    if (strcmp(f->name, "chatml") != 0) return NULL;
+    if (strcmp(f->name, "chatml") != 0 || text == NULL) return NULL;
     if (strstr(text, "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."))
         return "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.";
     return strstr(text, "You are a helpful assistant.") ? "You are a helpful assistant." : NULL;
 }
 
-static llm_status put_messages(builder *b, const chat_format_row *f, llm_meta *meta, const llm_chat_message *msg, size_t n)
+static llm_status put_messages(builder *b, const chat_format_row *f, const char *template_text, const llm_chat_message *msg, size_t n)
 {
     const char *pending = NULL;         /* system text of formats without a system turn */
 
     if (n == 0 || strcmp(msg[0].role, "system") != 0) {
-        const char *text = default_system(f, meta);
+        const char *text = default_system(f, template_text);
         if (text) put_markup(b, f->system[0]), put_text(b, text, strlen(text)), put_markup(b, f->system[1]);
     }
     for (size_t i = 0; i < n && b->status == LLM_OK; i++) {
@@ -200,9 +190,9 @@ static llm_status put_messages(builder *b, const chat_format_row *f, llm_meta *m
     return b->status;
 }
 
-static const chat_format_row *choose(const llm_tokenizer *t, llm_meta *meta, const char *name, llm_error *err)
+static const chat_format_row *choose(const chat_model *m, const char *name, llm_error *err)
 {
-    const chat_format_row *f = name ? NULL : format_of(t, meta);
+    const chat_format_row *f = name ? NULL : format_of(m->tokenizer, m->plain.text);
 
     for (int i = 0; name && i < N_FORMAT; i++)
         if (strcmp(formats[i].name, name) == 0) f = &formats[i];
@@ -214,28 +204,27 @@ static const chat_format_row *choose(const llm_tokenizer *t, llm_meta *meta, con
 }
 
 /* The model's own template goes first, unless it asks for a date that nobody gave and a built-in format does not. */
-static bool by_template(llm_meta *meta, const llm_chat_options *opt, const chat_format_row *f)
+static bool by_template(const chat_model *m, const llm_chat_options *opt, const chat_format_row *f)
 {
-    const char *own = chat_template_of(meta);
+    const char *own = m->plain.text;
     return own && opt->format == NULL && (f == NULL || opt->date || strstr(own, "strftime_now") == NULL);
 }
 
-llm_status chat_render(const llm_tokenizer *t, llm_meta *meta, const llm_chat_message *msg, size_t n_msg, const llm_chat_options *opt,
+llm_status chat_render(const chat_model *m, const llm_chat_message *msg, size_t n_msg, const llm_chat_options *opt,
                        llm_token *out, size_t cap, size_t *n, llm_error *err)
 {
-    builder b = { .t = t, .out = out, .cap = cap, .err = err };
-    const chat_format_row *f = choose(t, meta, opt->format, err);
-    const char *text = model_template(meta);
+    builder b = { .t = m->tokenizer, .out = out, .cap = cap, .err = err };
+    const chat_format_row *f = choose(m, opt->format, err);
     int think = opt->think;
 
     *n = 0;
-    if (by_template(meta, opt, f)) return chat_template_messages(t, meta, msg, n_msg, opt, out, cap, n, err);
+    if (by_template(m, opt, f)) return chat_template_messages(m, msg, n_msg, opt, out, cap, n, err);
     if (f == NULL) return LLM_ERR_UNSUPPORTED;
     put_markup(&b, f->begin);
     if (strcmp(f->name, "harmony") == 0) put_harmony_system(&b, opt);
-    put_messages(&b, f, meta, msg, n_msg);
+    put_messages(&b, f, m->plain.text, msg, n_msg);
     put_markup(&b, f->generate);
-    if (think == 0 && strcmp(f->name, "deepseek") == 0 && strstr(text, "Assistant\xef\xbd\x9c><think>\\n")) think = 1;   /* R1 opens it itself */
+    if (think == 0 && strcmp(f->name, "deepseek") == 0 && m->plain.text && strstr(m->plain.text, "Assistant\xef\xbd\x9c><think>\\n")) think = 1;   /* R1 opens it itself */
     put_markup(&b, think > 0 ? f->think_on : think < 0 ? f->think_off : "");
     flush(&b);
     free(b.run);

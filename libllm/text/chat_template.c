@@ -1,12 +1,6 @@
 #include "chat_template.h"
 #include <string.h>
 
-const char *chat_template_of(llm_meta *m)
-{
-    const char *text;
-    return m && meta_str(m, "tokenizer.chat_template", "tokenizer:chat_template", &text) && *text ? text : NULL;
-}
-
 static bool has_role(const json_t *message, const char *role)
 {
     const char *r = json_string_value(json_object_get(message, "role"));
@@ -101,27 +95,33 @@ static json_t *token_names(const llm_tokenizer *t)
     return o;
 }
 
-llm_status chat_template_render(const llm_tokenizer *t, llm_meta *m, const json_t *request, const char *now,
-                                llm_token *out, size_t cap, size_t *n, llm_error *err)
+llm_status chat_template_request(const chat_model *m, const json_t *request, const char *now, template_output *out, llm_error *err)
 {
-    const char *source = chat_template_of(m);
-    llm_template *tmpl = NULL;
-    template_output text = { 0 };
+    const chat_own_template *own = chat_model_template(m, request);
     json_t *vars = NULL, *names = NULL;
     llm_status status;
 
-    *n = 0;
-    if (source == NULL) return llm_fail(err, LLM_ERR_UNSUPPORTED, "this model carries no chat template");
+    *out = (template_output){ 0 };
+    if (own->text == NULL) return llm_fail(err, LLM_ERR_UNSUPPORTED, "this model carries no chat template");
+    if (own->parsed == NULL) return llm_fail(err, own->why.status, "%s", own->why.text);
     if (!json_is_object(request)) return llm_fail(err, LLM_ERR_ARG, "a conversation is a JSON object with \"messages\"");
-    vars = json_copy((json_t *)request), names = token_names(t);
+    vars = json_copy((json_t *)request), names = token_names(m->tokenizer);
     if (vars == NULL || names == NULL || (!json_object_get(vars, "add_generation_prompt") && json_object_set_new(vars, "add_generation_prompt", json_true()) != 0))
         status = llm_fail_memory(err, 0, "a conversation");
-    else status = template_parse(&tmpl, source, strlen(source), err);
-    if (status == LLM_OK) status = chat_template_text(tmpl, vars, &(template_options){ .now = now, .trusted = names }, &text, err);
-    if (status == LLM_OK) status = chat_template_tokens(t, &text, out, cap, n, err);
-    template_output_free(&text);
-    template_close(tmpl);
+    else status = chat_template_text(own->parsed, vars, &(template_options){ .now = now, .trusted = names }, out, err);
     json_decref(vars), json_decref(names);
+    return status;
+}
+
+llm_status chat_template_render(const chat_model *m, const json_t *request, const char *now,
+                                llm_token *out, size_t cap, size_t *n, llm_error *err)
+{
+    template_output text;
+    llm_status status = chat_template_request(m, request, now, &text, err);
+
+    *n = 0;
+    if (status == LLM_OK) status = chat_template_tokens(m->tokenizer, &text, out, cap, n, err);
+    template_output_free(&text);
     return status;
 }
 
@@ -147,7 +147,7 @@ static json_t *request_of(const llm_chat_message *msg, size_t n_msg, const llm_c
     return bad ? NULL : o;
 }
 
-llm_status chat_template_messages(const llm_tokenizer *t, llm_meta *m, const llm_chat_message *msg, size_t n_msg, const llm_chat_options *opt,
+llm_status chat_template_messages(const chat_model *m, const llm_chat_message *msg, size_t n_msg, const llm_chat_options *opt,
                                   llm_token *out, size_t cap, size_t *n, llm_error *err)
 {
     json_t *request = request_of(msg, n_msg, opt);
@@ -155,7 +155,7 @@ llm_status chat_template_messages(const llm_tokenizer *t, llm_meta *m, const llm
 
     *n = 0;
     if (request == NULL) return llm_fail_memory(err, n_msg * sizeof *msg, "a conversation");
-    status = chat_template_render(t, m, request, opt->date, out, cap, n, err);
+    status = chat_template_render(m, request, opt->date, out, cap, n, err);
     json_decref(request);
     return status;
 }

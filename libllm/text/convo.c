@@ -1,12 +1,20 @@
 #include "convo_parts.h"
+#include "unicode.h"
 
 char *convo_copy(convo_parser *p, const char *s, size_t n)
 {
     char *c = malloc(n + 1);
+    const uint8_t *at = (const uint8_t *)s, *end = at + n;
 
     if (c == NULL) return p->failed = true, NULL;
-    memcpy(c, s, n);
+    if (n > 0) memcpy(c, s, n);
     c[n] = '\0';
+    while (at < end) {
+        uint32_t cp;
+        int k = utf8_decode(at, end, &cp);
+        if (cp == UC_INVALID || cp == 0) c[at - (const uint8_t *)s] = '?';
+        at += k;
+    }
     return c;
 }
 
@@ -146,6 +154,34 @@ llm_status convo_finish(convo_parser *p, llm_error *err)
     else if (!p->failed) tags_finish(p);
     convo_end(p);
     return publish(p, err);
+}
+
+llm_status convo_push_end(convo_parser *p, llm_error *err)
+{
+    if (!p->failed && p->family != CONVO_HARMONY) tags_end(p);
+    return publish(p, err);
+}
+
+static bool is_call_error(const char *error) { return error && (strcmp(error, CONVO_BAD_CALL) == 0 || strcmp(error, CONVO_CUT_CALL) == 0); }
+
+convo_part convo_part_of(const convo_message *m)
+{
+    if (m->role && strcmp(m->role, "assistant") != 0) return CONVO_PART_OTHER;
+    if (m->call) return CONVO_PART_CALL;
+    if (m->channel && strcmp(m->channel, "analysis") == 0) return CONVO_PART_REASONING;
+    return is_call_error(m->error) ? CONVO_PART_OTHER : CONVO_PART_ANSWER;
+}
+
+convo_state convo_now(const convo_parser *p)
+{
+    convo_state s = { .n_mark = p->n_mark_seen, .ended = p->ended };
+    bool harmony = p->family == CONVO_HARMONY;
+
+    s.waits = harmony ? p->in_header : p->header.len > 0;
+    if (p->in_call) s.part = CONVO_PART_CALL;
+    else if (p->open) s.part = convo_part_of(&p->slot[p->n - 1].m);
+    else s.part = harmony ? CONVO_PART_OTHER : p->thinking ? CONVO_PART_REASONING : CONVO_PART_ANSWER;
+    return s;
 }
 
 const convo_message *convo_messages(const convo_parser *p, size_t *n)

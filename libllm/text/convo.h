@@ -36,8 +36,23 @@ llm_status convo_open(convo_parser **out, convo_family family, bool reasoning, b
 void convo_close(convo_parser *p);
 /* text [len]: bytes of ordinary tokens in any portions, or (control) the spelling of one control token. */
 llm_status convo_push(convo_parser *p, const char *text, size_t len, bool control, llm_error *err);
+/* An end token came, as it is not among the family's own marks. */
+llm_status convo_push_end(convo_parser *p, llm_error *err);
 /* The output is over: what was held back comes out, open messages are closed or marked. */
 llm_status convo_finish(convo_parser *p, llm_error *err);
 /* Messages so far [*n], until the next call on p; the last may grow. */
 const convo_message *convo_messages(const convo_parser *p, size_t *n);
+
+/* What a message, or the text that comes next, is for the reader. */
+typedef enum { CONVO_PART_ANSWER, CONVO_PART_REASONING, CONVO_PART_CALL, CONVO_PART_OTHER } convo_part;
+convo_part convo_part_of(const convo_message *m);
+
+/* Where a parser stands. */
+typedef struct {
+    convo_part part;                    /* of what is open */
+    bool waits;                         /* the last piece may be the begin of a mark, or stands in a header */
+    bool ended;                         /* a mark ended the answer */
+    size_t n_mark;                      /* marks seen so far */
+} convo_state;
+convo_state convo_now(const convo_parser *p);
 #endif

@@ -117,7 +117,12 @@ static void control_token(convo_parser *p, const char *s, size_t n)
 
 void harmony_push(convo_parser *p, const char *s, size_t n, bool control)
 {
-    if (control) { control_token(p, s, n); return; }
+    if (control) {
+        bool text = p->open && !is(s, n, "<|start|>") && !ends_message(s, n);
+        if (!text) p->n_mark_seen++;
+        control_token(p, s, n);
+        return;
+    }
     if (n == 0) return;
     if (p->in_header) { header_text(p, s, n); return; }
     if (!p->open) {

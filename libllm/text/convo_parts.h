@@ -20,6 +20,7 @@ struct convo_parser {
     bool has_role;                      /* harmony: the header began behind the role */
     const convo_mark *mark;
     size_t n_mark;
+    size_t n_mark_seen;                 /* marks and control tokens that structured the output */
     text_buf header;                    /* harmony: \1 stands for <|channel|>, \2 for <|constrain|> */
     text_buf body;                      /* of a tool call */
     text_buf hold;                      /* text that may be the begin of a mark, or newlines that may be dropped */
@@ -33,12 +34,13 @@ void convo_end(convo_parser *p);                                    /* closes th
 void convo_put(convo_parser *p, const char *s, size_t n);           /* text of the last message; wrong bytes become U+FFFD */
 void convo_error(convo_parser *p, const char *error);               /* of the last message, unless it has one */
 void convo_drop(convo_parser *p, size_t n);                         /* all messages but the first n, which are closed */
-char *convo_copy(convo_parser *p, const char *s, size_t n);         /* NULL and failed: out of memory */
+char *convo_copy(convo_parser *p, const char *s, size_t n);         /* wrong bytes as '?'; NULL and failed: out of memory */
 
 void harmony_push(convo_parser *p, const char *s, size_t n, bool control);
 void harmony_finish(convo_parser *p);
 void tags_open(convo_parser *p);
 void tags_push(convo_parser *p, const char *s, size_t n, bool control);
+void tags_end(convo_parser *p);                                     /* an end token came */
 void tags_finish(convo_parser *p);
 
 /* convo_calls.c: the body of a call as one or more call messages; false: malformed, nothing added. */

@@ -82,6 +82,7 @@ static void mark(convo_parser *p, const convo_mark *m)
     if (p->ended) { if (m->kind != MARK_END) text_of_mark(p, m->text); return; }
     if (p->in_call && m->kind != MARK_CALL_END && m->kind != MARK_END) { text_of_mark(p, m->text); return; }
     if (p->thinking && m->kind != MARK_THINK_END && m->kind != MARK_END) { text_of_mark(p, m->text); return; }
+    p->n_mark_seen++;
     switch (m->kind) {
     case MARK_THINK:
         keep_newlines(p);
@@ -151,10 +152,21 @@ void tags_push(convo_parser *p, const char *s, size_t n, bool control)
     for (size_t i = 0; i < n && !p->failed; i++) feed(p, s[i]);
 }
 
-void tags_finish(convo_parser *p)
+static void held_as_text(convo_parser *p)
 {
     for (size_t i = 0; i < p->header.len && !p->failed; i++) text_byte(p, p->header.data[i]);
     p->header.len = 0;
+}
+
+void tags_end(convo_parser *p)
+{
+    held_as_text(p);
+    mark(p, &(convo_mark){ "", MARK_END });
+}
+
+void tags_finish(convo_parser *p)
+{
+    held_as_text(p);
     if (p->in_call) end_call(p, CONVO_CUT_CALL);
     if (p->thinking) drop_newlines(p);
     if (p->thinking && p->open) convo_error(p, CONVO_NO_END);
