@@ -43,6 +43,7 @@ SIMD_INLINE vi i_dword(const void *p) { uint32_t u; memcpy(&u, p, 4); return _mm
 SIMD_INLINE vi i_bytes(int b) { return _mm256_set1_epi8((char)b); }
 SIMD_INLINE vi i_dwords(uint32_t d) { return _mm256_set1_epi32((int)d); }
 SIMD_INLINE vi i_and(vi a, vi b) { return _mm256_and_si256(a, b); }
+SIMD_INLINE vi i_andnot(vi a, vi b) { return _mm256_andnot_si256(a, b); }      /* ~a & b */
 SIMD_INLINE vi i_or(vi a, vi b) { return _mm256_or_si256(a, b); }
 SIMD_INLINE vi i_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
 SIMD_INLINE vi i_add8(vi a, vi b) { return _mm256_add_epi8(a, b); }
@@ -175,6 +176,7 @@ SIMD_INLINE vi i_dword(const void *p) { uint32_t u; memcpy(&u, p, 4); return _mm
 SIMD_INLINE vi i_bytes(int b) { return _mm512_set1_epi8((char)b); }
 SIMD_INLINE vi i_dwords(uint32_t d) { return _mm512_set1_epi32((int)d); }
 SIMD_INLINE vi i_and(vi a, vi b) { return _mm512_and_si512(a, b); }
+SIMD_INLINE vi i_andnot(vi a, vi b) { return _mm512_andnot_si512(a, b); }
 SIMD_INLINE vi i_or(vi a, vi b) { return _mm512_or_si512(a, b); }
 SIMD_INLINE vi i_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
 SIMD_INLINE vi i_add8(vi a, vi b) { return _mm512_add_epi8(a, b); }
@@ -264,6 +266,7 @@ SIMD_INLINE vi i_dword(const void *p) { int32_t u; memcpy(&u, p, 4); return vdup
 SIMD_INLINE vi i_bytes(int b) { return FROM_U8(vdupq_n_u8((uint8_t)b)); }
 SIMD_INLINE vi i_dwords(uint32_t d) { return FROM_U32(vdupq_n_u32(d)); }
 SIMD_INLINE vi i_and(vi a, vi b) { return vandq_s32(a, b); }
+SIMD_INLINE vi i_andnot(vi a, vi b) { return vbicq_s32(b, a); }
 SIMD_INLINE vi i_or(vi a, vi b) { return vorrq_s32(a, b); }
 SIMD_INLINE vi i_xor(vi a, vi b) { return veorq_s32(a, b); }
 SIMD_INLINE vi i_add8(vi a, vi b) { return FROM_U8(vaddq_u8(AS_U8(a), AS_U8(b))); }

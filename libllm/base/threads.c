@@ -86,18 +86,21 @@ static void work(llm_pool *p, int thread)
 
 static uint32_t loop_number(llm_pool *p) { return (uint32_t)(atomic_load(&p->loop) >> 32); }
 
-/* Waits until a loop other than seen was published; false: the pool closes. */
-static bool next_loop(llm_pool *p, uint32_t seen)
+/* Waits until a loop other than *seen was published, and says which; false: the pool closes. That is asked after the wait, and
+ * *seen is the number the wait ended with: a loop published meanwhile, the last one above all, is not taken for seen. */
+static bool next_loop(llm_pool *p, uint32_t *seen)
 {
-    for (int i = 0; i < p->spin; i++) {
-        if (loop_number(p) != seen) return !atomic_load(&p->stop);
-        cpu_relax();
+    uint32_t number = *seen;
+
+    for (int i = 0; i < p->spin && (number = loop_number(p)) == *seen; i++) cpu_relax();
+    if (number == *seen) {
+        pthread_mutex_lock(&p->lock);
+        atomic_fetch_add(&p->sleepers, 1);
+        while ((number = loop_number(p)) == *seen) pthread_cond_wait(&p->wake, &p->lock);
+        atomic_fetch_sub(&p->sleepers, 1);
+        pthread_mutex_unlock(&p->lock);
     }
-    pthread_mutex_lock(&p->lock);
-    atomic_fetch_add(&p->sleepers, 1);
-    while (loop_number(p) == seen) pthread_cond_wait(&p->wake, &p->lock);
-    atomic_fetch_sub(&p->sleepers, 1);
-    pthread_mutex_unlock(&p->lock);
+    *seen = number;
     return !atomic_load(&p->stop);
 }
 
@@ -106,10 +109,7 @@ static void *worker_main(void *arg)
     worker *w = arg;
     uint32_t seen = 0;
 
-    while (next_loop(w->pool, seen)) {
-        seen = loop_number(w->pool);
-        work(w->pool, w->index);
-    }
+    while (next_loop(w->pool, &seen)) work(w->pool, w->index);
     return NULL;
 }
 
