@@ -59,7 +59,7 @@ $(TOOLS:%=$(B)/%): $(B)/%: $(B)/libllm.a
 $(B)/llm-%: $(B)/tools/llm-%.o $(SHARED) $(B)/libllm.a
 	$(Q)$(CC) $(OPT) -o $@ $(filter %.o,$^) $(B)/libllm.a $(LIBS)
 $(B)/llm-run: $(RUN)
-$(B)/kernel-bench: $(B)/bench/kernel-bench.o $(B)/bench/machine.o $(B)/libllm.a
+$(B)/kernel-bench $(B)/attend-bench: $(B)/%: $(B)/bench/%.o $(B)/bench/machine.o $(B)/libllm.a
 	$(Q)$(CC) $(OPT) -o $@ $^ $(LIBS)
 $(B)/llm-%: $(B)/bench/llm-%.o $(SHARED) $(B)/libllm.a
 	$(Q)$(CC) $(OPT) -o $@ $(filter %.o,$^) $(B)/libllm.a $(LIBS)
