@@ -6,47 +6,55 @@
 
 enum {
     FEW = 4,                            /* tiles per thread below which chunks are handed out one by one */
-    SLOTS = 12                          /* chunk results per thread that wait to be merged */
+    SLOTS = 2 * FEW,                    /* full-sized results per thread that wait to be merged, the tiles' totals among them */
+    WIDE = 256                          /* heads above this take half a tile of rows, so that they stay in the second cache */
 };
 
-static size_t state_floats(size_t width) { return ATTEND_TILE * (width + 2); }
+static int tile_rows(size_t d) { return d > WIDE ? ATTEND_TILE / 2 : ATTEND_TILE; }
+static size_t state_floats(size_t rows, size_t width) { return rows * (width + 2); }
 
 /* Floats of one thread's working memory for heads of width d. */
 static size_t work_floats(size_t d)
 {
-    return ATTEND_TILE * d + 2 * ATTEND_TILE * KV_BLOCK + 2 * KV_BLOCK * d + ATTEND_TILE * 17 + 2 * state_floats(d);
+    return ATTEND_TILE * d + ATTEND_TILE * KV_BLOCK + 2 * KV_BLOCK * d + 2 * d + ATTEND_TILE * 17 + 2 * state_floats(ATTEND_TILE, d);
 }
+
+/* Heads' widths rounded up to whole panels (attend_body.h). */
+static size_t room_for(int d) { return (size_t)(d + 31) & ~(size_t)31; }
 
 bool attend_scratch(const llm_limits *l, int n_thread, size_t *partial, size_t *thread)
 {
-    size_t d = l->max_d_head < 1 ? 16 : l->max_d_head > ATTEND_MAX_D ? ATTEND_MAX_D : (size_t)kv_round16(l->max_d_head);
+    size_t narrow = state_floats(ATTEND_TILE, WIDE), state;
+    size_t d = l->max_d_head < 1 ? 32 : l->max_d_head > ATTEND_MAX_D ? ATTEND_MAX_D : room_for(l->max_d_head);
 
+    state = state_floats((size_t)tile_rows(d), d);
+    if (d > WIDE && narrow > state) state = narrow;     /* other layers may be narrower, and have more rows */
     *thread = work_floats(d) * sizeof(float);
     return ck_align(*thread, 64, thread)
-        && ck_mul(state_floats(d) * sizeof(float), n_thread > 1 ? (size_t)n_thread * (SLOTS + FEW) : 0, partial);
+        && ck_mul(state * sizeof(float), n_thread > 1 ? (size_t)n_thread * SLOTS : 0, partial);
 }
 
-static attend_state state_at(float *at, int width)
+static attend_state state_at(float *at, int rows, int width)
 {
-    return (attend_state){ at, at + ATTEND_TILE, at + 2 * ATTEND_TILE, width };
+    return (attend_state){ at, at + rows, at + 2 * rows, width };
 }
 
 static attend_work work_of(const cpu_impl *impl, const llm_kv_layer *kv, int thread)
 {
     int d_v = kv_round16(kv->d_v);
-    size_t d = (size_t)(kv->d_k > kv->d_v ? kv_round16(kv->d_k) : d_v);
+    size_t d = room_for(kv->d_k > kv->d_v ? kv->d_k : kv->d_v);
     attend_work w;
     float *at = (float *)(void *)(impl->thread + (size_t)thread * impl->thread_bytes);
 
     w.q = at,    at += ATTEND_TILE * d;
     w.p = at,    at += ATTEND_TILE * KV_BLOCK;
-    w.pt = at,   at += ATTEND_TILE * KV_BLOCK;
     w.k = at,    at += KV_BLOCK * d;
     w.v = at,    at += KV_BLOCK * d;
+    w.unit = at, at += 2 * d;
     w.lane = at, at += ATTEND_TILE * 16;
     w.corr = at, at += ATTEND_TILE;
-    w.chunk = state_at(at, d_v), at += state_floats((size_t)d_v);
-    w.total = state_at(at, d_v);
+    w.chunk = state_at(at, ATTEND_TILE, d_v), at += state_floats(ATTEND_TILE, (size_t)d_v);
+    w.total = state_at(at, ATTEND_TILE, d_v);
     return w;
 }
 
@@ -55,21 +63,26 @@ typedef struct {
     const attend_job *j;
     const attend_fns *fn;
     cpu_impl *impl;
-    int pos, heads, parts;
+    int pos, heads, parts, rows;        /* rows: most that a tile has, rounded up to 16 */
     int64_t n_group, n_tile;            /* groups of all spans; tiles in all: n_group * parts * n_kv_head */
     int64_t wave, n_wave;               /* first chunk (from each tile's first), chunks of this wave */
 } plan;
 
 static plan make_plan(cpu_impl *impl, const attend_fns *fn, const attend_job *j)
 {
-    int group = j->a->n_head / j->kv->n_kv_head;
+    int group = j->a->n_head / j->kv->n_kv_head, most = tile_rows((size_t)(j->kv->d_k > j->kv->d_v ? j->kv->d_k : j->kv->d_v)), longest = 0;
     plan p = { .j = j, .fn = fn, .impl = impl };
 
-    p.parts = (group + ATTEND_TILE - 1) / ATTEND_TILE;
+    p.parts = (group + most - 1) / most;
     p.heads = (group + p.parts - 1) / p.parts;
     p.parts = (group + p.heads - 1) / p.heads;
-    p.pos = ATTEND_TILE / p.heads;
-    for (int i = 0; i < j->b->n_span; i++) p.n_group += (j->b->span[i].n + p.pos - 1) / p.pos;
+    p.pos = most / p.heads;
+    for (int i = 0; i < j->b->n_span; i++) {
+        int n = j->b->span[i].n;
+        p.n_group += (n + p.pos - 1) / p.pos;
+        longest = n > longest ? n : longest;
+    }
+    p.rows = kv_round16((longest < p.pos ? longest : p.pos) * p.heads);
     p.n_tile = p.n_group * p.parts * j->kv->n_kv_head;
     return p;
 }
@@ -100,19 +113,6 @@ static void chunk_range(const attend_job *j, const attend_tile *t, int64_t *begi
     *end = ((int64_t)t->pos0 + t->n_pos - 1) / ATTEND_CHUNK + 1;
 }
 
-/* The tile's queries side by side; for a latent cache across, with zeros beyond the last. */
-static void gather(const attend_job *j, const attend_tile *t, attend_work *w)
-{
-    int rows = t->n_pos * t->heads, d_k = j->kv->d_k;
-
-    if (j->kv->latent && rows < ATTEND_TILE) memset(w->q, 0, (size_t)d_k * ATTEND_TILE * sizeof(float));
-    for (int i = 0; i < rows; i++) {
-        const float *q = row_at(j->q, t->row0 + i / t->heads) + (size_t)(t->head + i % t->heads) * (size_t)d_k;
-        if (!j->kv->latent) memcpy(w->q + (size_t)i * (size_t)d_k, q, (size_t)d_k * sizeof(float));
-        else for (int d = 0; d < d_k; d++) w->q[d * ATTEND_TILE + i] = q[d];
-    }
-}
-
 static void empty(attend_state st, int rows)
 {
     for (int i = 0; i < rows; i++) st.l[i] = 0;
@@ -128,8 +128,11 @@ static void tile_items(void *arg, int64_t begin, int64_t end, int thread)
         int rows = t.n_pos * t.heads;
         int64_t c, last;
         chunk_range(p->j, &t, &c, &last);
-        gather(p->j, &t, &w);
-        empty(w.total, rows);
+        p->fn->gather(p->j, &t, &w);
+        p->fn->chunk(p->j, &t, &w, c);
+        if (++c == last) { p->fn->finish(p->j, &t, w.chunk); continue; }
+        attend_state first = w.chunk;
+        w.chunk = w.total, w.total = first;
         for (; c < last; c++) {
             p->fn->chunk(p->j, &t, &w, c);
             p->fn->merge(w.total, w.chunk, rows, w.chunk.stride);
@@ -142,7 +145,7 @@ static void tile_items(void *arg, int64_t begin, int64_t end, int thread)
 static attend_state slot(const plan *p, int64_t i)
 {
     int width = kv_round16(p->j->kv->d_v);
-    return state_at((float *)(void *)p->impl->partial + (size_t)i * state_floats((size_t)width), width);
+    return state_at((float *)(void *)p->impl->partial + (size_t)i * state_floats((size_t)p->rows, (size_t)width), p->rows, width);
 }
 
 static void chunk_items(void *arg, int64_t begin, int64_t end, int thread)
@@ -157,7 +160,7 @@ static void chunk_items(void *arg, int64_t begin, int64_t end, int thread)
         c = first + p->wave + i % p->n_wave;
         w.chunk = slot(p, p->n_tile + i);
         if (c >= last) { empty(w.chunk, t.n_pos * t.heads); continue; }
-        gather(p->j, &t, &w);
+        p->fn->gather(p->j, &t, &w);
         p->fn->chunk(p->j, &t, &w, c);
     }
 }
@@ -181,6 +184,7 @@ static void merge_items(void *arg, int64_t begin, int64_t end, int thread)
 static void run(plan *p)
 {
     int64_t most = 0, threads = p->impl->n_thread;
+    size_t slot_bytes = state_floats((size_t)p->rows, (size_t)kv_round16(p->j->kv->d_v)) * sizeof(float);
 
     for (int64_t i = 0; i < p->n_tile && p->n_tile < FEW * threads; i++) {
         attend_tile t = tile_at(p, i);
@@ -189,7 +193,7 @@ static void run(plan *p)
         if (last - first > most) most = last - first;
     }
     if (threads == 1 || most < 2) { pool_run(p->impl->pool, p->n_tile, 1, tile_items, p); return; }
-    p->n_wave = SLOTS * threads / p->n_tile;
+    p->n_wave = (int64_t)(p->impl->partial_bytes / slot_bytes) / p->n_tile - 1;
     if (p->n_wave > most) p->n_wave = most;
     for (p->wave = 0; p->wave < most; p->wave += p->n_wave) {
         pool_run(p->impl->pool, p->n_tile * p->n_wave, 1, chunk_items, p);
@@ -213,7 +217,7 @@ static const attend_fns *fns_for(llm_isa isa)
 static void attend(llm_backend *be, llm_rows o, llm_rows q, const llm_kv_layer *kv, const llm_batch *b, const llm_attn_args *a)
 {
     cpu_impl *impl = cpu_of(be);
-    attend_job j = { o, q, kv, b, a, NULL };
+    attend_job j = { o, q, kv, b, a, NULL, impl->row };
     int d = kv->d_k > kv->d_v ? kv->d_k : kv->d_v;
 
     if (!backend_ok(be) || b->n_span == 0) return;

@@ -6,7 +6,7 @@
 
 enum {
     ATTEND_CHUNK = 512,                 /* positions whose result is computed on its own */
-    ATTEND_TILE = 48,                   /* query rows that share a load of K and V: eight times the micro-kernel's six */
+    ATTEND_TILE = 96,                   /* query rows that share a load of K and V: eight times the micro-kernel's twelve */
     ATTEND_MAX_D = 1024                 /* widest head */
 };
 
@@ -16,6 +16,7 @@ typedef struct {
     const llm_batch *b;
     const llm_attn_args *a;
     const float *sink;                  /* [n_head] or NULL */
+    const cpu_rows *row;
 } attend_job;
 
 /* The query rows of one piece of work: `heads` heads from `head` on (all of one kv head) of n_pos consecutive positions;
@@ -28,16 +29,17 @@ typedef struct { float *m, *l, *acc; int stride; } attend_state;
 
 /* One thread's working memory. */
 typedef struct {
-    float *q;                           /* [tile, d_k], or for a latent cache [d_k, tile] */
-    float *p;                           /* [tile, 64] scores, then weights */
-    float *pt;                          /* [64, tile] scores of a latent cache */
-    float *k, *v;                       /* a block as floats: [d_k, 64] and [64, v_stride] */
-    float *lane, *corr;                 /* [tile, 16], [tile] */
+    float *q;                           /* times scale, [tile, d_k], or for a latent cache [d_k, tile]; Q8_0: attend_dots_body.h */
+    float *p;                           /* [tile, 64] scores, then weights; [64, tile] for a latent cache */
+    float *k, *v;                       /* a block as floats, in panels; rows of a latent cache */
+    float *unit;                        /* [64, d_v / 32] factors of Q8_0 values */
+    float *lane, *corr;                 /* [tile, 16], or for a latent cache [16, tile]; [tile] */
     attend_state chunk, total;
 } attend_work;
 
 /* The loops that come once per instruction set. */
 typedef struct {
+    void (*gather)(const attend_job *j, const attend_tile *t, attend_work *w);  /* the tile's queries into w->q */
     /* the keys of positions c * 512 .. +511 for the tile's rows into w->chunk, which is emptied first; w->q is ready */
     void (*chunk)(const attend_job *j, const attend_tile *t, attend_work *w, int64_t c);
     void (*merge)(attend_state to, attend_state st, int rows, int width);       /* width: d_v rounded up to 16 */

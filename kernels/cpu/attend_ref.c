@@ -2,7 +2,9 @@
  *
  * For one query row at position p and one head, with keys j in (p - window, p], or [0, p] without a window:
  *
- *   score_j   a chain of fma over d ascending, from 0; times scale; then cap * tanh(score / cap) where there is a cap.
+ *   score_j   q is multiplied by scale first. A chain of fma over d ascending, from 0; then cap * tanh(score / cap) where there
+ *             is a cap. Keys of Q8_0: q (times scale) is rounded like a key (kv.h), and per group of 32 ascending, from 0,
+ *             score = fma(sum of the products of codes, factor of q * factor of the key, score).
  *   blocks    of 64 positions, borders at multiples of 64. Keys of a block that the query may not see take no part; a
  *             block in which it sees none is skipped. M = max(m, scores of the block); c = exp(m - M); 16 lanes
  *             l_i = l_i * c, then l_i += p_j for j = i, i+16, i+32, i+48 of the block, p_j = exp(score_j - M);
@@ -22,21 +24,34 @@
 #include "simd.h"
 #include "math_body.h"
 
-
-
 typedef struct { float m, l, acc[ATTEND_MAX_D]; bool any; } state;
 
-static float score(const attend_job *j, const float *q, uint8_t *keys, int cell)
+/* A query times scale; of Q8_0 its codes and factors. */
+typedef struct { float q[ATTEND_MAX_D]; int8_t code[ATTEND_MAX_D]; uint16_t unit[ATTEND_MAX_D / KV_GROUP]; } query;
+
+static void make_query(const attend_job *j, query *y, const float *q)
+{
+    for (int d = 0; d < j->kv->d_k; d++) y->q[d] = q[d] * j->a->scale;
+    if (j->kv->dtype == DT_Q8_0) j->row->to_q8(y->unit, y->code, y->q, j->kv->d_k);
+}
+
+static float score(const attend_job *j, const query *q, uint8_t *keys, int cell)
 {
     float s = 0;
 
-    for (int d = 0; d < j->kv->d_k; d++) s = fmaf(q[d], kv_element_at(j->kv, keys, cell, d, false), s);
-    s *= j->a->scale;
+    for (int d = 0; d < j->kv->d_k && j->kv->dtype != DT_Q8_0; d++) s = fmaf(q->q[d], kv_element_at(j->kv, keys, cell, d, false), s);
+    for (int g = 0; g < j->kv->d_k / KV_GROUP && j->kv->dtype == DT_Q8_0; g++) {
+        uint16_t *unit;
+        int8_t *code;
+        int32_t sum = 0;
+        for (int d = g * KV_GROUP; d < (g + 1) * KV_GROUP; d++) kv_q8_key(keys, cell, d, &unit, &code), sum += q->code[d] * *code;
+        s = fmaf((float)sum, f16_to_float(q->unit[g]) * f16_to_float(*unit), s);
+    }
     return j->a->softcap > 0 ? j->a->softcap * v_tanh(s / j->a->softcap) : s;
 }
 
 /* Keys begin..end-1 of the block of position pos. */
-static void block(const attend_job *j, state *st, float *lane, const float *q, int seq, int head, int64_t pos, int begin, int end)
+static void block(const attend_job *j, state *st, float *lane, const query *q, int seq, int head, int64_t pos, int begin, int end)
 {
     uint8_t *keys = kv_k_block(j->kv, seq, head, pos), *values = kv_v_block(j->kv, seq, head, pos);
     float s[KV_BLOCK], m = st->m, c;
@@ -54,7 +69,7 @@ static void block(const attend_job *j, state *st, float *lane, const float *q, i
 }
 
 /* The chunk of positions begin..end-1, all of which the query sees. */
-static void chunk(const attend_job *j, state *st, const float *q, int seq, int head, int64_t begin, int64_t end)
+static void chunk(const attend_job *j, state *st, const query *q, int seq, int head, int64_t begin, int64_t end)
 {
     float lane[LANES] = { 0 };
 
@@ -77,18 +92,20 @@ static void merge(state *to, const state *st, int d_v)
     to->m = m;
 }
 
-static void query(const attend_job *j, float *o, const float *q, int seq, int h, int64_t p)
+static void row(const attend_job *j, float *o, const float *x, int seq, int h, int64_t p)
 {
     int d_v = j->kv->d_v, head = h / (j->a->n_head / j->kv->n_kv_head);
     int64_t first = j->a->window > 0 && p >= j->a->window ? p - j->a->window + 1 : 0;
     state total, st;
     float scale = 1;
+    query q;
 
+    make_query(j, &q, x);
     for (int64_t pos = first; pos <= p;) {
         int64_t next = (pos / ATTEND_CHUNK + 1) * ATTEND_CHUNK;
         next = next < p + 1 ? next : p + 1;
-        if (pos == first) chunk(j, &total, q, seq, head, pos, next);
-        else chunk(j, &st, q, seq, head, pos, next), merge(&total, &st, d_v);
+        if (pos == first) chunk(j, &total, &q, seq, head, pos, next);
+        else chunk(j, &st, &q, seq, head, pos, next), merge(&total, &st, d_v);
         pos = next;
     }
     if (j->sink != NULL) {
@@ -108,7 +125,7 @@ static void items(void *arg, int64_t begin, int64_t end, int thread)
     (void)thread;
     for (int64_t i = begin; i < end; i++) {
         int64_t r = i / j->a->n_head, h = i % j->a->n_head;
-        query(j, row_at(j->o, r) + h * j->kv->d_v, row_at(j->q, r) + h * j->kv->d_k, j->b->seq[r], (int)h, j->b->pos[r]);
+        row(j, row_at(j->o, r) + h * j->kv->d_v, row_at(j->q, r) + h * j->kv->d_k, j->b->seq[r], (int)h, j->b->pos[r]);
     }
 }
 

@@ -16,6 +16,7 @@ typedef struct {
     void (*exp)(float *y, const float *x, float minus, int n);                  /* y = exp(x - minus) */
     void (*sigmoid)(float *y, const float *x, int n);
     void (*to_f16)(uint16_t *y, const float *x, int n);
+    void (*to_q8)(uint16_t *unit, int8_t *q, const float *x, int n);            /* groups of 32, as kv.h says */
 } cpu_rows;
 
 /* All sizes are multiples of 64, all pointers lie on multiples of 64. */

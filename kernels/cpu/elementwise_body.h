@@ -130,6 +130,24 @@ static void to_f16_row(uint16_t *y, const float *x, int n)
     for (; k < n; k++) y[k] = float_to_f16(x[k]);
 }
 
+/* What a sum with 0x1.8p23 leaves in the low bits is the whole number nearest to the other term. */
+static void to_q8_row(uint16_t *unit, int8_t *q, const float *x, int n)
+{
+    enum { GROUP = 32 };
+
+    for (int g = 0; g < n; g += GROUP) {
+        vf top = v_set(0.0f), most = v_set(127.0f), least = v_set(-127.0f);
+        float d, t[GROUP];
+        for (int i = g; i < g + GROUP; i += VN) top = v_max(v_abs(v_load(x + i)), top);
+        d = v_top(top) / 127;
+        *unit = float_to_f16(d < 65504 ? d : 65504), d = f16_to_float(*unit), unit++;
+        vf inverse = v_set(d > 0 ? 1 / d : 0);
+        for (int i = 0; i < GROUP; i += VN)             /* NaN becomes -127 */
+            v_store(t + i, v_add(v_min(v_max(v_mul(v_load(x + g + i), inverse), least), most), v_set(0x1.8p23f)));
+        for (int i = 0; i < GROUP; i++) q[g + i] = (int8_t)(uint8_t)float_bits(t[i]);
+    }
+}
+
 const cpu_rows SIMD_NAME(cpu_rows) = {
-    norm_row, glu_row, add_row, add_scaled_row, softcap_row, rope_row, exp_row, sigmoid_row, to_f16_row,
+    norm_row, glu_row, add_row, add_scaled_row, softcap_row, rope_row, exp_row, sigmoid_row, to_f16_row, to_q8_row,
 };

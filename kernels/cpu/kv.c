@@ -3,7 +3,6 @@
 #include "checked.h"
 #include "half.h"
 #include "ops.h"
-#include <math.h>
 #include <string.h>
 
 enum { KV_MAX_D = 1 << 20 };
@@ -22,32 +21,24 @@ static bool kv_size(llm_kv_layer *kv)
         && (kv->latent || ck_mul(blocks, kv_v_bytes(kv), &kv->v_seq_bytes));
 }
 
-/* One group of 32 values, q [32] every `step` bytes: see kv.h. */
-static void put_group(uint16_t *scale, int8_t *q, size_t step, const float *x)
+/* Codes of 32 values, side by side at q, to their places in a block: a key's lie in fours. */
+static void place_codes(int8_t *cell, const int8_t *q, bool value)
 {
-    float top = 0, d, inverse;
-
-    for (int i = 0; i < KV_GROUP; i++) { float a = fabsf(x[i]); top = a > top ? a : top; }
-    d = top / 127;
-    *scale = float_to_f16(d < 65504 ? d : 65504);
-    d = f16_to_float(*scale), inverse = d > 0 ? 1 / d : 0;
-    for (int i = 0; i < KV_GROUP; i++) {
-        float v = x[i] * inverse;
-        v = v > -127 ? v : -127, v = v < 127 ? v : 127;         /* NaN becomes -127 */
-        q[(size_t)i * step] = (int8_t)(int32_t)((v + 0x1.8p23f) - 0x1.8p23f);
-    }
+    if (value) memcpy(cell, q, KV_GROUP);
+    else for (int i = 0; i < KV_GROUP; i += 4) memcpy(cell + i * KV_BLOCK, q + i, 4);
 }
 
 /* A position's key or value of one head. */
-static void put_q8(const llm_kv_layer *kv, uint8_t *block, int cell, const float *x, bool value)
+static void put_q8(const cpu_rows *row, const llm_kv_layer *kv, uint8_t *block, int cell, const float *x, bool value)
 {
     uint16_t *scale;
-    int8_t *q;
+    int8_t *q, code[KV_GROUP];
 
     for (int d = 0; d < (value ? kv->d_v : kv->d_k); d += KV_GROUP) {
         if (value) kv_q8_value(kv, block, cell, d, &scale, &q);
         else kv_q8_key(block, cell, d, &scale, &q);
-        put_group(scale, q, value ? 1 : KV_BLOCK, x + d);
+        row->to_q8(scale, code, x + d, KV_GROUP);
+        place_codes(q, code, value);
     }
 }
 
@@ -114,8 +105,8 @@ static void store_items(void *arg, int64_t begin, int64_t end, int thread)
             n = s->n - i < KV_BLOCK - cell ? s->n - i : KV_BLOCK - cell;
             if (kv->dtype == DT_Q8_0) {
                 for (int m = 0; m < n; m++) {
-                    put_q8(kv, kb, cell + m, k + m * j->k.stride, false);
-                    put_q8(kv, kv_v_block(kv, s->seq, head, pos), cell + m, row_at(j->v, s->row0 + i + m) + (size_t)head * (size_t)kv->d_v, true);
+                    put_q8(j->row, kv, kb, cell + m, k + m * j->k.stride, false);
+                    put_q8(j->row, kv, kv_v_block(kv, s->seq, head, pos), cell + m, row_at(j->v, s->row0 + i + m) + (size_t)head * (size_t)kv->d_v, true);
                 }
                 continue;
             }
@@ -149,15 +140,15 @@ static void copy_in(uint8_t *cells, const uint8_t *row, int width, size_t step, 
 /* The same for rows of Q8_0 blocks { half d; int8 q[32]; }. */
 static void copy_q8(const llm_kv_layer *kv, uint8_t *block, int cell, uint8_t *row, bool value, bool out)
 {
-    size_t step = value ? 1 : KV_BLOCK;
     uint16_t *scale;
     int8_t *q;
 
     for (int d = 0; d < (value ? kv->d_v : kv->d_k); d += KV_GROUP, row += 2 + KV_GROUP) {
         if (value) kv_q8_value(kv, block, cell, d, &scale, &q);
         else kv_q8_key(block, cell, d, &scale, &q);
-        if (out) memcpy(row, scale, 2), copy_out(row + 2, (uint8_t *)q, KV_GROUP, step, 1);
-        else     memcpy(scale, row, 2), copy_in((uint8_t *)q, row + 2, KV_GROUP, step, 1);
+        if (out) memcpy(row, scale, 2);
+        else     memcpy(scale, row, 2), place_codes(q, (int8_t *)row + 2, value);
+        for (int i = 0; i < KV_GROUP && out; i++) row[2 + i] = (uint8_t)q[value ? i : i / 4 * (KV_BLOCK * 4) + i % 4];
     }
 }
 

@@ -7,7 +7,7 @@
  *
  * Q8_0: groups of 32 values of one position share a scale d = half(max |x| / 127), at most 65504; a value is d * q with
  * q = x * (1 / d) rounded to nearest even, within +-127, and all 0 where d is 0. d * q is exact as a float. A block of keys
- * is d_k / 32 times { half d[64]; int8 q[32][64]; }; one of values is half d[64][d_v / 32], then int8 q[64][d_v]. Widths
+ * is d_k / 32 times { half d[64]; int8 q[8][64][4]; }, four codes of a position side by side; one of values is half d[64][d_v / 32], then int8 q[64][d_v]. Widths
  * are multiples of 32; a latent cache cannot be Q8_0. */
 #ifndef LLM_CPU_KV_H
 #define LLM_CPU_KV_H
@@ -57,7 +57,7 @@ static inline void kv_q8_key(uint8_t *block, int cell, int d, uint16_t **scale, 
 {
     uint8_t *group = block + (size_t)(d / KV_GROUP) * KV_GROUP_BYTES;
     *scale = (uint16_t *)(void *)group + cell;
-    *q = (int8_t *)(group + KV_BLOCK * 2 + d % KV_GROUP * KV_BLOCK + cell);
+    *q = (int8_t *)(group + KV_BLOCK * 2 + d % KV_GROUP / 4 * (KV_BLOCK * 4) + cell * 4 + d % 4);
 }
 
 static inline void kv_q8_value(const llm_kv_layer *kv, uint8_t *block, int cell, int d, uint16_t **scale, int8_t **q)
