@@ -59,6 +59,11 @@ $(TOOLS:%=$(B)/%): $(B)/%: $(B)/libllm.a
 $(B)/llm-%: $(B)/tools/llm-%.o $(SHARED) $(B)/libllm.a
 	$(Q)$(CC) $(OPT) -o $@ $(filter %.o,$^) $(B)/libllm.a $(LIBS)
 $(B)/llm-run: $(RUN)
+# Line editing in the chat, where the library for it is there.
+ifeq ($(shell pkg-config --exists libedit 2>/dev/null && echo yes),yes)
+$(B)/tools/run/line_edit.o: DEP_CFLAGS += -DLLM_EDIT $(shell pkg-config --cflags libedit)
+$(B)/llm-run: LIBS += $(shell pkg-config --libs libedit)
+endif
 $(B)/kernel-bench $(B)/attend-bench: $(B)/%: $(B)/bench/%.o $(B)/bench/machine.o $(B)/libllm.a
 	$(Q)$(CC) $(OPT) -o $@ $^ $(LIBS)
 $(B)/llm-%: $(B)/bench/llm-%.o $(SHARED) $(B)/libllm.a
@@ -99,6 +104,11 @@ install: all $(B)/install/libllm.a
 	$(Q)sed 's,@PREFIX@,$(PREFIX),; s,@VERSION@,$(VERSION),; s/@DEPS@/$(DEPS)/' libllm/libllm.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/libllm.pc
 	$(Q)for f in $(TOOLS:%=$(B)/%); do install -m 755 $$f $(DESTDIR)$(PREFIX)/bin/ || exit 1; done
 	$(Q)for f in $(TOOLS); do $(B)/$$f --help-man >$(DESTDIR)$(PREFIX)/share/man/man1/$$f.1 || exit 1; done
+	$(Q)install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
+	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	$(Q)for f in $(TOOLS); do $(B)/$$f --completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$f && \
+	    $(B)/$$f --completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$f && \
+	    $(B)/$$f --completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$f.fish || exit 1; done
 
 FUZZ_SECONDS ?= 60
 fuzz: ; $(Q)$(MAKE) MODE=fuzz CC=clang $(FUZZ:%=fuzz-%)

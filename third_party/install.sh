@@ -1,13 +1,14 @@
 #!/bin/sh
-# Installs the packages of packages.txt that are missing. Prints nothing where all are there.
+# Installs the packages of packages.txt that are missing, and with them those marked optional. Prints nothing where all are there.
 set -eu
 list=$(dirname "$0")/packages.txt
-missing=
+missing= optional=
 while read -r name package rest; do
     case $name in
     ''|'#'*)    continue ;;
     libc)       [ -e /usr/include/stdio.h ] || missing="$missing $package" ;;
     command:*)  command -v "${name#command:}" >/dev/null 2>&1 || missing="$missing $package" ;;
+    optional:*) pkg-config --exists "${name#optional:}" 2>/dev/null || optional="$optional $package" ;;
     *)          pkg-config --exists "$name" 2>/dev/null || missing="$missing $package" ;;
     esac
 done <"$list"
@@ -18,6 +19,6 @@ if ! command -v apt-get >/dev/null 2>&1; then
 fi
 sudo=
 if [ "$(id -u)" != 0 ]; then sudo=sudo; fi
-echo "installing:$missing" >&2
-$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >&2 ||
-    { $sudo apt-get update -qq >&2 && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >&2; }
+install() { $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >&2; }
+echo "installing:$missing$optional" >&2
+install $missing $optional || install $missing || { $sudo apt-get update -qq >&2 && { install $missing $optional || install $missing; }; }

@@ -1,5 +1,6 @@
 #include "common.h"
 #include "find_model.h"
+#include "progress.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 const char *tool_name = "llm";
+void (*tool_on_die)(int code, const char *text);
 
 llm_kv_type tool_kv_type(const opt_table *t, const char *name)
 {
@@ -33,19 +35,19 @@ int tool_exit_code(llm_status s)
 
 void tool_die(const llm_error *err)
 {
-    fprintf(stderr, "%s: %s\n", tool_name, err->text);
-    exit(tool_exit_code(err->status));
+    tool_die_text(tool_exit_code(err->status), "%s", err->text);
 }
 
 void tool_die_text(int code, const char *fmt, ...)
 {
+    char text[1024];
     va_list ap;
 
-    fprintf(stderr, "%s: ", tool_name);
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    fputc('\n', stderr);
+    if (tool_on_die) tool_on_die(code, text);
+    fprintf(stderr, "%s: %s\n", tool_name, text);
     exit(code);
 }
 
@@ -57,11 +59,12 @@ static void on_log(void *user, llm_log_level level, const char *line)
 
 static int on_progress(void *user, const char *what, uint64_t done, uint64_t total)
 {
+    static progress_bar bar;
     const model_choice *c = user;
 
-    if (c->quiet || !isatty(STDERR_FILENO)) return 0;
-    fprintf(stderr, "\r%s %3d %%", what, total ? (int)(100.0 * (double)done / (double)total) : 100);
-    if (done >= total) fprintf(stderr, "\r\033[K");
+    if (c->quiet) return 0;
+    progress_draw(&bar, what, (double)done, (double)total);
+    if (done >= total) progress_clear(&bar);
     return 0;
 }
 

@@ -12,6 +12,7 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_MODEL = 3, EXIT_NO_MEM
     "4 not enough memory, 5 the text does not fit into the context, 130 stopped with Ctrl-C before an answer."
 
 extern const char *tool_name;               /* for messages */
+extern void (*tool_on_die)(int code, const char *text);     /* may be set: hears why the program ends */
 
 typedef struct { const char *path, *cpu; int n_threads; bool vocab_only, quiet; } model_choice;
 

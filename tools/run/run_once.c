@@ -1,19 +1,18 @@
 /* One prompt from the command line, a file or a pipe, and its answer. */
-#include "run.h"
+#include "receipt.h"
+#include "talk.h"
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-/* -f before -p, or standard input; malloc'ed. */
-static char *read_prompt(const run_options *o, size_t *len)
+char *run_read_prompt(const run_options *o, bool piped, size_t *len)
 {
     const char *file = o->prompt_file;
     char *text, *joined;
     size_t extra = o->prompt_text ? strlen(o->prompt_text) : 0;
 
-    if (o->prompt_file == NULL && o->prompt_text == NULL) {
-        if (isatty(STDIN_FILENO)) opt_fail(&run_table, "want a prompt: -p TEXT, -f FILE or standard input");
+    if (file == NULL && o->prompt_text == NULL) {
+        if (!piped) return NULL;
         file = "-";
     }
     if (file == NULL) {
@@ -33,29 +32,6 @@ static char *read_prompt(const run_options *o, size_t *len)
     return joined;
 }
 
-static llm_token *render(const run_options *o, const llm_model *m, const char *text, size_t len, bool first, size_t *n)
-{
-    llm_chat_message msg[2];
-    llm_chat_options opt = { .size = sizeof opt, .format = o->chat_name, .effort = o->effort, .think = o->think ? 1 : o->no_think ? -1 : 0 };
-    size_t n_msg = 0;
-    llm_error err;
-    llm_token *ids;
-    char date[16];
-    time_t now = time(NULL);
-
-    if (o->raw || (o->chat_name == NULL && llm_chat_format(m) == NULL))
-        return tool_tokenize(m, text, len, (first ? LLM_TOKENIZE_BOS : 0u) | (o->trusted ? LLM_TOKENIZE_SPECIAL : 0u), n);
-    if (memchr(text, '\0', len)) tool_die_text(EXIT_FAILED, "the prompt has a NUL byte; use --raw for arbitrary bytes");
-    strftime(date, sizeof date, "%Y-%m-%d", localtime(&now));
-    opt.date = date;
-    if (o->system_text) msg[n_msg++] = (llm_chat_message){ "system", o->system_text };
-    msg[n_msg++] = (llm_chat_message){ "user", text };
-    if (llm_chat_render(m, msg, n_msg, &opt, NULL, 0, n, &err) != LLM_OK) tool_die(&err);
-    ids = tool_alloc(*n + 1, sizeof *ids);
-    if (llm_chat_render(m, msg, n_msg, &opt, ids, *n, n, &err) != LLM_OK) tool_die(&err);
-    return ids;
-}
-
 static void print_tokens(const llm_model *m, const llm_token *ids, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -72,47 +48,87 @@ static void print_tokens(const llm_model *m, const llm_token *ids, size_t n)
     }
 }
 
-static void print_timings(const run_timings *t)
+/* Where errors go when a program reads our events. */
+static show *event_sink;
+static void on_die(int code, const char *text) { show_error(event_sink, code, text); }
+
+static show *open_show(const run_options *o)
 {
-    fprintf(stderr, "load %.2f s | prompt %zu tokens, %.2f s, %.1f tokens/s | answer %zu tokens, %.2f s, %.1f tokens/s\n", t->load,
-            t->n_prompt, t->prompt, t->prompt > 0 ? (double)t->n_prompt / t->prompt : 0, t->n_answer, t->answer,
-            t->answer > 0 && t->n_answer > 1 ? (double)(t->n_answer - 1) / t->answer : 0);
+    show_options opt = { .out = stdout, .think = stderr, .json = o->json, .quiet = o->quiet };
+    show *s;
+
+    opt.thinking = run_think_mode(o, o->quiet ? THINK_HIDE : THINK_COUNT);
+    opt.colour = show_colour(o->color, stderr);
+    s = show_open(&opt);
+    if (o->json) event_sink = s, tool_on_die = on_die;
+    return s;
 }
 
-int run_once(const run_options *o, llm_model *m, double started)
+/* What the user gave, as the next message. With --load, a conversation whose last message is not the assistant's needs none. */
+static void add_prompt(talk *t, const run_options *o)
 {
-    run_timings t = { 0 };
-    size_t len, n;
-    char *text = read_prompt(o, &len);
-    llm_session *s = o->show_tokens ? NULL : run_open_session(o, m);
-    llm_token *ids = render(o, m, text, len, s == NULL || llm_session_length(s, 0) == 0, &n);
-    answer_options ao = { .out = stdout, .thinking = o->show_thinking ? stderr : NULL, .stop = o->stops.item, .n_stop = o->stops.n };
-    llm_sampler *p;
-    answer *a;
+    size_t len;
     llm_error err;
-    bool full;
+    char *text = run_read_prompt(o, !(o->load_path && t->c), &len);
 
-    if (o->show_tokens) { print_tokens(m, ids, n); free(ids), free(text); return EXIT_OK; }
-    if (n == 0) tool_die_text(EXIT_FAILED, "the prompt is empty and this model has no beginning token");
-    ao.harmony = !o->raw && strcmp(o->chat_name ? o->chat_name : llm_chat_format(m) ? llm_chat_format(m) : "", "harmony") == 0;
-    p = run_open_sampler(o, m);
-    for (size_t i = 0; i < n; i++)
-        if (llm_sampler_accept(p, ids[i], &err) != LLM_OK) tool_die(&err);
-    t.load = tool_seconds() - started, t.n_prompt = n;
+    if (text == NULL) return;
+    if (talk_user(t, text, len, &err) != LLM_OK) tool_die(&err);
+    if (o->show_prompt && !o->json) fwrite(text, 1, len, stdout);
+    free(text);
+}
+
+static int show_ids(talk *t)
+{
+    llm_token *ids;
+    size_t n;
+    llm_error err;
+
+    if (talk_prompt(t, &ids, &n, &err) != LLM_OK) tool_die(&err);
+    print_tokens(t->m, ids, n);
+    free(ids);
+    return EXIT_OK;
+}
+
+static void say_end(const run_options *o, const talk *t, const turn_result *r)
+{
+    if (strcmp(r->finish, "context") == 0)
+        fprintf(stderr, "%s: the context of %d tokens is full; -c gives a larger one\n", tool_name, llm_session_n_ctx(t->s));
+    if (strcmp(r->finish, "cycle") == 0)
+        fprintf(stderr, "%s: the answer went round in circles and was ended (--cycle-break 0 lets it)\n", tool_name);
+    if (!o->quiet && !o->json) show_timings(stderr, r);
+}
+
+static int answer(talk *t, run_options *o)
+{
+    turn_result r;
+    llm_error err;
+    llm_status st;
+
     run_catch_interrupt();
-    run_prompt(o, s, ids, n);
-    t.prompt = tool_seconds() - started - t.load;
-    if (o->show_prompt) fwrite(text, 1, len, stdout);
-    a = answer_open(m, &ao);
-    full = run_generate(o, m, s, p, a, &t);
-    answer_close(a);
-    t.answer = tool_seconds() - started - t.load - t.prompt;
-    fputc('\n', stdout), fflush(stdout);
-    if (full) fprintf(stderr, "llm-run: the context of %d tokens is full; -c gives a larger one\n", llm_session_n_ctx(s));
-    if (!o->quiet) print_timings(&t);
-    if (o->save_path && llm_session_save(s, o->save_path, &err) != LLM_OK) tool_die(&err);
-    llm_sampler_close(p);
-    llm_session_close(s);
-    free(ids), free(text);
-    return fflush(stdout) != 0 ? EXIT_FAILED : run_interrupted && t.n_answer == 0 ? EXIT_INTERRUPTED : EXIT_OK;
+    st = talk_turn(t, o->seed, &r, &err);
+    if (st == LLM_ERR_CANCELLED) return EXIT_INTERRUPTED;
+    if (st != LLM_OK) tool_die(&err);
+    show_end(t->out, &r);
+    say_end(o, t, &r);
+    if (o->save_path && llm_session_save(t->s, o->save_path, &err) != LLM_OK) tool_die(&err);
+    if (o->keep_path && talk_save_file(t, o->keep_path, &err) != LLM_OK) tool_die(&err);
+    if (o->receipt_path) receipt_write(t, &r, o->receipt_path);
+    if (fflush(stdout) != 0) return EXIT_FAILED;
+    return strcmp(r.finish, "interrupted") == 0 && t->n_made == 0 ? EXIT_INTERRUPTED : EXIT_OK;
+}
+
+int run_once(run_options *o, llm_model *m, double started)
+{
+    show *out = open_show(o);
+    talk t;
+    int code;
+
+    talk_open(&t, o, m, out);
+    add_prompt(&t, o);
+    t.load = tool_seconds() - started;
+    code = o->show_tokens ? show_ids(&t) : answer(&t, o);
+    talk_close(&t);
+    tool_on_die = NULL;
+    show_close(out);
+    return code;
 }
