@@ -192,8 +192,8 @@ typedef struct {
 LLM_API llm_status llm_chat_get_info(const llm_model *m, llm_chat_info *info);
 
 /* A conversation with one model: messages, tools and options. For one thread at a time. What it hands out is valid until the
- * next call on it. Rendered by the model's own template; in gpt-oss's format where the template cannot say it (several calls, or
- * text, reasoning and a call in one message; messages with harmony's own fields); by a built-in format where there is no template. */
+ * next call on it. Rendered by the model's own template, which is parsed once; of gpt-oss, conversations with tools or with harmony's own
+ * fields as the library of that format does; by a built-in format where there is no template and options name one. */
 typedef struct llm_chat llm_chat;
 /* opt NULL: all defaults; its strings are copied. */
 LLM_API llm_status llm_chat_open(llm_chat **out, const llm_model *m, const llm_chat_options *opt, llm_error *err);
@@ -235,12 +235,13 @@ typedef struct {
 
 typedef struct {
     uint32_t         size;
-    const char      *family;        /* NULL: the model's; else a family as in llm_chat_info ("plain": nothing but text) */
+    const char      *family;        /* NULL: that of chat, else the model's; or a family as in llm_chat_info ("plain": nothing but text) */
     const llm_token *prompt;        /* [n_prompt] what the reply follows: its end says whether the reasoning is open already */
     size_t           n_prompt;
     int              budget;        /* tokens of reasoning at most, then it is closed; 0: no limit, -1: none at all */
     int              no_nudge;      /* nonzero: no words that lead to the end of the reasoning before the budget is spent */
     int              cycle_repeats; /* 0: off; else so many exact repetitions of a run of tokens (64 or more in all) end the reasoning, or the reply */
+    const llm_chat  *chat;          /* may be NULL; its tools say which arguments are texts, where a family writes them without quotes */
 } llm_reply_options;
 
 /* A reply as it streams: taken apart into messages of answer, reasoning and tool calls, whatever the tokens are; the reasoning kept

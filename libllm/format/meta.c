@@ -1,5 +1,6 @@
 #include "meta.h"
 #include "json.h"
+#include "meta_chat.h"
 #include "store_parts.h"
 #include <float.h>
 #include <inttypes.h>
@@ -458,6 +459,7 @@ static llm_status open_hf(llm_meta *m, llm_error *err)
     if ((s = read_object(m, &m->config, "config.json", err)) != LLM_OK) return s;
     if ((s = read_object(m, &m->generation, "generation_config.json", err)) != LLM_OK) return s;
     if ((s = read_object(m, &m->tokenizer, "tokenizer_config.json", err)) != LLM_OK) return s;
+    if ((s = meta_chat_templates(&m->tokenizer, store_dir(m->store), err)) != LLM_OK) return s;
     if (m->config == NULL && !m->store->vocab_only)
         return llm_fail(err, LLM_ERR_FORMAT, "%s: has no config.json", file_label(store_dir(m->store)));
     m->text = json_object_get(m->config, "text_config");

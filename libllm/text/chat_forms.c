@@ -77,49 +77,81 @@ static json_t *message_in_form(json_t *m, const call_form *f, bool harmony)
     return bad ? NULL : copy;
 }
 
-json_t *messages_in_form(const json_t *messages, const call_form *f, bool harmony)
-{
-    json_t *list = json_array(), *m;
-    size_t i;
-
-    json_array_foreach((json_t *)messages, i, m)
-        if (list && json_array_append_new(list, message_in_form(m, f, harmony)) != 0) json_decref(list), list = NULL;
-    return list;
-}
-
-llm_status call_form_find(call_form *f, const chat_model *m, const json_t *tools, const char *now, llm_error *err)
-{
-    static const call_form forms[] = { { false, false }, { false, true }, { true, false }, { true, true } };
-    llm_status st = LLM_OK;
-    bool found = false;
-
-    *f = forms[0];
-    for (size_t i = 0; i < sizeof forms / sizeof forms[0] && !found && st != LLM_ERR_MEMORY; i++) {
-        json_t *plain = json_pack("[{s:s,s:s},{s:s,s:n,s:[{s:s,s:s,s:{s:s,s:{s:s}}}]},{s:s,s:s,s:s,s:s}]", "role", "user", "content", "u", "role", "assistant",
-                                  "content", "tool_calls", "id", "call_1", "type", "function", "function", "name", "probe_name", "arguments", "probe_key", "probe_value",
-                                  "role", "tool", "name", "probe_name", "tool_call_id", "call_1", "content", "r");
-        json_t *messages = plain ? messages_in_form(plain, &forms[i], m->family == CONVO_HARMONY) : NULL, *vars = json_object();
-        template_output out = { 0 };
-        llm_error why;
-        bool bad = messages == NULL || vars == NULL || json_object_set(vars, "messages", messages) != 0
-                   || (tools && json_object_set(vars, "tools", (json_t *)tools) != 0);
-        st = bad ? llm_fail_memory(&why, 0, "a conversation") : chat_template_request(m, vars, now, &out, &why);
-        if (st == LLM_ERR_MEMORY) llm_fail(err, st, "%s", why.text);
-        found = st == LLM_OK && strstr(out.text, "probe_name") && strstr(out.text, "probe_value") && !strstr(out.text, "\\\"probe_key");
-        if (found) *f = forms[i];
-        template_output_free(&out);
-        json_decref(plain), json_decref(messages), json_decref(vars);
-    }
-    return st == LLM_ERR_MEMORY ? st : LLM_OK;
-}
-
-/* ---- for harmony ---- */
-
 static bool has_text(const json_t *m, const char *key)
 {
     const json_t *j = json_object_get(m, key);
     return json_is_string(j) ? json_string_length(j) > 0 : json_is_array(j) && json_array_size(j) > 0;
 }
+
+/* The text of m as a message, and m without it. */
+static bool append_apart(json_t *list, json_t *m, const call_form *f, bool harmony)
+{
+    json_t *text = json_copy(m), *rest = json_copy(m);
+    bool good = text && rest && json_object_set_new(rest, "content", json_null()) == 0;
+
+    if (good) json_object_del(text, "tool_calls");
+    good = good && json_array_append_new(list, message_in_form(text, f, harmony)) == 0 && json_array_append_new(list, message_in_form(rest, f, harmony)) == 0;
+    json_decref(text), json_decref(rest);
+    return good;
+}
+
+json_t *messages_in_form(const json_t *messages, const call_form *f, bool harmony)
+{
+    json_t *list = json_array(), *m;
+    bool good = list != NULL;
+    size_t i;
+
+    json_array_foreach((json_t *)messages, i, m) {
+        bool apart = f->text_apart && has_text(m, "content") && json_array_size(json_object_get(m, "tool_calls")) > 0;
+        if (!good) break;
+        good = apart ? append_apart(list, m, f, harmony) : json_array_append_new(list, message_in_form(m, f, harmony)) == 0;
+    }
+    if (!good) json_decref(list);
+    return good ? list : NULL;
+}
+
+/* A call in a form, with a text beside it or without: does it show? text NULL: none. */
+static llm_status shows(bool *yes, const call_form *f, const char *text, const chat_model *m, const json_t *tools, const char *now, llm_error *err)
+{
+    json_t *plain = json_pack("[{s:s,s:s},{s:s,s:s?,s:[{s:s,s:s,s:{s:s,s:{s:s}}}]},{s:s,s:s,s:s,s:s}]", "role", "user", "content", "u", "role", "assistant",
+                              "content", text, "tool_calls", "id", "call_1", "type", "function", "function", "name", "probe_name", "arguments", "probe_key", "probe_value",
+                              "role", "tool", "name", "probe_name", "tool_call_id", "call_1", "content", "r");
+    json_t *messages = plain ? messages_in_form(plain, f, m->family == CONVO_HARMONY) : NULL, *vars = json_object();
+    template_output out = { 0 };
+    llm_error why;
+    bool bad = messages == NULL || vars == NULL || json_object_set(vars, "messages", messages) != 0
+               || (tools && json_object_set(vars, "tools", (json_t *)tools) != 0);
+    llm_status st = bad ? llm_fail_memory(&why, 0, "a conversation") : chat_template_request(m, vars, now, &out, &why);
+
+    *yes = st == LLM_OK && strstr(out.text, "probe_name") && strstr(out.text, "probe_value") && !strstr(out.text, "\\\"probe_key") && (text == NULL || strstr(out.text, text));
+    if (st == LLM_ERR_MEMORY) llm_fail(err, st, "%s", why.text);
+    template_output_free(&out);
+    json_decref(plain), json_decref(messages), json_decref(vars);
+    return st == LLM_ERR_MEMORY ? st : LLM_OK;
+}
+
+llm_status call_form_find(call_form *f, const chat_model *m, const json_t *tools, const char *now, llm_error *err)
+{
+    static const call_form forms[] = { { false, false, false }, { false, true, false }, { true, false, false }, { true, true, false } };
+    llm_status st = LLM_OK;
+    bool found = false, beside = false, apart = false;
+
+    *f = forms[1];                                          /* a template without tools */
+    for (size_t i = 0; st == LLM_OK && i < sizeof forms / sizeof forms[0] && !found; i++) {
+        st = shows(&found, &forms[i], NULL, m, tools, now, err);
+        if (st == LLM_OK && found) *f = forms[i];
+    }
+    if (st == LLM_OK && found) st = shows(&beside, f, "a-text-to-look-for", m, tools, now, err);
+    if (st == LLM_OK && found && !beside) {
+        call_form other = *f;
+        other.text_apart = true;
+        st = shows(&apart, &other, "a-text-to-look-for", m, tools, now, err);
+        if (st == LLM_OK && apart) *f = other;
+    }
+    return st;
+}
+
+/* ---- for harmony ---- */
 
 static const json_t *reasoning_of(const json_t *m)
 {
@@ -127,18 +159,16 @@ static const json_t *reasoning_of(const json_t *m)
     return json_is_string(r) ? r : json_object_get(m, "reasoning_content");
 }
 
-bool messages_need_harmony(const json_t *messages)
+bool needs_harmony(const json_t *request)
 {
     size_t i;
     json_t *m;
 
-    json_array_foreach((json_t *)messages, i, m) {
-        size_t calls = json_array_size(json_object_get(m, "tool_calls"));
-        const char *name = str(function_of(json_array_get(json_object_get(m, "tool_calls"), 0)), "name");
+    if (json_array_size(json_object_get(request, "tools")) > 0) return true;
+    json_array_foreach(json_object_get(request, "messages"), i, m) {
         if (json_object_get(m, "channel") || json_object_get(m, "recipient") || json_object_get(m, "content_type")) return true;
         if (json_is_object(json_object_get(m, "content")) || json_is_array(json_object_get(m, "content"))) return true;
-        if (calls > 1 || (calls == 1 && has_text(m, "content"))) return true;
-        if (calls == 1 && name && strchr(name, '.')) return true;       /* a built-in tool's */
+        if (is_role(m, "tool") || json_array_size(json_object_get(m, "tool_calls")) > 0) return true;
     }
     return false;
 }

@@ -169,6 +169,20 @@ llm_status history_load(llm_chat *c, const char *json, size_t len, llm_error *er
     return LLM_OK;
 }
 
+const json_t *history_tools(const llm_chat *c) { return json_object_get(c->request, "tools"); }
+
+convo_family history_family(const llm_chat *c)
+{
+    static const struct { const char *format; convo_family family; } row[] = {
+        { "harmony", CONVO_HARMONY }, { "chatml", CONVO_QWEN }, { "gemma", CONVO_GEMMA }, { "deepseek", CONVO_DEEPSEEK },
+    };
+
+    if (c->format == NULL) return c->m->family;
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++)
+        if (strcmp(row[i].format, c->format) == 0) return row[i].family;
+    return CONVO_PLAIN;
+}
+
 /* ---- tokens ---- */
 
 /* Room for the tokens of a text of n bytes and what goes before it; a second try has the exact count. */
@@ -234,7 +248,8 @@ static llm_status by_harmony(llm_chat *c, llm_error *err)
     const char *effort = c->effort ? c->effort : json_string_value(json_object_get(c->request, "reasoning_effort"));
     json_t *conversation = harmony_conversation(c->request, effort, c->date);
     template_output text = { 0 };
-    llm_status st = conversation ? harmony_render(conversation, HARMONY_COMPLETION, NULL, false, &text, err) : llm_fail_memory(err, 0, "a conversation");
+    harmony_mode mode = json_is_false(json_object_get(c->request, "add_generation_prompt")) ? HARMONY_CONVERSATION : HARMONY_COMPLETION;
+    llm_status st = conversation ? harmony_render(conversation, mode, NULL, false, &text, err) : llm_fail_memory(err, 0, "a conversation");
 
     if (st == LLM_OK) st = tokens_of(c, &text, err);
     template_output_free(&text);
@@ -266,14 +281,19 @@ static llm_status by_format(llm_chat *c, const char *format, llm_error *err)
     return st;
 }
 
+/* gpt-oss's template has words for one call in a message and for no text beside it, and quotes what tools answer. With tools its
+ * models' own format is written as the format's library does, from the first turn on, so that the prefix stays. */
 static llm_status render(llm_chat *c, llm_error *err)
 {
     const char *own = c->m->plain.text;
     bool harmony = c->m->family == CONVO_HARMONY;
+    llm_status st;
 
     if (c->format) return strcmp(c->format, "harmony") == 0 ? by_harmony(c, err) : by_format(c, c->format, err);
-    if (harmony && (own == NULL || c->date == NULL || messages_need_harmony(messages_of(c)))) return by_harmony(c, err);
-    return own ? by_template(c, err) : llm_fail(err, LLM_ERR_UNSUPPORTED, "this model carries no chat template");
+    if (harmony && (own == NULL || c->date == NULL || needs_harmony(c->request))) return by_harmony(c, err);
+    if (own == NULL) return llm_fail(err, LLM_ERR_UNSUPPORTED, "this model carries no chat template");
+    st = by_template(c, err);
+    return harmony && st != LLM_OK && st != LLM_ERR_MEMORY ? by_harmony(c, err) : st;
 }
 
 /* ---- what a session holds already ---- */

@@ -15,4 +15,6 @@ llm_status history_drop(llm_chat *c, size_t n, llm_error *err);
 llm_status history_save(llm_chat *c, const char **json, size_t *len, llm_error *err);
 llm_status history_load(llm_chat *c, const char *json, size_t len, llm_error *err);
 llm_status history_prompt(llm_chat *c, const llm_token *held, size_t n_held, const llm_token **ids, size_t *n, llm_error *err);
+const json_t *history_tools(const llm_chat *c);     /* NULL: none */
+convo_family history_family(const llm_chat *c);     /* the model's, or that of the format that was chosen */
 #endif

@@ -109,6 +109,8 @@ llm_status convo_open(convo_parser **out, convo_family family, bool reasoning, b
     return LLM_OK;
 }
 
+void convo_set_tools(convo_parser *p, const json_t *tools) { p->tools = tools; }
+
 void convo_drop(convo_parser *p, size_t n)
 {
     while (p->n > n) {

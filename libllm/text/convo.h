@@ -4,7 +4,7 @@
  * text with a named error. The result does not depend on how text is cut into pieces. */
 #ifndef LLM_CONVO_H
 #define LLM_CONVO_H
-#include "status.h"
+#include "json.h"
 #include <stdbool.h>
 
 typedef enum { CONVO_HARMONY, CONVO_QWEN, CONVO_DEEPSEEK, CONVO_GEMMA, CONVO_PLAIN } convo_family;
@@ -34,6 +34,8 @@ typedef struct convo_parser convo_parser;
  * "<|start|>assistant", so a header is under way. */
 llm_status convo_open(convo_parser **out, convo_family family, bool reasoning, bool assistant, llm_error *err);
 void convo_close(convo_parser *p);
+/* tools: a list of functions with the JSON schema of their parameters, which must outlive p; NULL: none are known. */
+void convo_set_tools(convo_parser *p, const json_t *tools);
 /* text [len]: bytes of ordinary tokens in any portions, or (control) the spelling of one control token. */
 llm_status convo_push(convo_parser *p, const char *text, size_t len, bool control, llm_error *err);
 /* An end token came, as it is not among the family's own marks. */

@@ -94,6 +94,22 @@ static bool set_value(json_t *args, view key, json_t *value)
     return good;
 }
 
+/* Does the schema of a function say that an argument is a text and nothing else? */
+static bool is_text(const convo_parser *p, view function, view key)
+{
+    size_t i;
+    json_t *tool;
+
+    json_array_foreach((json_t *)p->tools, i, tool) {
+        const json_t *f = json_object_get(tool, "function"), *name = json_object_get(f ? f : tool, "name"), *property, *type;
+        if (!json_is_string(name) || json_string_length(name) != function.n || memcmp(json_string_value(name), function.s, function.n) != 0) continue;
+        property = json_object_getn(json_object_get(json_object_get(f ? f : tool, "parameters"), "properties"), key.s, key.n);
+        type = json_object_get(property, "type");
+        return json_is_string(type) && strcmp(json_string_value(type), "string") == 0;
+    }
+    return false;
+}
+
 /* <function=NAME> <parameter=KEY>\nVALUE\n</parameter> ... </function> */
 static bool xml_call(convo_parser *p, view v)
 {
@@ -106,7 +122,7 @@ static bool xml_call(convo_parser *p, view v)
         if (!good) break;
         if (value.n && value.s[0] == '\n') value = after(value, 1);
         if (value.n && value.s[value.n - 1] == '\n') value.n--;
-        good = set_value(args, key, tag_value(value, false));
+        good = set_value(args, key, tag_value(value, is_text(p, name, key)));
     }
     good = good && (rest.n == 0 || (starts(rest, "</function>") && trimmed(after(rest, strlen("</function>"))).n == 0)) && add_call(p, name, args);
     json_decref(args);

@@ -18,6 +18,7 @@ struct convo_parser {
     bool open, failed;                  /* open: the last message takes text */
     bool ended, in_header, in_call, thinking, trimming;      /* trimming: newlines in front of a text are dropped */
     bool has_role;                      /* harmony: the header began behind the role */
+    const json_t *tools;                /* or NULL */
     const convo_mark *mark;
     size_t n_mark;
     size_t n_mark_seen;                 /* marks and control tokens that structured the output */

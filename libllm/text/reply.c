@@ -1,5 +1,6 @@
 /* reply.c - from tokens to events. The parser (convo.h) holds the messages; events are what it says beyond what was reported. */
 #include "reply.h"
+#include "chat_history.h"
 #include "reply_control.h"
 #include "text_buf.h"
 
@@ -17,6 +18,7 @@ struct llm_reply {
     size_t count[4], n_format, n_forced;
     size_t pending, n_mark;             /* tokens that may still become a mark; marks when none was pending last */
     uint32_t hash;                      /* of the tokens: names the calls */
+    json_t *tools;                      /* or NULL */
     char *json;
 };
 
@@ -138,9 +140,14 @@ llm_status reply_open(llm_reply **out, const chat_model *m, const llm_reply_opti
     *out = NULL;
     if (r == NULL) return llm_fail_memory(err, sizeof *r, "a reply");
     r->t = m->tokenizer, r->family = m->family, r->hash = 2166136261u;
+    if (opt->chat) r->family = history_family(opt->chat);
     if (opt->family) chat_family_find(opt->family, &r->family);
     e = end_of_prompt(r, opt->prompt, opt->n_prompt);
     st = convo_open(&r->parser, r->family, e.reasoning, false, err);
+    if (st == LLM_OK && opt->chat) {
+        r->tools = json_incref((json_t *)history_tools(opt->chat));
+        convo_set_tools(r->parser, r->tools);
+    }
     if (st == LLM_OK && e.from < opt->n_prompt) st = replay(r, opt->prompt + e.from, opt->n_prompt - e.from, err);
     if (st == LLM_OK) st = control_open(&r->control, r->t, r->family, e.tight, opt->budget, !opt->no_nudge, opt->cycle_repeats, err);
     if (st != LLM_OK) {
@@ -156,6 +163,7 @@ void reply_close(llm_reply *r)
 {
     if (r == NULL) return;
     convo_close(r->parser);
+    json_decref(r->tools);
     control_close(&r->control);
     free(r->ev), free(r->json);
     free(r);
@@ -245,7 +253,9 @@ void reply_stats(const llm_reply *r, llm_reply_stats *s)
 
 /* ---- the finished message ---- */
 
-/* Puts the texts of one part together, an empty line between them; NULL: there is none. */
+static bool is_blank(const convo_message *m) { return strspn(m->text, " \t\r\n") == m->len; }
+
+/* Puts the texts of one part together, an empty line between them; NULL: there is none. Blanks between calls are none. */
 static char *join(const convo_message *list, size_t n, convo_part part, size_t *len, bool *failed)
 {
     text_buf b = { 0 };
@@ -253,7 +263,7 @@ static char *join(const convo_message *list, size_t n, convo_part part, size_t *
     for (size_t i = 0; i < n; i++) {
         convo_part p = convo_part_of(&list[i]);
         if (p == CONVO_PART_OTHER && strcmp(list[i].role, "assistant") == 0) p = CONVO_PART_ANSWER;     /* malformed calls are text */
-        if (p != part || list[i].len == 0) continue;
+        if (p != part || list[i].len == 0 || (n > 1 && is_blank(&list[i]))) continue;
         if (b.len > 0) buf_add(&b, "\n\n", 2);
         buf_add(&b, list[i].text, list[i].len);
     }

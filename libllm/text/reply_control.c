@@ -78,13 +78,13 @@ bool control_push(reply_control *c, llm_token t)
 
 void control_watch(reply_control *c, bool reasoning, size_t n, bool line)
 {
-    size_t budget = c->budget < 0 ? 0 : (size_t)c->budget, room = 2 * c->nudge.n + budget / 8;
+    size_t budget = c->budget < 0 ? 0 : (size_t)c->budget, room = c->nudge.n + budget / 8;
 
     if (!reasoning || c->budget == 0 || c->forced) return;
     if (n >= budget) {
         c->spent = true;
         control_end_reasoning(c);
-    } else if (!c->nudged && c->nudge.n > 0 && budget > 2 * room && n + room >= budget && (line || n + c->nudge.n >= budget)) {
+    } else if (!c->nudged && c->nudge.n > 0 && budget >= 3 * c->nudge.n && n + room >= budget && (line || n + c->nudge.n >= budget)) {
         c->nudged = true;
         force(c, line ? &c->nudge_line : &c->nudge);
     }

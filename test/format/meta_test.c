@@ -1,6 +1,7 @@
 #include "gguf_build.h"
 #include "meta.h"
 #include <math.h>
+#include <sys/stat.h>
 
 static char dir[256];
 static llm_error err;
@@ -325,5 +326,56 @@ START_TEST(published_configs_open)
 }
 END_TEST
 
+/* ---- chat templates, wherever a folder keeps them ---- */
+
+static void expect_template(const char *name, const char *want)
+{
+    char path[64];
+    const char *text = NULL;
+    llm_meta *m;
+
+    ck_assert_msg(open_meta(&m, dir, true) == LLM_OK, "%s", err.text);
+    snprintf(path, sizeof path, "tokenizer:chat_template%s%s", *name ? "." : "", name);
+    if (want == NULL) ck_assert(!meta_has(m, NULL, path));
+    else ck_assert_msg(meta_str(m, NULL, path, &text) && strcmp(text, want) == 0, "%s: %s", path, text ? text : "(none)");
+    close_meta(m);
+}
+
+START_TEST(chat_templates)
+{
+    char sub[300];
+    llm_meta *m;
+
+    temp_dir(dir);
+    temp_text(dir, "config.json", "{\"model_type\":\"llama\"}");
+    expect_template("", NULL);
+    temp_text(dir, "tokenizer_config.json", "{\"chat_template\":\"plain\"}");
+    expect_template("", "plain");
+    temp_text(dir, "tokenizer_config.json", "{\"chat_template\":[{\"name\":\"default\",\"template\":\"a\"},{\"name\":\"tool_use\",\"template\":\"b\"}]}");
+    expect_template("default", "a");
+    expect_template("tool_use", "b");
+    temp_text(dir, "tokenizer_config.json", "{\"chat_template\":[{\"name\":\"rag\",\"template\":\"r\"}]}");
+    expect_template("default", "r");
+    temp_text(dir, "tokenizer_config.json", "{\"chat_template\":[]}");
+    expect_template("", NULL);
+    temp_text(dir, "tokenizer_config.json", "{\"chat_template\":[{\"name\":1}]}");
+    ck_assert(open_meta(&m, dir, true) == LLM_ERR_FORMAT && strstr(err.text, "chat_template[0]"));
+    store_close(store), store = NULL;
+    temp_text(dir, "tokenizer_config.json", "{}");
+    temp_text(dir, "chat_template.json", "{\"chat_template\":\"processor\"}");
+    expect_template("", "processor");
+    temp_text(dir, "chat_template.jinja", "file\n");
+    expect_template("", "file\n");
+    snprintf(sub, sizeof sub, "%s/additional_chat_templates", dir);
+    ck_assert(mkdir(sub, 0700) == 0);
+    temp_text(sub, "tool_use.jinja", "tools");
+    expect_template("default", "file\n");
+    expect_template("tool_use", "tools");
+    temp_text(dir, "chat_template.jinja", "\xff");
+    ck_assert(open_meta(&m, dir, true) == LLM_ERR_FORMAT && strstr(err.text, "chat_template.jinja"));
+    store_close(store), store = NULL;
+}
+END_TEST
+
 LLM_TEST_MAIN("format/meta", gguf_answers, hf_answers, text_config_comes_first, refuses_broken_side_files, config_is_needed_beside_weights,
-              walks_all_pairs, published_configs_open)
+              walks_all_pairs, published_configs_open, chat_templates)
