@@ -393,6 +393,38 @@ LLM_API llm_status llm_stop_flush(llm_stop *p, const char **out, size_t *out_len
 LLM_API llm_status llm_sha256_file(const char *path, llm_progress_fn progress, void *user, uint8_t digest[32], llm_error *err);
 LLM_API void llm_sha256_bytes(const void *data, size_t len, uint8_t digest[32]);     /* data may be NULL where len is 0 */
 
+/* ---- quantizing --------------------------------------------------------- */
+
+/* Writes a model as a GGUF file: from a safetensors folder (converted on the way) or from GGUF. One tensor at a time, whatever
+ * the size of the model. The file is written under another name in the same folder and renamed when it is whole; on failure or
+ * cancellation whatever was there stays. The bytes depend on the source and the options, not on threads or instruction sets.
+ * LLM_ERR_FORMAT names the tensor, row and column of a weight that is not finite. */
+typedef struct {
+    uint32_t           size;
+    const char        *in;          /* a safetensors folder, or a GGUF file (any part of a split one) */
+    const char        *out;         /* the file to be written */
+    const char        *type;        /* a mix, in any letter case: "Q4_K_M", "Q8_0", "MXFP4_MOE", "F16", ... */
+    const char        *imatrix;     /* importance of columns, a file of llm-eval imatrix or llama.cpp; NULL: none */
+    const char *const *tensor;      /* [n_tensor] "PATTERN=TYPE" for names like "blk.*.ffn_down.weight" (as a shell matches); first wins */
+    size_t             n_tensor;
+    int                n_threads;   /* 0: the cores this process may use */
+    const char        *cpu;         /* as in llm_model_options */
+    llm_log_fn         log;
+    llm_progress_fn    progress;    /* ("quantizing", values done, values in all); nonzero: LLM_ERR_CANCELLED */
+    void              *user;
+} llm_quantize_options;
+
+typedef struct {
+    uint32_t size;
+    uint64_t bytes;                 /* of the file */
+    uint64_t n_tensor, n_value;
+    uint64_t n_fallback;            /* tensors whose rows are not whole blocks of the type that the mix wanted */
+    uint64_t n_weighted;            /* tensors that the importance matrix was used for */
+} llm_quantize_result;
+
+/* result may be NULL. */
+LLM_API llm_status llm_quantize(const llm_quantize_options *opt, llm_quantize_result *result, llm_error *err);
+
 #ifdef __cplusplus
 }
 #endif
