@@ -1,6 +1,7 @@
 /* api_quantize.c - the public functions that write models. */
 #include "api_parts.h"
 #include "quantize.h"
+#include <stdbool.h>
 
 static llm_status check(const llm_quantize_options *o, const char *fn, bool out, llm_error *err)
 {

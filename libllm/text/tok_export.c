@@ -1,6 +1,5 @@
 /* tok_export.c - the inverse of tok_gguf.c. Keys and their meaning: llama.cpp's converter and src/llama-vocab.cpp. */
 #include "tok_export.h"
-#include "chat_template.h"
 #include "tokenizer_parts.h"
 #include <stdio.h>
 
@@ -236,6 +235,18 @@ static void put_ends(const llm_tokenizer *t, llm_meta *meta, gguf_out *out)
         if (id[i] >= 0 && id[i] != t->eos && id[i] < t->n_vocab) put_id(out, keys[used++], id[i]);
 }
 
+/* One template, or several by name, of which GGUF has the plain one and that for tools too. */
+static void put_templates(llm_meta *meta, gguf_out *out)
+{
+    bool named = meta_has(meta, NULL, "tokenizer:chat_template.default");
+    const char *text;
+
+    if (meta_str(meta, NULL, named ? "tokenizer:chat_template.default" : "tokenizer:chat_template", &text) && *text)
+        gguf_out_str(out, "tokenizer.chat_template", text, strlen(text));
+    if (named && meta_str(meta, NULL, "tokenizer:chat_template.tool_use", &text) && *text)
+        gguf_out_str(out, "tokenizer.chat_template.tool_use", text, strlen(text));
+}
+
 llm_status tok_export(const llm_tokenizer *t, llm_meta *meta, int n_vocab, gguf_out *out, llm_error *err)
 {
     const char *text;
@@ -254,7 +265,7 @@ llm_status tok_export(const llm_tokenizer *t, llm_meta *meta, int n_vocab, gguf_
     if (meta_str(meta, NULL, "tokenizer:pad_token", &text)) put_id(out, KEY("padding_token_id"), tokenizer_find(t, text, strlen(text)));
     gguf_out_bool(out, KEY("add_bos_token"), t->adds_bos), gguf_out_bool(out, KEY("add_eos_token"), t->adds_eos);
     put_ends(t, meta, out);
-    if ((text = chat_template_of(meta)) != NULL) gguf_out_str(out, "tokenizer.chat_template", text, strlen(text));
+    put_templates(meta, out);
     return LLM_OK;
 }
 
