@@ -171,6 +171,11 @@ enum { LLM_TEMPLATE_CHAT = 1 };     /* vars hold "messages": treat a system mess
  * strftime_now, or NULL. Errors name line and column; loops, recursion and sizes are limited. */
 LLM_API llm_status llm_template_render(const char *text, size_t len, const char *vars, size_t vars_len, const char *now,
                                        unsigned flags, char *out, size_t cap, size_t *n, llm_error *err);
+/* The text of a conversation in gpt-oss's format from that format's own messages, as openai/harmony's library writes them: json has
+ * "messages" (role, content, name, channel, recipient, content_type; the content of a system or developer message may be an object),
+ * "mode" ("completion", which ends with the header of "next_role"; "conversation"; "training") and "auto_drop_analysis" (true unless
+ * given). out, cap, n as in llm_template_render. */
+LLM_API llm_status llm_harmony_render(const char *json, size_t len, char *out, size_t cap, size_t *n, llm_error *err);
 /* Tokens of a conversation by the model's own template. json is an object with "messages" (role, content, tool_calls ...), may
  * hold "tools", and anything else a template takes (enable_thinking, reasoning_effort ...); add_generation_prompt is true
  * unless given. Where the template refuses or drops a system message, its text is put in front of the first user message. No
@@ -231,6 +236,8 @@ typedef struct {
     const char    *name;            /* CALL: the function; OTHER: the tool that speaks; else NULL */
     const char    *channel, *recipient;     /* harmony's, or NULL */
     const char    *error;           /* END: what is wrong with the message, or NULL; the text is kept */
+    const char    *role;            /* "assistant"; "tool" and others where the model goes on for them */
+    const char    *content_type;    /* harmony's, or NULL */
 } llm_event;
 
 typedef struct {
