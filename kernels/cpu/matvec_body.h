@@ -4,7 +4,8 @@
  * A tile is 16 rows, one in each lane. 256 values of VN rows at a time are turned, 4 bytes by 4 bytes as they lie in the file,
  * scales and all, into words: word i holds bytes 4i .. 4i+3 of each row. Every block then finds its parts at the same bytes
  * of the words; codes that straddle words are met by activations rotated likewise (x_turn). Nothing is re-laid out in memory.
- * Bound by memory: the tile after this one, which lies in one stretch, is prefetched in its order while this one is turned.
+ * Bound by memory: the tile after this one, which lies in one stretch, is prefetched into L2 in its order, half of a chunk while
+ * words are turned and half among the sums: a core has some 16 places for lines on their way, and a burst would wait for them.
  * Work beside that is about 90 instructions for a block of 32 values of 16 rows with AVX-512. */
 #include "dequant.h"
 #include "lanes.h"
@@ -14,8 +15,16 @@
 
 enum { CHUNK = 256, MAX_BLOCK = CHUNK / 32, MAX_WORD = 68, SLACK = 32 };    /* a row is read up to SLACK bytes past its end */
 
-/* A chunk's words, and the part of x that meets it: codes, start values of the sums, scales, sums of codes. */
-typedef struct { const uint32_t (*w)[VN]; const uint8_t *q, *zero, *d, *s, *sums; } piece;
+/* A chunk's words, and the part of x that meets it: codes, start values of the sums, scales, sums of codes. ahead: what is to
+ * be prefetched with it, share bytes for each 32 values. */
+typedef struct { const uint32_t (*w)[VN]; const uint8_t *q, *zero, *d, *s, *sums, *ahead; int share; } piece;
+
+SIMD_INLINE void fetch(const uint8_t *p) { __builtin_prefetch(p, 0, 2); }
+/* The shares of n blocks from k on. */
+SIMD_INLINE void fetch_share(const piece *p, int k, int n)
+{
+    for (int i = k * p->share; i < (k + n) * p->share; i += 64) fetch(p->ahead + i);
+}
 
 SIMD_INLINE vf set_at(const uint8_t *p) { float f; memcpy(&f, p, sizeof f); return v_set(f); }
 SIMD_INLINE vi low_nibbles(vi v) { return i_and(v, i_bytes(15)); }
@@ -144,6 +153,7 @@ SIMD_INLINE void pair_scales(const uint32_t (*w)[VN], int middle, vf d[2])
         for (int k = 0; k < n_block; k += 2, w += (size) / 2) { \
             const uint8_t *x = p->q + 32 * k; \
             vf d[2]; \
+            fetch_share(p, k, 2); \
             pair_scales(w, (size) / 4, d); \
             acc = scaled(p, k, d[0], sum0, acc); \
             if (k + 1 == n_block) break; \
@@ -172,6 +182,7 @@ PAIRS(chunk_q8_0, 34, byte_sum(ZERO(k), w, 2, x), byte_sum(ZERO(k + 1), w, 36, x
         for (int k = 0; k < n_block; k++, w += (size) / 4) { \
             const uint8_t *x = p->q + 32 * k; \
             vf d, m; \
+            fetch_share(p, k, 1); \
             halves(i_load(w[0]), &d, &m); \
             acc = scaled(p, k, d, sum, acc); \
             if (has_min) acc = plus_min(p, k, m, acc); \
@@ -204,6 +215,7 @@ SIMD_INLINE vf chunk_mxfp4(const piece *p, int n_block, vf acc)
     const uint32_t (*w)[VN] = p->w;
 
     for (int k = 0; k < n_block; k += 4, w += 17) {
+        fetch_share(p, k, 4);
         UNROLL
         for (int j = 0; j < 4; j++) {
             if (k + j >= n_block) break;
@@ -241,6 +253,7 @@ SIMD_INLINE vf super_q45(const piece *p, vf acc, bool five)
     minima(i_and(s2, six), mn), minima(i_or(high_nibbles(s3), i_and(i_shr(s2, 2), two)), mn + 2);
     UNROLL
     for (int b = 0; b < 8; b++) {
+        fetch_share(p, b, 1);
         UNROLL
         for (int i = 0; i < 8; i++) {
             vi v = i_load(q[8 * (b / 2) + i]);
@@ -269,6 +282,7 @@ SIMD_INLINE vf chunk_q6_k(const piece *p, int n_block, vf acc)
         UNROLL
         for (int g = 0; g < 4; g++) {
             vi c[8];
+            fetch_share(p, 4 * part + g, 1);
             UNROLL
             for (int i = 0; i < 8; i++) {
                 vi q = i_load(w[16 * part + 8 * (g % 2) + i]), h = i_load(w[32 + 8 * part + i]);
@@ -298,6 +312,7 @@ SIMD_INLINE vf chunk_q2_k(const piece *p, int n_block, vf acc)
     UNROLL
     for (int b = 0; b < 16; b++) {
         vi c[4];
+        if (b % 2 == 0) fetch_share(p, b / 2, 1);
         UNROLL
         for (int i = 0; i < 4; i++) c[i] = i_and(i_shr(i_load(w[4 + 8 * (b / 8) + 4 * (b % 2) + i]), 2 * (b / 2 % 4)), i_bytes(3));
         t = v_fma(i_float(byte_of(low_nibbles(i_load(w[b / 4])), b % 4)), i_float(dots(i_zero(), c, 4, p->q + 16 * b, 8, false)), t);
@@ -322,6 +337,7 @@ SIMD_INLINE vf chunk_q3_k(const piece *p, int n_block, vf acc)
     UNROLL
     for (int b = 0; b < 16; b++) {
         vi c[4];
+        if (b % 2 == 0) fetch_share(p, b / 2, 1);
         UNROLL
         for (int i = 0; i < 4; i++) {
             vi q = i_shr(i_load(w[8 + 8 * (b / 8) + 4 * (b % 2) + i]), 2 * (b / 2 % 4));
@@ -342,6 +358,7 @@ SIMD_INLINE vf chunk_iq4_xs(const piece *p, int n_block, vf acc)
     (void)n_block;
     UNROLL
     for (int b = 0; b < 8; b++) {
+        fetch_share(p, b, 1);
         vi sc = i_or(i_and(i_shr(low, 4 * b), i_dwords(15)), i_shl(i_and(i_shr(high, 2 * b), i_dwords(3)), 4));
         vi s = nibble_sum(ZERO(b), w, 8 + 16 * b, p->q + 32 * b, iq4_codes, 1, true);
         t = v_fma(i_float(i_sub(sc, i_dwords(32))), i_float(s), t);
@@ -357,14 +374,16 @@ typedef struct { const uint8_t *q, *zero, *d, *s, *sums; int d_step, zero_step, 
 /* One tile's rows from b on; ahead: where the tile after it lies, read while this one is. */
 typedef struct { const uint8_t *b, *ahead; steps step; size_t row_bytes; int64_t cols; const x_view *x; } tile_args;
 
-/* VN rows, bytes of each (a multiple of 4). */
+/* VN rows, bytes of each (a multiple of 4). Prefetches TURNED bytes for each 16. */
+enum { TURNED = VN >= 8 ? 8 * VN : 0 };
+
 SIMD_INLINE void turn(uint32_t (*w)[VN], const uint8_t *b, const uint8_t *ahead, steps step, int bytes)
 {
     for (int i = 0; i < bytes; i += 16, w += 4) {
         vi v[4];
         field16(b + i, step, v);
         UNROLL
-        for (int k = 0; k < VN / 4; k++) __builtin_prefetch(ahead + i * VN + 64 * k);
+        for (int k = 0; k < TURNED; k += 64) fetch(ahead + i * (TURNED / 16) + k);
         UNROLL
         for (int k = 0; k < 4; k++) i_store(w[k], v[k]);
     }
@@ -377,11 +396,12 @@ SIMD_INLINE void turn(uint32_t (*w)[VN], const uint8_t *b, const uint8_t *ahead,
         const int chunk_bytes = CHUNK / (values) * (size); \
         for (int h = 0; h < TILE_ROWS; h += VN) { \
             const uint8_t *b = a->b + (size_t)h * a->row_bytes, *ahead = a->ahead + (size_t)h * a->row_bytes; \
-            piece p = { (const uint32_t (*)[VN])words, a->x->q, a->x->zero, a->x->d, a->x->s, a->x->sums }; \
+            piece p = { (const uint32_t (*)[VN])words, a->x->q, a->x->zero, a->x->d, a->x->s, a->x->sums, NULL, (16 * VN - TURNED) * chunk_bytes / 16 / MAX_BLOCK }; \
             vf acc = v_set(0.0f); \
             for (int64_t k = 0; k < a->cols; k += CHUNK) { \
                 int n = a->cols - k < CHUNK ? (int)(a->cols - k) / 32 : MAX_BLOCK; \
                 turn(words, b, ahead, a->step, n == MAX_BLOCK ? chunk_bytes : (n * (size) + 3) & ~3); \
+                p.ahead = ahead + chunk_bytes / 16 * TURNED; \
                 acc = chunk_##type(&p, n, acc); \
                 b += chunk_bytes, ahead += (size_t)chunk_bytes * VN; \
                 p.q += CHUNK, p.d += a->x->d_step, p.s += a->x->d_step, p.zero += a->x->zero_step, p.sums += a->x->sum_step; \
