@@ -122,10 +122,21 @@ enum { MAX_JOINED = 8 };
 typedef struct { matrix w; x_rows x; llm_rows y; } product_job;
 typedef struct { llm_backend *be; const linear_set *set; product_job job[MAX_JOINED]; int64_t first[MAX_JOINED + 1]; int n; } product_arg;
 
+/* Where tile t lies; NULL behind the last. */
+static const uint8_t *tile_at(const product_arg *p, int64_t t)
+{
+    int i = 0;
+
+    if (t >= p->first[p->n]) return NULL;
+    while (t >= p->first[i + 1]) i++;
+    return p->job[i].w.data + (size_t)((t - p->first[i]) * TILE_ROWS) * p->job[i].w.row_bytes;
+}
+
 static void run_tiles(void *arg, int64_t begin, int64_t end, int thread)
 {
     const product_arg *p = arg;
     uint8_t *scratch = thread_scratch(p->be, thread);
+    bool goes_on = pool_goes_on(cpu_of(p->be)->pool, thread, end);
     int i = 0;
 
     for (int64_t t = begin, n; t < end; t += n) {
@@ -135,7 +146,7 @@ static void run_tiles(void *arg, int64_t begin, int64_t end, int thread)
         n = j->y.n > 1 ? 1 : (p->first[i + 1] < end ? p->first[i + 1] : end) - t;
         if (left > n * TILE_ROWS) left = n * TILE_ROWS;
         if (j->y.n > 1) p->set->product(&j->w, row0, left, &j->x, j->y.n, j->y.data + row0, j->y.stride, scratch);
-        else p->set->matvec(&j->w, row0, left, &j->x, j->y.data + row0, scratch);
+        else p->set->matvec(&j->w, row0, left, &j->x, j->y.data + row0, scratch, t + n < end || goes_on ? tile_at(p, t + n) : NULL);
     }
 }
 

@@ -26,11 +26,11 @@ size_t product_scratch(int64_t max_cols);
 
 /* A kernel set. product: y[c * y_stride + r - row0] for rows row0.. row0+n_row-1 and n_col rows of x, bias included;
  * row0 is a multiple of TILE_ROWS, n_row at most TILE_ROWS, scratch 64-byte aligned. matvec: the same for the first row of x
- * and any n_row. */
+ * and any n_row; next: the tile that this thread will come to after these rows, or NULL. */
 typedef struct {
     void (*quantize)(x_form form, const float *x, int64_t n, uint8_t *record);
     void (*product)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, uint8_t *scratch);
-    void (*matvec)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch);
+    void (*matvec)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch, const uint8_t *next);
 } linear_set;
 
 /* Matrix e of a 3-D tensor, or the whole of a 2-D one (e < 0), with its scale and bias (NULL: none). */

@@ -448,13 +448,18 @@ static way way_of(llm_dtype dtype)
     }
 }
 
-/* Codes of x, each unit rotated as its block's codes lie in their words. */
+/* Codes of x, each unit rotated by as many bytes as its block's codes begin behind a word's start. */
 static const uint8_t *x_turn(const uint8_t *q, int64_t n, const way *how, int size, uint8_t *to)
 {
+    const int words = how->unit / 8;
+
     for (int64_t k = 0; k < n; k += how->unit) {
-        int m = (int)(k / 32 % MAX_BLOCK * size + how->codes) % 4;
-        memcpy(to + k + m, q + k, (size_t)(how->unit - m));
-        memcpy(to + k, q + k + how->unit - m, (size_t)m);
+        int m = 8 * ((int)(k / 32 % MAX_BLOCK * size + how->codes) % 4);
+        for (int i = 0; i < words; i++) {
+            uint64_t v = load_u64(q + k + 8 * i), before = load_u64(q + k + 8 * (i > 0 ? i - 1 : words - 1));
+            if (m > 0) v = v << m | before >> (64 - m);
+            memcpy(to + k + 8 * i, &v, sizeof v);
+        }
     }
     return to;
 }
@@ -482,7 +487,7 @@ static x_view view_of(const x_rows *x, const matrix *w, const way *how, uint8_t 
 }
 
 /* A row is read past its end, so a matrix's last tile is read from a copy; rows that are not there read as zeros. */
-void SIMD_NAME(matvec)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch)
+void SIMD_NAME(matvec)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch, const uint8_t *next)
 {
     way how = way_of(w->dtype);
     size_t used, tile_bytes = TILE_ROWS * w->row_bytes;
@@ -493,7 +498,7 @@ void SIMD_NAME(matvec)(const matrix *w, int64_t row0, int64_t n_row, const x_row
     for (int64_t row = row0, end = row0 + n_row; row < end; row += TILE_ROWS, b += tile_bytes) {
         int n = (int)(end - row < TILE_ROWS ? end - row : TILE_ROWS);
         float acc[TILE_ROWS];
-        a.b = b, a.ahead = b + tile_bytes;
+        a.b = b, a.ahead = row + TILE_ROWS < end ? b + tile_bytes : next ? next : b;
         if (row + TILE_ROWS >= w->rows) {
             uint8_t *copy = scratch + used;
             memcpy(copy, b, (size_t)n * w->row_bytes);

@@ -11,6 +11,7 @@ typedef struct {
     const llm_moe_args *a;
     llm_rows x, y, weight;
     int n_used, n_active;
+    bool single;                                    /* one row, each of its experts once */
     int64_t n_pair, d_model, d_ff;
     int32_t *start, *active, *place, *row;          /* row[place]: the row of x there */
     x_rows xg, xu, xh;                              /* by row: for gate, for up; by place: for down */
@@ -104,6 +105,35 @@ static void product_by_row(const moe_job *m, const matrix *w, int64_t row0, int6
     }
 }
 
+/* Tiles t .. end-1 are of several experts: how many are of t's own. */
+static int64_t same_expert(int64_t t, int64_t end, int64_t tiles)
+{
+    int64_t own = tiles - t % tiles;
+    return own < end - t ? own : end - t;
+}
+
+static const uint8_t *rows_from(const matrix *w, int64_t row) { return w->data + (size_t)row * w->row_bytes; }
+
+/* Tiles t .. end-1 of d_ff outputs for a single row of x, each expert's in one go: a stretch of gate, then one of up. */
+static void gate_up_one(const moe_job *m, int64_t t, int64_t end, int thread)
+{
+    const llm_moe_args *a = m->a;
+    int64_t tiles = (m->d_ff + TILE_ROWS - 1) / TILE_ROWS, n;
+    uint8_t *scratch = thread_scratch(m->be, thread);
+    float *up = thread_tile(m->be, thread);
+
+    for (; t < end; t += n) {
+        int64_t i = t / tiles, row0 = t % tiles * TILE_ROWS;
+        matrix wg = matrix_of(a->gate, a->bgate, m->active[i]), wu = matrix_of(a->up, a->bup, m->active[i]);
+        float *h = m->h + m->start[i] * m->d_ff + row0;
+        n = same_expert(t, end, tiles);
+        int64_t n_row = m->d_ff - row0 < n * TILE_ROWS ? m->d_ff - row0 : n * TILE_ROWS;
+        m->set->matvec(&wg, row0, n_row, &m->xg, h, scratch, rows_from(&wu, row0));
+        m->set->matvec(&wu, row0, n_row, &m->xu, up, scratch, row0 + n_row < m->d_ff ? rows_from(&wg, row0 + n_row) : NULL);
+        cpu_of(m->be)->row->glu(h, h, up, (int)n_row, a->act, a->limit);
+    }
+}
+
 /* Items are tiles of d_ff outputs, expert after expert. */
 static void gate_up_tiles(void *arg, int64_t begin, int64_t end, int thread)
 {
@@ -114,6 +144,7 @@ static void gate_up_tiles(void *arg, int64_t begin, int64_t end, int thread)
     float *up = thread_tile(m->be, thread);
     size_t bytes = m->xg.form == X_F32 ? (size_t)m->d_model * sizeof(float) : m->xg.stride;
 
+    if (m->single) { gate_up_one(m, begin, end, thread); return; }
     for (int64_t t = begin; t < end; t++) {
         int64_t i = t / tiles, row0 = t % tiles * TILE_ROWS, place0 = m->start[i], n = m->start[i + 1] - place0;
         int64_t n_row = m->d_ff - row0 < TILE_ROWS ? m->d_ff - row0 : TILE_ROWS;
@@ -149,12 +180,15 @@ static void down_tiles(void *arg, int64_t begin, int64_t end, int thread)
     int64_t tiles = (m->d_model + TILE_ROWS - 1) / TILE_ROWS;
     uint8_t *scratch = thread_scratch(m->be, thread);
 
-    for (int64_t t = begin; t < end; t++) {
+    for (int64_t t = begin, n_tile = 1; t < end; t += n_tile) {
         int64_t i = t / tiles, row0 = t % tiles * TILE_ROWS, place0 = m->start[i], n = m->start[i + 1] - place0;
-        int64_t n_row = m->d_model - row0 < TILE_ROWS ? m->d_model - row0 : TILE_ROWS;
         matrix w = matrix_of(m->a->down, m->a->bdown, m->active[i]);
         x_rows x = { m->xh.form, m->xh.data + (size_t)place0 * m->xh.stride, m->xh.stride };
-        m->set->product(&w, row0, n_row, &x, n, m->d + place0 * m->d_model + row0, m->d_model, scratch);
+        float *y = m->d + place0 * m->d_model + row0;
+        if (m->single) n_tile = same_expert(t, end, tiles);
+        int64_t n_row = m->d_model - row0 < n_tile * TILE_ROWS ? m->d_model - row0 : n_tile * TILE_ROWS;
+        if (m->single) m->set->matvec(&w, row0, n_row, &x, y, scratch, row0 + n_row < m->d_model ? rows_from(&w, row0 + n_row) : NULL);
+        else m->set->product(&w, row0, n_row, &x, n, y, m->d_model, scratch);
     }
 }
 
@@ -214,6 +248,7 @@ void moe_run(llm_backend *be, const linear_set *set, llm_rows y, llm_rows x, llm
         return;
     }
     if (!lay_out(&m, a->gate->dim[0]) || !group(&m, expert, a->gate->dim[0])) return;
+    m.single = x.n == 1 && m.n_active == m.n_pair;
     if (!x_prepare(be, set, &m.xg, 0, gate, NULL, m.d_model, x)) return;
     m.xu = m.xg;
     if (up != gate && !x_prepare(be, set, &m.xu, 1, up, NULL, m.d_model, x)) return;

@@ -6,6 +6,7 @@
 
 /* Little-endian loads from any address. */
 static inline uint16_t load_u16(const void *p) { uint16_t v; memcpy(&v, p, sizeof v); return v; }
+static inline uint64_t load_u64(const void *p) { uint64_t v; memcpy(&v, p, sizeof v); return v; }
 static inline uint32_t load_u32(const void *p) { uint32_t v; memcpy(&v, p, sizeof v); return v; }
 
 static inline float e4m3_to_f32(uint8_t b)

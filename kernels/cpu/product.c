@@ -88,8 +88,9 @@ static void product_ref(const matrix *w, int64_t row0, int64_t n_row, const x_ro
     }
 }
 
-static void matvec_ref(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch)
+static void matvec_ref(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch, const uint8_t *next)
 {
+    (void)next;
     product_ref(w, row0, n_row, x, 1, y, 0, scratch);
 }
 

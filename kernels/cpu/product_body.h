@@ -239,13 +239,13 @@ static void product_int(const matrix *w, int64_t row0, int64_t n_row, const x_ro
 static void SIMD_NAME(product)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, uint8_t *scratch)
 {
     if (x->form == X_F32) product_float(w, row0, n_row, x, n_col, y, y_stride, scratch);
-    else if (n_col == 1) SIMD_NAME(matvec)(w, row0, n_row, x, y, scratch);
+    else if (n_col == 1) SIMD_NAME(matvec)(w, row0, n_row, x, y, scratch, NULL);
     else product_int(w, row0, n_row, x, n_col, y, y_stride, scratch);
 }
 
-static void matvec(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch)
+static void matvec(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch, const uint8_t *next)
 {
-    if (x->form != X_F32) { SIMD_NAME(matvec)(w, row0, n_row, x, y, scratch); return; }
+    if (x->form != X_F32) { SIMD_NAME(matvec)(w, row0, n_row, x, y, scratch, next); return; }
     for (int64_t r = 0; r < n_row; r += TILE_ROWS)
         product_float(w, row0 + r, n_row - r < TILE_ROWS ? n_row - r : TILE_ROWS, x, 1, y + r, 0, scratch);
 }

@@ -1,5 +1,7 @@
-/* A loop is published as one word: its number above, the chunks that nobody has claimed below. A thread claims a chunk by
- * taking one off, and only then reads what the loop is: from there until the chunk is counted as done the loop cannot end.
+/* A loop's chunks are dealt to the threads in stretches, one each, published as a word each: the loop's number above, the
+ * stretch's unclaimed chunks below. A thread works through its own stretch, so that it reads what it reads in sequence, then
+ * helps with the others'. It claims a chunk by taking one off, and only then reads what the loop is: from there until the
+ * chunk is counted as done the loop cannot end.
  * The caller waits for chunks, not for threads: one that is preempted, or has not woken up yet, holds up at most the chunk
  * it has. Idle threads spin for a moment, then sleep. */
 #include "threads.h"
@@ -26,13 +28,15 @@ enum {
 };
 
 typedef struct { llm_pool *pool; int index; pthread_t id; } worker;
+typedef struct { _Alignas(64) atomic_uint_fast64_t left; uint32_t begin, end; } stretch;   /* left: number << 32 | unclaimed chunks */
 
 struct llm_pool {
-    int n_thread, spin;
+    int n_thread, n_started, spin;      /* the caller counts in both */
     worker *worker;                     /* [n_thread - 1] */
     pthread_mutex_t lock;               /* only for falling asleep and waking up */
     pthread_cond_t wake, finished;
-    _Alignas(64) atomic_uint_fast64_t loop;     /* number << 32 | unclaimed chunks */
+    stretch *stretch;                   /* [n_thread] */
+    _Alignas(64) atomic_uint loop;      /* its number */
     atomic_int sleepers;                /* workers that sleep or are about to */
     atomic_bool stop, waiting;          /* waiting: the caller sleeps or is about to */
     _Alignas(64) atomic_uint_fast64_t done;     /* chunks of this loop that are finished */
@@ -53,15 +57,18 @@ int threads_available(void)
 }
 
 /* Takes one chunk of whatever loop is running; false: none is left. */
-static bool claim(llm_pool *p, uint32_t *chunk)
+static bool claim(llm_pool *p, int thread, uint32_t *chunk)
 {
-    uint_fast64_t word = atomic_load_explicit(&p->loop, memory_order_acquire);
-
-    do {
-        if ((uint32_t)word == 0) return false;
-    } while (!atomic_compare_exchange_weak_explicit(&p->loop, &word, word - 1, memory_order_acq_rel, memory_order_acquire));
-    *chunk = p->n_chunk - (uint32_t)word;
-    return true;
+    for (int i = 0, t = thread; i < p->n_thread; i++, t = t + 1 < p->n_thread ? t + 1 : 0) {
+        stretch *s = &p->stretch[t];
+        uint_fast64_t word = atomic_load_explicit(&s->left, memory_order_acquire);
+        while ((uint32_t)word != 0)
+            if (atomic_compare_exchange_weak_explicit(&s->left, &word, word - 1, memory_order_acq_rel, memory_order_acquire)) {
+                *chunk = s->end - (uint32_t)word;
+                return true;
+            }
+    }
+    return false;
 }
 
 /* Works until no chunk is left. Chunks are counted at the end, all at once, but for the last claim they stay ours. */
@@ -70,7 +77,7 @@ static void work(llm_pool *p, int thread)
     uint_fast64_t mine = 0;
     uint32_t chunk, all = 0;
 
-    while (claim(p, &chunk)) {
+    while (claim(p, thread, &chunk)) {
         int64_t begin = (int64_t)chunk * p->grain, end = p->n - begin > p->grain ? begin + p->grain : p->n;
         p->fn(p->arg, begin, end, thread);
         all = p->n_chunk;
@@ -84,7 +91,7 @@ static void work(llm_pool *p, int thread)
     }
 }
 
-static uint32_t loop_number(llm_pool *p) { return (uint32_t)(atomic_load(&p->loop) >> 32); }
+static uint32_t loop_number(llm_pool *p) { return atomic_load(&p->loop); }
 
 /* Waits until a loop other than *seen was published, and says which; false: the pool closes. That is asked after the wait, and
  * *seen is the number the wait ended with: a loop published meanwhile, the last one above all, is not taken for seen. */
@@ -116,9 +123,15 @@ static void *worker_main(void *arg)
 /* Either a worker going to sleep sees the new number, or this sees the sleeper: both words are sequentially consistent. */
 static void publish(llm_pool *p, uint32_t n_chunk)
 {
-    uint_fast64_t number = loop_number(p) + 1;
+    uint32_t number = loop_number(p) + 1;
+    uint64_t n = (uint64_t)p->n_thread;
 
-    atomic_store(&p->loop, (number & UINT32_MAX) << 32 | n_chunk);
+    for (uint64_t t = 0; t < n && n_chunk > 0; t++) {
+        stretch *s = &p->stretch[t];
+        s->begin = (uint32_t)(n_chunk * t / n), s->end = (uint32_t)(n_chunk * (t + 1) / n);
+        atomic_store_explicit(&s->left, (uint64_t)number << 32 | (s->end - s->begin), memory_order_release);
+    }
+    atomic_store(&p->loop, number);
     if (atomic_load(&p->sleepers) > 0) {
         pthread_mutex_lock(&p->lock);
         pthread_cond_broadcast(&p->wake);
@@ -137,11 +150,16 @@ llm_status pool_open(llm_pool **out, int n_thread, llm_error *err)
     if (p == NULL) return llm_fail_memory(err, sizeof *p, "the thread pool");
     memset(p, 0, sizeof *p);
     p->worker = calloc((size_t)n_thread, sizeof *p->worker);
-    if (p->worker == NULL) { free(p); return llm_fail_memory(err, sizeof *p->worker, "the thread pool"); }
+    p->stretch = aligned_alloc(_Alignof(stretch), (size_t)n_thread * sizeof *p->stretch);
+    if (p->worker == NULL || p->stretch == NULL) {
+        free(p->worker), free(p->stretch), free(p);
+        return llm_fail_memory(err, (size_t)n_thread * sizeof *p->stretch, "the thread pool");
+    }
+    memset(p->stretch, 0, (size_t)n_thread * sizeof *p->stretch);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     pthread_cond_init(&p->finished, NULL);
-    p->n_thread = 1;
+    p->n_thread = n_thread, p->n_started = 1;
     p->spin = n_thread > threads_available() ? SPIN_CROWDED : SPIN;
     for (int i = 1; i < n_thread; i++) {
         worker *w = &p->worker[i - 1];
@@ -150,7 +168,7 @@ llm_status pool_open(llm_pool **out, int n_thread, llm_error *err)
             pool_close(p);
             return llm_fail(err, LLM_ERR_MEMORY, "threads: the system gave %d of %d", i, n_thread);
         }
-        p->n_thread++;
+        p->n_started++;
     }
     *out = p;
     return LLM_OK;
@@ -161,15 +179,22 @@ void pool_close(llm_pool *p)
     if (p == NULL) return;
     atomic_store(&p->stop, true);
     publish(p, 0);
-    for (int i = 1; i < p->n_thread; i++) pthread_join(p->worker[i - 1].id, NULL);
+    for (int i = 1; i < p->n_started; i++) pthread_join(p->worker[i - 1].id, NULL);
     pthread_cond_destroy(&p->wake);
     pthread_cond_destroy(&p->finished);
     pthread_mutex_destroy(&p->lock);
     free(p->worker);
+    free(p->stretch);
     free(p);
 }
 
 int pool_size(const llm_pool *p) { return p ? p->n_thread : 1; }
+
+bool pool_goes_on(const llm_pool *p, int thread, int64_t end)
+{
+    if (p == NULL || p->n_thread == 1) return true;
+    return end > p->stretch[thread].begin * p->grain && end < p->stretch[thread].end * p->grain;
+}
 
 static void wait_for_chunks(llm_pool *p)
 {

@@ -2,6 +2,7 @@
 #ifndef LLM_BASE_THREADS_H
 #define LLM_BASE_THREADS_H
 #include "status.h"
+#include <stdbool.h>
 
 typedef struct llm_pool llm_pool;
 
@@ -15,9 +16,11 @@ llm_status pool_open(llm_pool **out, int n_thread, llm_error *err);
 void pool_close(llm_pool *p);
 int pool_size(const llm_pool *p);               /* NULL counts as 1 */
 
-/* Runs fn over 0..n-1 in chunks of at most grain items, claimed in any order by any
- * thread; returns when all are done. Chunk borders are multiples of grain, so they do not
- * depend on the number of threads. One caller at a time; fn must not call pool_run.
+/* Runs fn over 0..n-1 in chunks of at most grain items: each thread goes through a stretch of
+ * its own in order, then takes what others have left; returns when all are done. Chunk borders
+ * are multiples of grain, so they do not depend on the number of threads. One caller at a time; fn must not call pool_run.
  * p may be NULL: the caller does it all. */
 void pool_run(llm_pool *p, int64_t n, int64_t grain, pool_fn fn, void *arg);
+/* Within fn: whether the thread that gets to item end will, as far as can be known, go on with it. */
+bool pool_goes_on(const llm_pool *p, int thread, int64_t end);
 #endif
