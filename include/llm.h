@@ -76,6 +76,8 @@ typedef struct {
     llm_progress_fn  progress;
     void            *user;          /* handed to log and progress */
     int              vocab_only;    /* nonzero: tokenizer and metadata, no weights; path may be a tokenizer's file or folder */
+    uint64_t         memory_limit;  /* hard ceiling in bytes for weights and sessions together; 0: what the system says */
+    int              allow_paging;  /* nonzero: weights need not fit into memory; they are read from disk again and again then */
     int              plan_only;     /* nonzero: everything but the weights' bytes is read, for llm_session_plan and llm_model_get_* */
 } llm_model_options;
 
@@ -171,11 +173,6 @@ enum { LLM_TEMPLATE_CHAT = 1 };     /* vars hold "messages": treat a system mess
  * strftime_now, or NULL. Errors name line and column; loops, recursion and sizes are limited. */
 LLM_API llm_status llm_template_render(const char *text, size_t len, const char *vars, size_t vars_len, const char *now,
                                        unsigned flags, char *out, size_t cap, size_t *n, llm_error *err);
-/* The text of a conversation in gpt-oss's format from that format's own messages, as openai/harmony's library writes them: json has
- * "messages" (role, content, name, channel, recipient, content_type; the content of a system or developer message may be an object),
- * "mode" ("completion", which ends with the header of "next_role"; "conversation"; "training") and "auto_drop_analysis" (true unless
- * given). out, cap, n as in llm_template_render. */
-LLM_API llm_status llm_harmony_render(const char *json, size_t len, char *out, size_t cap, size_t *n, llm_error *err);
 /* Tokens of a conversation by the model's own template. json is an object with "messages" (role, content, tool_calls ...), may
  * hold "tools", and anything else a template takes (enable_thinking, reasoning_effort ...); add_generation_prompt is true
  * unless given. Where the template refuses or drops a system message, its text is put in front of the first user message. No
@@ -236,8 +233,6 @@ typedef struct {
     const char    *name;            /* CALL: the function; OTHER: the tool that speaks; else NULL */
     const char    *channel, *recipient;     /* harmony's, or NULL */
     const char    *error;           /* END: what is wrong with the message, or NULL; the text is kept */
-    const char    *role;            /* "assistant"; "tool" and others where the model goes on for them */
-    const char    *content_type;    /* harmony's, or NULL */
 } llm_event;
 
 typedef struct {
@@ -289,15 +284,18 @@ typedef struct {
     int         n_batch;            /* rows computed at once; 0: 512. Does not change any result. */
     int         n_threads;          /* 0: as the model was opened with */
     llm_kv_type kv_type;            /* 0: F16 */
+    uint64_t    memory_limit;       /* as in llm_model_options, in place of the model's; 0: the model's */
+    int         allow_paging;
 } llm_session_options;
 
-/* opt NULL: all defaults. Refused with the numbers when the memory is not there. */
+/* opt NULL: all defaults. Refused before anything is taken when weights, keys, values and buffers do not fit into the memory that is
+ * available (the machine's, control groups', RLIMIT_AS, memory_limit): LLM_ERR_MEMORY names the smallest change that would fit. */
 LLM_API llm_status llm_session_open(llm_session **out, llm_model *m, const llm_session_options *opt, llm_error *err);
 LLM_API void llm_session_close(llm_session *s);
 LLM_API int llm_session_n_ctx(const llm_session *s);
 
 /* Bytes that llm_session_open would take with these options: kv when every context is full (memory
- * is touched as it fills), scratch at once; weights are mapped from their file and shared. */
+ * is touched as it fills), scratch at once; weights are shared. A model opened with plan_only will do. */
 typedef struct {
     uint32_t size;
     uint64_t kv_bytes, scratch_bytes, weight_bytes;
@@ -307,6 +305,19 @@ typedef struct {
     uint64_t available_bytes;           /* what there is for all of that, as far as the system says; UINT64_MAX: unknown */
 } llm_memory_plan;
 LLM_API llm_status llm_session_plan(llm_model *m, const llm_session_options *opt, llm_memory_plan *plan, llm_error *err);
+
+/* Would llm_session_open find the memory? LLM_ERR_MEMORY with the numbers, and the smallest change that would fit. */
+LLM_API llm_status llm_session_fits(llm_model *m, const llm_session_options *opt, llm_error *err);
+
+/* The plan item by item; the bytes add up to total_bytes. what is valid during the call; nonzero: LLM_ERR_CANCELLED. */
+typedef enum {
+    LLM_MEMORY_MAPPED = 0,              /* pages of a file, which the system can drop and read again */
+    LLM_MEMORY_MODEL = 1,               /* taken when the model is opened, shared by its sessions */
+    LLM_MEMORY_KV = 2,                  /* of a session; touched as the context fills */
+    LLM_MEMORY_SCRATCH = 3              /* of a session */
+} llm_memory_kind;
+typedef int (*llm_memory_fn)(void *user, llm_memory_kind kind, const char *what, uint64_t bytes);
+LLM_API llm_status llm_session_plan_items(llm_model *m, const llm_session_options *opt, llm_memory_fn fn, void *user, llm_error *err);
 
 /* Appends n >= 1 tokens to sequence 0 and computes them; logits of the last one are
  * kept. When they do not fit nothing is changed: LLM_ERR_CONTEXT says how many
@@ -399,38 +410,6 @@ LLM_API llm_status llm_stop_flush(llm_stop *p, const char **out, size_t *out_len
 /* SHA-256 of a whole file, read once from beginning to end; progress ("hashing", bytes done, bytes in all) may be NULL. */
 LLM_API llm_status llm_sha256_file(const char *path, llm_progress_fn progress, void *user, uint8_t digest[32], llm_error *err);
 LLM_API void llm_sha256_bytes(const void *data, size_t len, uint8_t digest[32]);     /* data may be NULL where len is 0 */
-
-/* ---- quantizing --------------------------------------------------------- */
-
-/* Writes a model as a GGUF file: from a safetensors folder (converted on the way) or from GGUF. One tensor at a time, whatever
- * the size of the model. The file is written under another name in the same folder and renamed when it is whole; on failure or
- * cancellation whatever was there stays. The bytes depend on the source and the options, not on threads or instruction sets.
- * LLM_ERR_FORMAT names the tensor, row and column of a weight that is not finite. */
-typedef struct {
-    uint32_t           size;
-    const char        *in;          /* a safetensors folder, or a GGUF file (any part of a split one) */
-    const char        *out;         /* the file to be written */
-    const char        *type;        /* a mix, in any letter case: "Q4_K_M", "Q8_0", "MXFP4_MOE", "F16", ... */
-    const char        *imatrix;     /* importance of columns, a file of llm-eval imatrix or llama.cpp; NULL: none */
-    const char *const *tensor;      /* [n_tensor] "PATTERN=TYPE" for names like "blk.*.ffn_down.weight" (as a shell matches); first wins */
-    size_t             n_tensor;
-    int                n_threads;   /* 0: the cores this process may use */
-    const char        *cpu;         /* as in llm_model_options */
-    llm_log_fn         log;
-    llm_progress_fn    progress;    /* ("quantizing", values done, values in all); nonzero: LLM_ERR_CANCELLED */
-    void              *user;
-} llm_quantize_options;
-
-typedef struct {
-    uint32_t size;
-    uint64_t bytes;                 /* of the file */
-    uint64_t n_tensor, n_value;
-    uint64_t n_fallback;            /* tensors whose rows are not whole blocks of the type that the mix wanted */
-    uint64_t n_weighted;            /* tensors that the importance matrix was used for */
-} llm_quantize_result;
-
-/* result may be NULL. */
-LLM_API llm_status llm_quantize(const llm_quantize_options *opt, llm_quantize_result *result, llm_error *err);
 
 #ifdef __cplusplus
 }

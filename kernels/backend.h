@@ -170,7 +170,7 @@ uint64_t device_available(llm_device *d);
 /* A backend on d (NULL: the CPU, with n_thread threads), with scratch for limits. */
 llm_status backend_open(llm_backend *be, llm_device *d, llm_isa isa, int n_thread, const llm_limits *limits, llm_error *err);
 void backend_close(llm_backend *be);            /* a zeroed one is fine */
-/* Bytes of scratch that backend_open allocates; 0 when it wraps. */
+/* All bytes that backend_open allocates; 0 when it wraps. */
 size_t backend_scratch(llm_device *d, const llm_limits *limits, int n_thread);
 /* Memory for rows and cells: be's own, or (be NULL or the CPU's) mapped here. n > 0; zeroed. */
 void *backend_alloc(llm_backend *be, size_t n);
@@ -180,6 +180,6 @@ void backend_upload(llm_backend *be, void *to, const void *from, size_t n);
 /* A CPU backend with n_thread threads and scratch for limits. */
 llm_status backend_cpu_open(llm_backend *be, llm_isa isa, int n_thread, const llm_limits *limits, llm_error *err);
 void backend_cpu_close(llm_backend *be);        /* a zeroed one is fine */
-/* Bytes of scratch that backend_cpu_open allocates; 0 when it wraps. */
+/* All bytes that backend_cpu_open allocates; 0 when it wraps. */
 size_t backend_cpu_scratch(const llm_limits *limits, int n_thread);
 #endif

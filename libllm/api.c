@@ -1,6 +1,7 @@
 /* api.c - the public functions: check arguments, call down. Those of conversations are in api_chat.c. */
 #include "api_parts.h"
 #include "chat_model.h"
+#include "plan.h"
 #include "sampler.h"
 #include "session.h"
 #include "sha256.h"
@@ -96,8 +97,15 @@ static llm_status open_weights(llm_model *m, llm_error *err)
 
     if ((m->arch = arch_find(m->meta, &why)) == NULL) return llm_fail(err, why.status, "%s", why.text);
     if ((st = config_read(&m->config, m->arch, m->meta, err)) != LLM_OK) return st;
-    if ((st = weights_bind(m, err)) != LLM_OK) return st;
-    return LLM_OK;
+    if (!m->plan_only) {                /* what will it take? */
+        m->plan_only = true;
+        st = weights_bind(m, err);
+        if (st == LLM_OK) st = plan_weights(m, err);
+        m->plan_only = false;
+        weights_free(m);
+        if (st != LLM_OK) return st;
+    }
+    return weights_bind(m, err);
 }
 
 /* Anything that store_open knows; what is not may still be a tokenizer on its own. */
@@ -155,6 +163,7 @@ llm_status llm_model_open(llm_model **out, const llm_model_options *opt, llm_err
     if ((m = calloc(1, sizeof *m)) == NULL) return llm_fail_memory(err, sizeof *m, "a model");
     m->n_thread = o.n_threads ? o.n_threads : threads_available();
     m->log = o.log, m->progress = o.progress, m->user = o.user, m->plan_only = o.plan_only != 0;
+    m->memory_limit = o.memory_limit, m->allow_paging = o.allow_paging != 0;
     if ((st = open_parts(m, &o, err)) != LLM_OK) {
         llm_model_close(m);
         return st;
@@ -321,6 +330,25 @@ llm_status llm_session_plan(llm_model *m, const llm_session_options *opt, llm_me
     if ((st = session_plan(m, &o, &p, err)) != LLM_OK) return st;
     if (give(plan, &p, sizeof p) != LLM_OK) return llm_fail(err, LLM_ERR_ARG, "llm_session_plan: plan.size is not set");
     return LLM_OK;
+}
+
+llm_status llm_session_fits(llm_model *m, const llm_session_options *opt, llm_error *err)
+{
+    llm_session_options o;
+    llm_status st;
+
+    if ((st = session_take(&o, m, opt, "llm_session_fits", err)) != LLM_OK) return st;
+    return session_fits(m, &o, err);
+}
+
+llm_status llm_session_plan_items(llm_model *m, const llm_session_options *opt, llm_memory_fn fn, void *user, llm_error *err)
+{
+    llm_session_options o;
+    llm_status st;
+
+    if (fn == NULL) return null_arg("llm_session_plan_items", "fn", err);
+    if ((st = session_take(&o, m, opt, "llm_session_plan_items", err)) != LLM_OK) return st;
+    return session_plan_items(m, &o, fn, user, err);
 }
 
 int llm_session_n_ctx(const llm_session *s) { return s ? s->kv.n_ctx : 0; }

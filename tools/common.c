@@ -71,7 +71,8 @@ static int on_progress(void *user, const char *what, uint64_t done, uint64_t tot
 llm_model *tool_open_model(const model_choice *c)
 {
     llm_model_options opt = { .size = sizeof opt, .path = c->path, .n_threads = c->n_threads, .cpu = c->cpu,
-                              .log = on_log, .progress = on_progress, .user = (void *)(uintptr_t)c, .vocab_only = c->vocab_only };
+                              .log = on_log, .progress = on_progress, .user = (void *)(uintptr_t)c, .vocab_only = c->vocab_only,
+                              .memory_limit = c->memory_limit, .allow_paging = c->allow_paging, .plan_only = c->plan_only };
     const store_entry *found;
     store_list list;
     llm_error err;

@@ -14,7 +14,13 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_MODEL = 3, EXIT_NO_MEM
 extern const char *tool_name;               /* for messages */
 extern void (*tool_on_die)(int code, const char *text);     /* may be set: hears why the program ends */
 
-typedef struct { const char *path, *cpu; int n_threads; bool vocab_only, quiet; } model_choice;
+typedef struct {
+    const char *path, *cpu;
+    int n_threads;
+    bool vocab_only, quiet;
+    uint64_t memory_limit;
+    bool allow_paging, plan_only;
+} model_choice;
 
 /* Finds (find_model.h) and opens the model with a progress line on stderr (only on a terminal); ends the program with the matching
  * exit code and one line on stderr when that fails. Log lines go to stderr unless quiet. */

@@ -53,7 +53,7 @@ static void fit_text(llm_model *m, char out[40])
 
     if (llm_session_plan(m, NULL, &p, &err) != LLM_OK) { snprintf(out, 40, "no plan"); return; }
     size_text(p.total_bytes, need);
-    snprintf(out, 40, "%s %s", p.total_bytes <= p.available_bytes ? "yes," : "NO, needs", need);
+    snprintf(out, 40, "%s %s", llm_session_fits(m, NULL, &err) == LLM_OK ? "yes," : "NO, needs", need);
 }
 
 static void print_entry(const store_entry *e)

@@ -1,6 +1,7 @@
 /* llm-run: runs a model on a prompt. The answer goes to stdout, everything else to stderr. This file: options and main. */
 #include "find_model.h"
 #include "list_models.h"
+#include "memory_plan.h"
 #include "receipt.h"
 #include "run.h"
 #include "verify_model.h"
@@ -63,6 +64,9 @@ static const opt_row rows[] = {
     { "Machine", "ctx-size", 'c', OPT_INT, "N", &o.n_ctx, 1, 1 << 28, "tokens the context holds (default: the trained context, at most 4096, more where the prompt needs it)", false },
     { "Machine", "batch", 'b', OPT_INT, "N", &o.n_batch, 1, 65536, "prompt tokens computed at once (default 512); changes no result", true },
     { "Machine", "kv-type", 0, OPT_STR, "f16|q8_0|f32", &o.kv_type, 0, 0, "keys and values (default f16)", true },
+    { "Machine", "plan", 0, OPT_FLAG, NULL, &o.plan, 0, 0, "print every buffer that MODEL would take with these options, and run nothing", false },
+    { "Machine", "memory-limit", 0, OPT_STR, "SIZE", &o.memory_limit, 0, 0, "refuse what needs more, weights included: 8G, 500M (default: what the system has)", false },
+    { "Machine", "allow-paging", 0, OPT_FLAG, NULL, &o.choice.allow_paging, 0, 0, "run though the weights do not fit into memory, and read them from disk again and again", true },
     { "Machine", "cpu", 0, OPT_STR, "SET", &o.choice.cpu, 0, 0, "kernel set: scalar, avx2, avx512, neon (default: the best there is)", true },
     { "Machine", "save-session", 0, OPT_STR, "FILE", &o.save_path, 0, 0, "keep prompt and answer in FILE", true },
     { "Machine", "restore-session", 0, OPT_STR, "FILE", &o.restore_path, 0, 0, "go on from FILE; the prompt is appended", true },
@@ -121,6 +125,19 @@ static void set_characters(void)
     if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0) setlocale(LC_CTYPE, "C.UTF-8");
 }
 
+static int plan_named(void)
+{
+    llm_session_options s = run_session_options(&o);
+    llm_model *m;
+    int code;
+
+    o.choice.quiet = o.choice.plan_only = true;
+    m = tool_open_model(&o.choice);
+    code = print_memory_plan(m, &s);
+    llm_model_close(m);
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     double started = tool_seconds();
@@ -137,6 +154,8 @@ int main(int argc, char **argv)
     if (o.replay_path) return receipt_replay(&o, r.n_operand ? r.operand[0] : o.choice.path);
     take_operands(&r);
     if (o.verify || o.manifest) return verify_named(o.choice.path, o.manifest);
+    o.choice.memory_limit = tool_bytes(&run_table, "--memory-limit", o.memory_limit);
+    if (o.plan) return plan_named();
     chat = o.interactive || (isatty(STDIN_FILENO) && !o.prompt_text && !o.prompt_file && !o.raw && !o.show_tokens && !o.json && !o.load_path);
     if (!chat && isatty(STDIN_FILENO) && !o.prompt_text && !o.prompt_file && !o.load_path)
         opt_fail(&run_table, "want a prompt: -p TEXT, -f FILE or standard input");

@@ -28,7 +28,7 @@ static bool measure(areas *a, const llm_limits *l, int n_thread)
 size_t backend_cpu_scratch(const llm_limits *limits, int n_thread)
 {
     areas a;
-    return n_thread >= 1 && measure(&a, limits, n_thread) ? a.total : 0;
+    return n_thread >= 1 && measure(&a, limits, n_thread) ? a.total + sizeof(cpu_impl) + pool_bytes(n_thread) : 0;
 }
 
 /* Entry i of the table that no set filled, or -1. */

@@ -9,6 +9,12 @@ void *memory_map(size_t n);
 void memory_unmap(void *p, size_t n);       /* NULL is fine */
 
 /* Bytes this process may still take: the least of what the system calls available, what its control
- * group leaves, and its address-space limit. UINT64_MAX when none of them can be read. */
+ * groups leave, and its address-space limit. UINT64_MAX when none of them can be read. */
 uint64_t memory_available(void);
+/* The same without the address space, of which mapped files take their part when they are mapped; pages of files count as
+ * available. *what: which of the two it is, for messages ("left by the control group"). */
+uint64_t memory_physical(const char **what);
+uint64_t memory_address_space(void);        /* what RLIMIT_AS leaves; UINT64_MAX: no limit */
+/* The control groups' part of it, with root for /sys/fs/cgroup and proc for /proc/self/cgroup. */
+uint64_t memory_groups_left(const char *root, const char *proc);
 #endif

@@ -188,6 +188,8 @@ void pool_close(llm_pool *p)
     free(p);
 }
 
+size_t pool_bytes(int n_thread) { return sizeof(llm_pool) + (size_t)n_thread * sizeof(worker); }
+
 int pool_size(const llm_pool *p) { return p ? p->n_thread : 1; }
 
 bool pool_goes_on(const llm_pool *p, int thread, int64_t end)

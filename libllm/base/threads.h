@@ -14,6 +14,7 @@ int threads_available(void);                    /* cores this process may use, a
 /* n_thread in 1..1024; the caller of pool_run is one of them. */
 llm_status pool_open(llm_pool **out, int n_thread, llm_error *err);
 void pool_close(llm_pool *p);
+size_t pool_bytes(int n_thread);                /* what pool_open allocates; the threads' stacks are the system's */
 int pool_size(const llm_pool *p);               /* NULL counts as 1 */
 
 /* Runs fn over 0..n-1 in chunks of at most grain items: each thread goes through a stretch of

@@ -3,6 +3,7 @@
 #define LLM_MODEL_H
 #include "config.h"
 #include "tokenizer.h"
+#include <stdatomic.h>
 
 /* Memory that load transforms made; freed with the model. */
 typedef struct llm_owned { struct llm_owned *next; void *data; size_t bytes; bool mapped; } llm_owned;
@@ -20,6 +21,10 @@ struct llm_model {
     llm_owned *owned;
     uint64_t owned_bytes;               /* of re-laid weights */
     uint64_t released_bytes;            /* of the weights they came from, which are not read again */
+    uint64_t table_bytes;               /* part of owned_bytes: small pieces, for names and pointers */
+    uint64_t memory_limit;              /* 0: none */
+    bool allow_paging;
+    _Atomic uint64_t claimed;           /* bytes of its sessions */
     bool plan_only;                     /* no weights were read: good for plans, not for sessions */
     uint64_t n_param, weight_bytes;
     llm_isa isa;

@@ -60,6 +60,7 @@ struct llm_session {
     llm_progress_fn progress;
     void *progress_user;
     size_t rows_done, rows_all;         /* of the decode under way */
+    uint64_t claimed;                   /* bytes that this session has in model->claimed */
 };
 
 /* Rows as the two public calls give them: row, or token for sequence 0 with the logits of the last. */
@@ -74,6 +75,5 @@ llm_status state_restore(llm_session *s, const char *path, llm_error *err);
 
 /* Options with their defaults filled in and checked. */
 llm_status session_options(llm_session_options *o, const llm_model *m, llm_error *err);
-llm_status session_plan(llm_model *m, const llm_session_options *o, llm_memory_plan *plan, llm_error *err);
 llm_status session_open(llm_session **out, llm_model *m, const llm_session_options *o, llm_error *err);
 #endif

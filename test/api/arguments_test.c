@@ -103,7 +103,7 @@ START_TEST(session_options_and_plan)
         error_is(llm_session_plan(m.model, &o, &plan, &err), LLM_ERR_ARG, &err, bad[i].word);
     }
     o = (llm_session_options){ .size = sizeof o, .n_ctx = 1 << 24, .n_seq = 256 };
-    error_is(llm_session_open(&s, m.model, &o, &err), LLM_ERR_MEMORY, &err, "256 sequences of 16777216 tokens need");
+    error_is(llm_session_open(&s, m.model, &o, &err), LLM_ERR_MEMORY, &err, "256 x 16777216 tokens need");
     ck_assert_int_eq(llm_session_plan(m.model, &o, &wide, &err), LLM_OK);       /* a plan may be absurd */
     ck_assert_uint_gt(wide.kv_bytes, UINT64_C(1) << 38);
     o = (llm_session_options){ .size = sizeof o, .n_ctx = 100 };

@@ -22,8 +22,8 @@ typedef struct {
     int n_predict, n_ctx, n_batch, top_k, last_n, budget, cycle;
     float temperature, top_p, min_p, typical_p, repeat_penalty, frequency_penalty, presence_penalty;  /* below 0 (penalties: 0): the model's */
     uint64_t seed;
-    const char *manifest;
-    bool list, verify;
+    const char *manifest, *memory_limit;
+    bool list, verify, plan;
     bool raw, show_tokens, show_prompt, quiet, greedy, ignore_end, think, no_think, show_thinking, hide_thinking, trusted, json, interactive,
         no_history, full_hash;
     opt_list stops, biases;
@@ -42,6 +42,9 @@ int run_once(run_options *o, llm_model *m, double started);
 char *run_read_prompt(const run_options *o, bool piped, size_t *len);
 /* chat_loop.c */
 int run_chat(run_options *o, llm_model *m, double started);
+
+/* talk.c. -c, -b, -t and --kv-type. */
+llm_session_options run_session_options(const run_options *o);
 
 /* sampling.c. The options over the model's defaults; out->bias is malloc'ed. A wrong --logit-bias ends the program. */
 void run_sampler_options(const run_options *o, const llm_model *m, uint64_t seed, llm_sampler_options *out);

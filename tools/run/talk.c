@@ -203,17 +203,22 @@ llm_status talk_prompt(talk *t, llm_token **ids, size_t *n, llm_error *err)
 
 /* ---- a turn ---- */
 
+llm_session_options run_session_options(const run_options *o)
+{
+    return (llm_session_options){ .size = sizeof(llm_session_options), .n_ctx = o->n_ctx, .n_batch = o->n_batch,
+                                  .n_threads = o->choice.n_threads, .kv_type = tool_kv_type(&run_table, o->kv_type) };
+}
+
 /* Without -c: 4096 as the library has it, or where the text needs more, that and an answer, as far as the model was trained. */
 llm_status talk_session(talk *t, size_t n_prompt, llm_error *err)
 {
     enum { USUAL = 4096 };
     const run_options *o = t->o;
-    llm_session_options opt = { .size = sizeof opt, .n_ctx = o->n_ctx, .n_batch = o->n_batch, .n_threads = o->choice.n_threads };
+    llm_session_options opt = run_session_options(o);
     llm_model_info info = { .size = sizeof info };
     size_t want = n_prompt + (o->n_predict >= 0 ? (size_t)o->n_predict : USUAL);
     llm_status st;
 
-    opt.kv_type = tool_kv_type(&run_table, o->kv_type);
     llm_model_get_info(t->m, &info);
     if (opt.n_ctx == 0 && want > USUAL && info.n_ctx_train > USUAL) opt.n_ctx = want < (size_t)info.n_ctx_train ? (int)want : info.n_ctx_train;
     if ((st = llm_session_open(&t->s, t->m, &opt, err)) != LLM_OK) return st;
