@@ -173,6 +173,11 @@ enum { LLM_TEMPLATE_CHAT = 1 };     /* vars hold "messages": treat a system mess
  * strftime_now, or NULL. Errors name line and column; loops, recursion and sizes are limited. */
 LLM_API llm_status llm_template_render(const char *text, size_t len, const char *vars, size_t vars_len, const char *now,
                                        unsigned flags, char *out, size_t cap, size_t *n, llm_error *err);
+/* The text of a conversation in gpt-oss's format from that format's own messages, as openai/harmony's library writes them: json has
+ * "messages" (role, content, name, channel, recipient, content_type; the content of a system or developer message may be an object),
+ * "mode" ("completion", which ends with the header of "next_role"; "conversation"; "training") and "auto_drop_analysis" (true unless
+ * given). out, cap, n as in llm_template_render. */
+LLM_API llm_status llm_harmony_render(const char *json, size_t len, char *out, size_t cap, size_t *n, llm_error *err);
 /* Tokens of a conversation by the model's own template. json is an object with "messages" (role, content, tool_calls ...), may
  * hold "tools", and anything else a template takes (enable_thinking, reasoning_effort ...); add_generation_prompt is true
  * unless given. Where the template refuses or drops a system message, its text is put in front of the first user message. No
@@ -233,6 +238,8 @@ typedef struct {
     const char    *name;            /* CALL: the function; OTHER: the tool that speaks; else NULL */
     const char    *channel, *recipient;     /* harmony's, or NULL */
     const char    *error;           /* END: what is wrong with the message, or NULL; the text is kept */
+    const char    *role;            /* "assistant"; "tool" and others where the model goes on for them */
+    const char    *content_type;    /* harmony's, or NULL */
 } llm_event;
 
 typedef struct {
@@ -410,6 +417,38 @@ LLM_API llm_status llm_stop_flush(llm_stop *p, const char **out, size_t *out_len
 /* SHA-256 of a whole file, read once from beginning to end; progress ("hashing", bytes done, bytes in all) may be NULL. */
 LLM_API llm_status llm_sha256_file(const char *path, llm_progress_fn progress, void *user, uint8_t digest[32], llm_error *err);
 LLM_API void llm_sha256_bytes(const void *data, size_t len, uint8_t digest[32]);     /* data may be NULL where len is 0 */
+
+/* ---- quantizing --------------------------------------------------------- */
+
+/* Writes a model as a GGUF file: from a safetensors folder (converted on the way) or from GGUF. One tensor at a time, whatever
+ * the size of the model. The file is written under another name in the same folder and renamed when it is whole; on failure or
+ * cancellation whatever was there stays. The bytes depend on the source and the options, not on threads or instruction sets.
+ * LLM_ERR_FORMAT names the tensor, row and column of a weight that is not finite. */
+typedef struct {
+    uint32_t           size;
+    const char        *in;          /* a safetensors folder, or a GGUF file (any part of a split one) */
+    const char        *out;         /* the file to be written */
+    const char        *type;        /* a mix, in any letter case: "Q4_K_M", "Q8_0", "MXFP4_MOE", "F16", ... */
+    const char        *imatrix;     /* importance of columns, a file of llm-eval imatrix or llama.cpp; NULL: none */
+    const char *const *tensor;      /* [n_tensor] "PATTERN=TYPE" for names like "blk.*.ffn_down.weight" (as a shell matches); first wins */
+    size_t             n_tensor;
+    int                n_threads;   /* 0: the cores this process may use */
+    const char        *cpu;         /* as in llm_model_options */
+    llm_log_fn         log;
+    llm_progress_fn    progress;    /* ("quantizing", values done, values in all); nonzero: LLM_ERR_CANCELLED */
+    void              *user;
+} llm_quantize_options;
+
+typedef struct {
+    uint32_t size;
+    uint64_t bytes;                 /* of the file */
+    uint64_t n_tensor, n_value;
+    uint64_t n_fallback;            /* tensors whose rows are not whole blocks of the type that the mix wanted */
+    uint64_t n_weighted;            /* tensors that the importance matrix was used for */
+} llm_quantize_result;
+
+/* result may be NULL. */
+LLM_API llm_status llm_quantize(const llm_quantize_options *opt, llm_quantize_result *result, llm_error *err);
 
 #ifdef __cplusplus
 }

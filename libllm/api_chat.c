@@ -3,6 +3,7 @@
 #include "chat.h"
 #include "chat_history.h"
 #include "chat_template.h"
+#include "harmony_render.h"
 #include "model.h"
 #include "reply.h"
 
@@ -40,6 +41,40 @@ llm_status llm_chat_render_json(const llm_model *m, const char *json, size_t len
     if ((st = json_read_text(&request, json, len, "the conversation", err)) != LLM_OK) return st;
     st = chat_template_render(m->chat, request, now, out, cap, n, err);
     json_decref(request);
+    return st;
+}
+
+static harmony_mode mode_of(const char *name, bool *known)
+{
+    static const char *const names[] = { [HARMONY_COMPLETION] = "completion", [HARMONY_CONVERSATION] = "conversation", [HARMONY_TRAINING] = "training" };
+
+    *known = true;
+    for (size_t i = 0; name && i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(names[i], name) == 0) return (harmony_mode)i;
+    *known = name == NULL;
+    return HARMONY_COMPLETION;
+}
+
+llm_status llm_harmony_render(const char *json, size_t len, char *out, size_t cap, size_t *n, llm_error *err)
+{
+    json_t *o = NULL;
+    template_output got = { 0 };
+    const char *name;
+    harmony_mode mode;
+    bool known;
+    llm_status st;
+
+    if (json == NULL || n == NULL || (out == NULL && cap > 0)) return null_arg("llm_harmony_render", "the conversation, n or out", err);
+    *n = 0;
+    if ((st = json_read_text(&o, json, len, "the conversation", err)) != LLM_OK) return st;
+    name = json_string_value(json_object_get(o, "mode"));
+    mode = mode_of(name, &known);
+    if (!known) st = llm_fail(err, LLM_ERR_ARG, "llm_harmony_render: mode '%s' is none of completion, conversation, training", name);
+    else st = harmony_render(o, mode, json_string_value(json_object_get(o, "next_role")), json_is_false(json_object_get(o, "auto_drop_analysis")), &got, err);
+    if (st == LLM_OK && cap > 0 && got.len > 0) memcpy(out, got.text, got.len < cap ? got.len : cap);
+    *n = got.len;
+    template_output_free(&got);
+    json_decref(o);
     return st;
 }
 

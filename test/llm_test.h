@@ -23,6 +23,12 @@ static inline void test_skip(const char *name, const char *why)
     test_skipped++;
 }
 
+/* Says how many of some cases are right, in a line that run-tests.sh shows. */
+static inline void test_count(const char *what, int good, int all)
+{
+    printf("COUNT %s: %d of %d\n", what, good, all);
+}
+
 /* Folder with the shared test data (LLM_TEST_DATA, else ../shared/data), or NULL where there is none. */
 static inline const char *test_data(void)
 {

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs test programs one after the other (through $LLM_TEST_RUN, an emulator, if set) and adds up their counts. Each prints a line
 # "NAME: P passed, F failed, S skipped" as its last one; a program that does not get there counts as failed.
+# Lines "COUNT what: N of M" are shown too.
 # Scripts (*_test.sh) find the build folder in $BUILD and count with the functions of test/script.sh.
 build=$1; shift
 export BUILD="$build"
@@ -18,6 +19,7 @@ for program; do
         echo "${program#"$build"/test/}: died with status $code"; failed=$((failed + 1)); continue
     fi
     printf '%s\n' "$out" | grep -E '^SKIP ' || true
+    printf '%s\n' "$out" | sed -n 's/^COUNT /    /p'
     echo "$line"
     set -- $(printf '%s' "${line##*: }" | tr -d ',' )
     passed=$((passed + $1)); failed=$((failed + $3)); skipped=$((skipped + $5))

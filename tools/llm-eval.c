@@ -3,6 +3,7 @@
 #include "common.h"
 #include "npy.h"
 #include "options.h"
+#include "render_cases.h"
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
@@ -26,17 +27,20 @@ static const opt_row rows[] = {
     { "logits, activations", "tokens", 0, OPT_STR, "1,2,3", &tokens_text, 0, 0, "token ids to run", false },
     { "logits, activations", "out", 'o', OPT_STR, "PATH", &out_path, 0, 0, "logits: a .npy file, float32 [n_tokens, n_vocab]; activations: a folder", false },
     { "compare", "tolerance", 0, OPT_FLOAT, "X", &tolerance, 0, 1, "folders: largest difference allowed, as a share of the largest value (2e-4)", false },
-    { "tokenize", "cases", 0, OPT_STR, "FILE.jsonl", &cases_path, 0, 0, "lines {\"text\": ..., \"ids\": [...]}; may hold \"decoded\". For render: {\"template\", \"expected\", \"vars\" or \"messages\"}", false },
+    { "tokenize", "cases", 0, OPT_STR, "FILE.jsonl", &cases_path, 0, 0, "lines {\"text\": ..., \"ids\": [...]}; may hold \"decoded\". For render: see below", false },
     { "tokenize", "special", 0, OPT_FLAG, NULL, &special, 0, 0, "the text of control tokens becomes those tokens", false },
 };
 static const opt_table table = {
     "llm-eval",
     "perplexity MODEL TEXTFILE | logits MODEL --tokens IDS --out FILE.npy | activations MODEL --tokens IDS --out DIR | compare A B | "
-    "tokenize MODEL --cases FILE.jsonl | render --cases FILE.jsonl",
+    "tokenize MODEL --cases FILE.jsonl | render [MODEL] --cases FILE.jsonl",
     "Measures a model: perplexity of a text, logits or all named activations of given tokens, the distance\nof two sets of logits or of two folders of activations, a tokenizer against expected ids, and chat\ntemplates against expected texts.",
     rows, sizeof rows / sizeof rows[0],
     "perplexity cuts the tokens of TEXTFILE (no BOS) into windows of --ctx that do not overlap; each is run on its\n"
-    "own and every token but its first is scored.\n" EXIT_CODES
+    "own and every token but its first is scored.\n"
+    "render takes lines {\"template\", \"expected\", \"vars\" or \"messages\"}; harmony conversations {\"conversation\", \"mode\", \"expected\"};\n"
+    "harmony output {\"ids\", \"text\" or \"parts\", \"role\", \"expected\"}; {\"encode\", \"ids\"} and {\"decode_utf8\", \"expected\"}. Those with ids or\n"
+    "output need the vocabulary of MODEL (default: tokenizers/gpt-oss beside the folder of FILE).\n" EXIT_CODES
 };
 
 static llm_session *open_session(llm_model *m, int ctx)
@@ -249,44 +253,18 @@ static bool run_case(const llm_model *m, json_t *c, int line)
     return ok;
 }
 
-/* One rendering: vars, or a conversation in the line itself. "error": true where the template is to refuse. */
-static bool run_render(const json_t *c, int line)
-{
-    const json_t *text = json_object_get(c, "template"), *vars = json_object_get(c, "vars"), *want = json_object_get(c, "expected");
-    const char *now = json_string_value(json_object_get(c, "now")), *bos = json_string_value(json_object_get(c, "bos_token"));
-    char *json = json_dumps(vars ? vars : c, JSON_COMPACT), *out = NULL;
-    size_t n = 0, skip = 0, len;
-    llm_error err;
-    llm_status st;
-    bool same;
-
-    if (!json_is_string(text) || json == NULL) tool_die_text(EXIT_FAILED, "%s:%d: no template", cases_path, line);
-    for (int pass = 0; pass < 2; pass++) {
-        st = llm_template_render(json_string_value(text), json_string_length(text), json, strlen(json), now, vars ? 0 : LLM_TEMPLATE_CHAT, out, n, &n, &err);
-        if (st != LLM_OK || pass == 1) break;
-        out = tool_alloc(n + 1, 1);
-    }
-    len = json_string_length(want);
-    if (st == LLM_OK && !vars && bos && n == len + strlen(bos) && memcmp(out, bos, strlen(bos)) == 0) skip = strlen(bos);
-    same = st == LLM_OK ? json_is_string(want) && n - skip == len && memcmp(out + skip, json_string_value(want), len) == 0
-                        : json_is_true(json_object_get(c, "error")) && st != LLM_ERR_MEMORY;
-    if (!same) printf("line %d %s: %s\n", line, json_is_string(json_object_get(c, "name")) ? json_string_value(json_object_get(c, "name")) : "",
-                      st == LLM_OK ? "another text" : err.text);
-    free(out), free(json);
-    return same;
-}
-
-/* Each line of --cases through run_case, or run_render where there is no model. */
-static int cases(bool with_model)
+/* Each line of --cases through run_case, or render_case. */
+static int cases(bool render)
 {
     llm_model *m = NULL;
+    render_cases r = { .path = cases_path, .choice = &choice };
     char *text, *at;
     size_t len;
     int line = 0, passed = 0, failed = 0;
 
     if (cases_path == NULL) opt_fail(&table, "tokenize and render need --cases");
     choice.vocab_only = true;
-    if (with_model) m = tool_open_model(&choice);
+    if (!render) m = tool_open_model(&choice);
     text = tool_read_file(cases_path, &len);
     for (at = text; at < text + len;) {
         char *end = memchr(at, '\n', (size_t)(text + len - at));
@@ -297,14 +275,14 @@ static int cases(bool with_model)
         if (width > 0) {
             c = json_loadb(at, width, JSON_ALLOW_NUL, &je);
             if (c == NULL) tool_die_text(EXIT_FAILED, "%s:%d: %s", cases_path, line, je.text);
-            if (m ? run_case(m, c, line) : run_render(c, line)) passed++; else failed++;
+            if (render ? render_case(&r, c, line) : run_case(m, c, line)) passed++; else failed++;
             json_decref(c);
         }
         at += width + 1;
     }
     printf("%d passed, %d failed\n", passed, failed);
     free(text);
-    llm_model_close(m);
+    llm_model_close(m), llm_model_close(r.model);
     return failed ? EXIT_FAILED : EXIT_OK;
 }
 
@@ -322,7 +300,7 @@ int main(int argc, char **argv)
     if (strcmp(what, "logits") == 0 && r.n_operand == 2) return logits(false);
     if (strcmp(what, "activations") == 0 && r.n_operand == 2) return logits(true);
     if (strcmp(what, "compare") == 0 && r.n_operand == 3) return compare(r.operand[1], r.operand[2]);
-    if (strcmp(what, "tokenize") == 0 && r.n_operand == 2) return cases(true);
-    if (strcmp(what, "render") == 0 && r.n_operand == 1) return cases(false);
+    if (strcmp(what, "tokenize") == 0 && r.n_operand == 2) return cases(false);
+    if (strcmp(what, "render") == 0 && r.n_operand <= 2) return cases(true);
     opt_fail(&table, "want one of: perplexity MODEL TEXTFILE, logits MODEL, activations MODEL, compare A B, tokenize MODEL, render");
 }

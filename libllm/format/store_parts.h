@@ -1,4 +1,4 @@
-/* store_parts.h - the inside of a store, for store.c and meta.c. */
+/* store_parts.h - the inside of a store, for store.c, meta.c and quant/quantize.c. */
 #ifndef LLM_STORE_PARTS_H
 #define LLM_STORE_PARTS_H
 #include "file.h"

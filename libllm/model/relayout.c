@@ -3,6 +3,7 @@
 #include "weights.h"
 #include "dequant.h"
 #include "half.h"
+#include "tensor_rows.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -257,22 +258,6 @@ static llm_status kv_b_scales(binder *b, llm_tensor *wk_b, llm_tensor *wv_b, con
     return LLM_OK;
 }
 
-/* Rows first.. of src as F32 [n, cols], scaled. */
-static void rows_to_f32(const llm_tensor *src, int64_t first, int64_t n, float *to)
-{
-    const llm_scale *s = &src->scale;
-    int64_t cols = src->dim[1], n_col = s->data ? (cols + s->tile_cols - 1) / s->tile_cols : 0;
-
-    for (int64_t r = first; r < first + n; r++, to += cols) {
-        dequant_row(src->dtype, (const char *)src->data + (size_t)r * src->row_bytes, to, cols);
-        for (int64_t c = 0; s->data && c < cols; c++) {
-            float f;
-            dequant_row(s->dtype, (const char *)s->data + (size_t)(r / s->tile_rows * n_col + c / s->tile_cols) * scale_size(s), &f, 1);
-            to[c] *= f;
-        }
-    }
-}
-
 /* wk_b as F32, for blocks along the rows, which cannot be transposed, and FP8 tiles that cross the parts of a head. whole: wv_b too. */
 static llm_status kv_b_f32(binder *b, llm_tensor *wk_b, llm_tensor *wv_b, const llm_tensor *src, int n_head, int d_nope, int d_v, bool whole)
 {
@@ -289,9 +274,9 @@ static llm_status kv_b_f32(binder *b, llm_tensor *wk_b, llm_tensor *wv_b, const 
     to = (char *)(uintptr_t)wk_b->data;
     for (int h = 0; h < n_head; h++, to += (size_t)d_nope * (size_t)c * sizeof *rows) {
         int64_t first = (int64_t)h * (d_nope + d_v);
-        rows_to_f32(src, first, d_nope, rows);
+        tensor_rows(src, 0, first, d_nope, rows);
         transpose(to, (const char *)rows, (size_t)c * sizeof *rows, d_nope, c, sizeof *rows);
-        if (v) rows_to_f32(src, first + d_nope, d_v, v + (int64_t)h * d_v * c);
+        if (v) tensor_rows(src, 0, first + d_nope, d_v, v + (int64_t)h * d_v * c);
     }
     free(rows);
     return LLM_OK;

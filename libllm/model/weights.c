@@ -46,7 +46,8 @@ void weights_mark(binder *b, const store_tensor *t, const char *slot)
 {
     size_t i = (size_t)(t - store_tensor_at(b->m->store, 0));
 
-    if (b->m->slot[i] == NULL) b->m->weight_bytes += t->bytes;
+    if (b->m->slot[i] != NULL) return;                  /* the first use names it */
+    b->m->weight_bytes += t->bytes;
     b->m->slot[i] = slot;
 }
 
@@ -429,7 +430,7 @@ static void count_params(binder *b, const llm_tensor *t) { b->m->n_param += (uin
 static llm_status bind_slot(binder *b, int il, int slot, bool needed)
 {
     const llm_config *c = &b->m->config;
-    llm_tensor *out = (llm_tensor *)(void *)((char *)&b->m->layer[il] + slot_at[slot]);
+    llm_tensor *out = weights_slot(&b->m->layer[il], (llm_slot)slot);
     const char *name = spelled(b, slot);
     int64_t dim[3];
     llm_status st = LLM_OK;
@@ -459,7 +460,8 @@ static llm_status bind_layer(binder *b, int il)
     return LLM_OK;
 }
 
-typedef struct { const char *embed, *norm, *layers, *head; } spelling;
+struct weight_spelling { const char *embed, *norm, *layers, *head; };
+typedef struct weight_spelling spelling;
 static const spelling hf_spelling[] = {
     { "model.embed_tokens.weight", "model.norm.weight", "model.layers.", "lm_head.weight" },
     { "model.language_model.embed_tokens.weight", "model.language_model.norm.weight", "model.language_model.layers.", "lm_head.weight" },
@@ -598,20 +600,29 @@ static llm_status quant_method(binder *b)
     return llm_fail(b->err, LLM_ERR_UNSUPPORTED, "config.json: quant_method '%.40s' is not supported (there is gptq, awq, fp8, mxfp4, and modelopt and compressed-tensors for FP8)", b->quant);
 }
 
+/* What binding needs to know before the first tensor. */
+static llm_status begin(binder *b, llm_model *m, llm_error *err)
+{
+    const spelling *s = &gguf_spelling;
+
+    *b = (binder){ .m = m, .err = err, .hf = store_kind(m->store) == STORE_HF, .plan = m->plan_only };
+    if (b->hf) s = hf_spelling;
+    for (size_t i = 0; b->hf && i < sizeof hf_spelling / sizeof hf_spelling[0]; i++)
+        if (store_find(m->store, hf_spelling[i].embed)) { s = &hf_spelling[i]; break; }
+    b->names = s, b->layers = s->layers;
+    return quant_method(b);
+}
+
 llm_status weights_bind(llm_model *m, llm_error *err)
 {
     llm_error mine;
-    binder b = { .m = m, .err = err ? err : &mine, .hf = store_kind(m->store) == STORE_HF, .plan = m->plan_only };
-    const spelling *s = b.hf ? hf_spelling : &gguf_spelling;
+    binder b;
     llm_status st;
 
-    for (size_t i = 0; b.hf && i < sizeof hf_spelling / sizeof hf_spelling[0]; i++)
-        if (store_find(m->store, hf_spelling[i].embed)) { s = &hf_spelling[i]; break; }
-    b.layers = s->layers;
     m->slot = calloc(store_n_tensor(m->store) + 1, sizeof *m->slot);
     m->layer = calloc((size_t)m->config.n_layer, sizeof *m->layer);
-    if (m->slot == NULL || m->layer == NULL) return llm_fail_memory(b.err, store_n_tensor(m->store) * sizeof *m->slot, "the table of weights");
-    if ((st = quant_method(&b)) != LLM_OK || (st = bind_whole(&b, s)) != LLM_OK || (st = bind_rope_freqs(&b)) != LLM_OK) return st;
+    if (m->slot == NULL || m->layer == NULL) return llm_fail_memory(err, store_n_tensor(m->store) * sizeof *m->slot, "the table of weights");
+    if ((st = begin(&b, m, err ? err : &mine)) != LLM_OK || (st = bind_whole(&b, b.names)) != LLM_OK || (st = bind_rope_freqs(&b)) != LLM_OK) return st;
     for (int il = 0; il < m->config.n_layer; il++) {
         if ((st = bind_layer(&b, il)) != LLM_OK) return st;
         if (!b.plan && m->progress && m->progress(m->user, "loading", (uint64_t)il + 1, (uint64_t)m->config.n_layer))
@@ -620,14 +631,45 @@ llm_status weights_bind(llm_model *m, llm_error *err)
     return check_unused(&b);
 }
 
-void weights_free(llm_model *m)
+llm_status weights_layer_in(llm_model *m, int il, llm_owned **mark, llm_error *err)
 {
-    for (llm_owned *o = m->owned, *next; o; o = next) {
+    llm_error mine;
+    uint64_t n_param = m->n_param, released = m->released_bytes;
+    binder b;
+    llm_status st = begin(&b, m, err ? err : &mine);
+
+    *mark = m->owned, b.plan = false;
+    memset(&m->layer[il], 0, sizeof m->layer[il]);
+    if (st == LLM_OK) st = bind_layer(&b, il);
+    m->n_param = n_param, m->released_bytes = released;
+    return st;
+}
+
+void weights_layer_out(llm_model *m, llm_owned *mark)
+{
+    for (llm_owned *o = m->owned, *next; o != mark; o = next) {
         next = o->next;
+        m->owned_bytes -= o->bytes;
+        if (!o->mapped) m->table_bytes -= o->bytes;
         if (o->mapped) memory_unmap(o->data, o->bytes); else free(o->data);
         free(o);
     }
+    m->owned = mark;
+}
+
+const char *weights_gguf_name(const llm_arch *arch, llm_slot slot)
+{
+    for (const llm_alias *a = arch->alias; a && a->slot != W_COUNT; a++)
+        if (a->slot == slot && a->gguf) return a->gguf;
+    return llm_weight_table[slot].gguf;
+}
+
+llm_tensor *weights_slot(llm_layer *l, llm_slot slot) { return (llm_tensor *)(void *)((char *)l + slot_at[slot]); }
+
+void weights_free(llm_model *m)
+{
+    weights_layer_out(m, NULL);
     free(m->slot), free(m->layer);
-    m->owned = NULL, m->slot = NULL, m->layer = NULL;
-    m->owned_bytes = m->table_bytes = m->released_bytes = m->weight_bytes = m->n_param = 0;
+    m->slot = NULL, m->layer = NULL;
+    m->released_bytes = m->weight_bytes = m->n_param = 0;
 }

@@ -9,6 +9,7 @@ typedef struct {
     llm_status status;                  /* LLM_ERR_MEMORY once weights_own has failed, for those who need not look */
     bool hf;
     bool plan;                          /* only sizes are wanted: memory is set aside as ever, but nothing is written to it */
+    const struct weight_spelling *names;    /* of the tensors outside layers */
     const char *layers;                 /* safetensors: "model.layers." or another spelling */
     const char *quant;                  /* quantization_config.quant_method, or "" */
     int group_size;                     /* GPTQ, AWQ; -1: a whole column */
@@ -38,4 +39,12 @@ llm_status relayout_int4(binder *b, const char *base, int64_t rows, int64_t cols
 /* kv_b [n_head * (d_nope + d_v), kv_lora] (its scale in src) -> wk_b [n_head, kv_lora, d_nope], a transposed copy that keeps the
  * type of floats and of FP8 whose tiles fit, else F32; and wv_b [n_head, d_v, kv_lora], views of src where that is possible. */
 llm_status relayout_kv_b(binder *b, llm_tensor *wk_b, llm_tensor *wv_b, const llm_tensor *src, int n_head, int d_nope, int d_v);
+
+/* One layer of a model opened with plan_only at a time: its weights are bound, load transforms and all; out gives back what in
+ * made. *mark goes from one to the other, also when in fails. */
+llm_status weights_layer_in(llm_model *m, int il, llm_owned **mark, llm_error *err);
+void weights_layer_out(llm_model *m, llm_owned *mark);
+/* What a GGUF file calls a weight, after "blk.N.". */
+const char *weights_gguf_name(const llm_arch *arch, llm_slot slot);
+llm_tensor *weights_slot(llm_layer *l, llm_slot slot);
 #endif

@@ -21,11 +21,13 @@ static void header_word(convo_parser *p, convo_message *m, const char *s, size_t
     if (n > 3 && memcmp(s, "to=", 3) == 0) { replace(p, &m->recipient, s + 3, n - 3); return; }
     if (m->content_type == NULL) { m->content_type = convo_copy(p, s, n); return; }
     old = strlen(m->content_type);
-    joined = realloc(m->content_type, old + n + 2);
+    joined = malloc(old + n + 2);
     if (joined == NULL) { p->failed = true; return; }
+    memcpy(joined, m->content_type, old);
     if (old > 0 && joined[old - 1] != '>') joined[old++] = ' ';      /* "<|constrain|>json" stays together */
-    memcpy(joined + old, s, n), joined[old + n] = '\0';
-    m->content_type = joined;
+    memcpy(joined + old, s, n);
+    replace(p, &m->content_type, joined, old + n);
+    free(joined);
 }
 
 /* Words of the header; \1 is a channel mark, \2 the constrain mark. first: the role is still to come. */

@@ -36,6 +36,7 @@ static bool add_event(llm_reply *r, llm_event_kind kind, const convo_message *m)
     e = &r->ev[r->n_ev++];
     *e = (llm_event){ .kind = kind, .part = (llm_part)r->part, .message = r->message - r->first, .text = "" };
     e->name = m->call ? m->call : r->part == CONVO_PART_OTHER ? m->name : NULL;
+    e->role = m->role, e->content_type = m->content_type;
     e->channel = r->family == CONVO_HARMONY ? m->channel : NULL, e->recipient = m->recipient;
     if (kind == LLM_EVENT_TEXT) e->text = m->text + r->sent, e->len = m->len - r->sent;
     if (kind == LLM_EVENT_END) e->error = m->error;
@@ -72,13 +73,20 @@ static llm_status report(llm_reply *r, llm_error *err)
 
 /* ---- opening ---- */
 
-/* Where the prompt stops: inside the reasoning, or (harmony) within a message. */
-typedef struct { bool reasoning, tight, header; size_t from; } prompt_end;
+/* Where the prompt stops: inside the reasoning, or (harmony) behind "<|start|>assistant", or from from on within another message. */
+typedef struct { bool reasoning, tight, assistant; size_t from; } prompt_end;
 
 static bool ends_with(const char *s, size_t n, const char *what)
 {
     size_t k = strlen(what);
     return n >= k && memcmp(s + n - k, what, k) == 0;
+}
+
+static bool is_spelled(const llm_reply *r, llm_token t, const char *what)
+{
+    size_t n;
+    const char *s = tokenizer_bytes(r->t, t, &n);
+    return n == strlen(what) && memcmp(s, what, n) == 0;
 }
 
 static prompt_end end_of_prompt(const llm_reply *r, const llm_token *ids, size_t n)
@@ -92,6 +100,7 @@ static prompt_end end_of_prompt(const llm_reply *r, const llm_token *ids, size_t
         llm_token start = tokenizer_find(r->t, "<|start|>", 9);
         for (size_t i = n; i > 0 && n - i < 4 * LOOK_BACK; i--)
             if (ids[i - 1] == start) { e.from = i - 1; break; }
+        if (e.from + 2 == n && is_spelled(r, ids[n - 1], "assistant")) e.assistant = true, e.from = n;
         return e;
     }
     for (size_t i = n > LOOK_BACK ? n - LOOK_BACK : 0; i < n; i++) {
@@ -143,7 +152,7 @@ llm_status reply_open(llm_reply **out, const chat_model *m, const llm_reply_opti
     if (opt->chat) r->family = history_family(opt->chat);
     if (opt->family) chat_family_find(opt->family, &r->family);
     e = end_of_prompt(r, opt->prompt, opt->n_prompt);
-    st = convo_open(&r->parser, r->family, e.reasoning, false, err);
+    st = convo_open(&r->parser, r->family, e.reasoning, e.assistant, err);
     if (st == LLM_OK && opt->chat) {
         r->tools = json_incref((json_t *)history_tools(opt->chat));
         convo_set_tools(r->parser, r->tools);

@@ -128,6 +128,7 @@ typedef struct {
     const known_token *token;
     const char *series;                 /* names the ids from series_first to series_last that have none, by printf; NULL: none */
     int series_first, series_last, series_base;
+    int beyond;                         /* one more of the series, which no model has a row for; 0: none */
     const char *bos, *eos;
 } known_file;
 
@@ -153,11 +154,11 @@ static const known_token NONE[] = { { 0, NULL } };
 #define EOS_DEEPSEEK "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"
 
 static const known_file KNOWN[] = {
-    { 199998, "gpt-4o", false, false, O200K, "<|reserved_%d|>", 200000, 201087, 0, NULL, "<|return|>" },
-    { 151643, "qwen2", true, false, QWEN, "<|extra_%d|>", 151646, 151850, 151646, NULL, "<|endoftext|>" },
-    { 128000, "llama3", false, false, LLAMA3, NULL, 0, 0, 0, "<|begin_of_text|>", "<|end_of_text|>" },
-    { 128000, "deepseek-v3", false, true, NONE, NULL, 0, 0, 0, BOS_DEEPSEEK, EOS_DEEPSEEK },
-    { 100256, "llama3", false, false, CL100K, NULL, 0, 0, 0, NULL, "<|endoftext|>" },
+    { 199998, "gpt-4o", false, false, O200K, "<|reserved_%d|>", 200000, 201087, 0, 201088, NULL, "<|return|>" },
+    { 151643, "qwen2", true, false, QWEN, "<|extra_%d|>", 151646, 151850, 151646, 0, NULL, "<|endoftext|>" },
+    { 128000, "llama3", false, false, LLAMA3, NULL, 0, 0, 0, 0, "<|begin_of_text|>", "<|end_of_text|>" },
+    { 128000, "deepseek-v3", false, true, NONE, NULL, 0, 0, 0, 0, BOS_DEEPSEEK, EOS_DEEPSEEK },
+    { 100256, "llama3", false, false, CL100K, NULL, 0, 0, 0, 0, NULL, "<|endoftext|>" },
 };
 
 static bool id_taken(const llm_tokenizer *t, int id) { return id < t->vocab.n && t->vocab.type[id] != TOK_HOLE; }
@@ -173,6 +174,10 @@ static llm_status add_known(llm_tokenizer *t, const known_file *k, llm_error *er
     for (int id = k->series_first; k->series && id <= k->series_last; id++) {
         int n = snprintf(name, sizeof name, k->series, id - k->series_base);
         if (!id_taken(t, id) && (st = tok_add_special(t, id, name, (size_t)n, ADDED_CONTROL, false, err)) != LLM_OK) return st;
+    }
+    if (k->beyond && !id_taken(t, k->beyond)) {
+        int n = snprintf(name, sizeof name, k->series, k->beyond - k->series_base);
+        if ((st = vocab_set(&t->vocab, k->beyond, name, (size_t)n, TOK_UNUSED, err)) != LLM_OK) return st;
     }
     if (t->bos < 0 && k->bos) t->bos = added_find(&t->added, k->bos, strlen(k->bos)), t->adds_bos = true;
     if (t->eos < 0 && k->eos) t->eos = added_find(&t->added, k->eos, strlen(k->eos));

@@ -14,6 +14,9 @@ static bool is_in(const char *name, const char *const *list, size_t n)
     return false;
 }
 
+bool tok_pre_nfc(const char *pre) { return is_in(pre, NFC_PRE, sizeof NFC_PRE / sizeof NFC_PRE[0]); }
+bool tok_pre_whole(const char *pre) { return is_in(pre, WHOLE_PRE, sizeof WHOLE_PRE / sizeof WHOLE_PRE[0]); }
+
 /* [n] types, all normal where the key is not there. *out is the caller's. */
 static llm_status read_types(llm_meta *m, size_t n, int **out, llm_error *err)
 {
@@ -127,8 +130,8 @@ static llm_status load_bytes(llm_tokenizer *t, llm_meta *m, llm_error *err)
         pre = "qwen2";
     }
     if ((st = pretok_by_name(&t->pre, pre, err)) != LLM_OK) return st;
-    if (is_in(pre, NFC_PRE, sizeof NFC_PRE / sizeof NFC_PRE[0]) && (st = tok_add_norm(t, NORM_NFC, NULL, 0, NULL, 0, err)) != LLM_OK) return st;
-    t->ignore_merges = t->adds_bos = is_in(pre, WHOLE_PRE, sizeof WHOLE_PRE / sizeof WHOLE_PRE[0]);
+    if (tok_pre_nfc(pre) && (st = tok_add_norm(t, NORM_NFC, NULL, 0, NULL, 0, err)) != LLM_OK) return st;
+    t->ignore_merges = t->adds_bos = tok_pre_whole(pre);
     if ((st = read_tokens(t, m, &n, err)) != LLM_OK) return st;
     return read_merges(t, m, err);
 }

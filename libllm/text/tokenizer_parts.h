@@ -80,6 +80,9 @@ int byte_token(const char *s, size_t n);
 
 /* Loaders: each fills a fresh tokenizer. dir: folder for the companions, or NULL. */
 llm_status tok_load_gguf(llm_tokenizer *t, llm_meta *m, llm_error *err);
+/* What a name in tokenizer.ggml.pre says beside the split: text becomes NFC; a word that is a token is it. */
+bool tok_pre_nfc(const char *pre);
+bool tok_pre_whole(const char *pre);
 llm_status tok_load_tiktoken(llm_tokenizer *t, const char *path, const char *dir, llm_error *err);
 llm_status tok_load_hf(llm_tokenizer *t, const char *path, const char *dir, llm_error *err);
 llm_status tok_load_vocab_merges(llm_tokenizer *t, const char *dir, llm_error *err);

@@ -291,7 +291,7 @@ START_TEST(round_trips)
     if (test_data() == NULL) { test_skip("text/chat round trips", "no shared data"); return; }
     for (size_t i = 0; i < N_TEMPLATES; i++)
         for (size_t k = 0; k + templates[i].apart < sizeof message / sizeof message[0]; k++, all++) good += round_trip(&templates[i], message[k]);
-    printf("messages through published templates and back: %d of %d\n", good, all);
+    test_count("messages through published templates and back", good, all);
     ck_assert_int_eq(good, all);
 }
 END_TEST

@@ -45,7 +45,7 @@ static bool each_line(const char *name, bool (*f)(const json_t *), int *good, in
     }
     free(line);
     fclose(file);
-    printf("%s: %d match, %d differ\n", name, *good, *bad);
+    test_count(name, *good, *good + *bad);
     return true;
 }
 
@@ -137,7 +137,7 @@ START_TEST(published_files_parse)
         n++;
     }
     pclose(list);
-    printf("templates: %d files parse\n", n);
+    test_count("templates/*.jinja parse", n, n);
     ck_assert_int_ge(n, 37);
 }
 END_TEST
@@ -209,7 +209,7 @@ START_TEST(as_jinja2_renders)
     free(line);
     fclose(f);
     json_decref(head);
-    printf("published templates over generated conversations: %d of %d as jinja2\n", cases - differ, cases);
+    test_count("published templates over generated conversations, as jinja2 renders them", cases - differ, cases);
     ck_assert_int_eq(differ, 0);
     ck_assert_int_gt(cases, 1000);
 }

@@ -1,0 +1,25 @@
+/* api_quantize.c - the public functions that write models. */
+#include "api_parts.h"
+#include "quantize.h"
+#include <stdbool.h>
+
+static llm_status check(const llm_quantize_options *o, const char *fn, bool out, llm_error *err)
+{
+    if (o->in == NULL || *o->in == 0) return llm_fail(err, LLM_ERR_ARG, "%s: in is missing", fn);
+    if (out && (o->out == NULL || *o->out == 0)) return llm_fail(err, LLM_ERR_ARG, "%s: out is missing", fn);
+    if (o->type == NULL || *o->type == 0) return llm_fail(err, LLM_ERR_ARG, "%s: type is missing", fn);
+    if (o->n_threads < 0 || o->n_threads > 1024) return llm_fail(err, LLM_ERR_ARG, "%s: n_threads is %d, want 0 (default) or 1..1024", fn, o->n_threads);
+    return LLM_OK;
+}
+
+llm_status llm_quantize(const llm_quantize_options *opt, llm_quantize_result *result, llm_error *err)
+{
+    llm_quantize_options o;
+    llm_quantize_result r = { 0 };
+    llm_status st;
+
+    if (opt == NULL) return null_arg("llm_quantize", "opt", err);
+    if ((st = take(&o, sizeof o, opt, "llm_quantize_options", err)) != LLM_OK || (st = check(&o, "llm_quantize", true, err)) != LLM_OK) return st;
+    st = quantize_run(&o, &r, err);
+    return st == LLM_OK && result ? give(result, &r, sizeof r) : st;
+}
