@@ -43,13 +43,19 @@ SIMD_INLINE vf load_b(b_form form, const uint8_t *b, int i, const float *unit)
     return v_load((const float *)(const void *)b + i);
 }
 
+/* Rows of a are reached from every third one, through pointers that compilers cannot turn into a register for each row. */
+#define HIDDEN(x) __asm__("" : "+r"(x))
+
 SIMD_INLINE void micro(int mr, int nv, b_form form, bool add, const operands *x)
 {
     vf acc[MANY > FEW ? MANY : FEW][FEW_NV];
-    const float *a = x->a, *unit = x->unit;
-    const uint8_t *b = x->b, *ahead = x->ahead;
-    size_t ldb = x->ldb, pace = x->pace;
-    int lda = x->lda, step = x->step, n_k = x->n_k, units = x->units;
+    const float *unit = x->unit;
+    const uint8_t *a[(MANY + 2) / 3], *b = x->b, *ahead = x->ahead;
+    size_t ldb = x->ldb, pace = x->pace, lda = (size_t)x->lda * sizeof(float), step = (size_t)x->step * sizeof(float);
+    int n_k = x->n_k, units = x->units;
+
+    HIDDEN(lda);
+    UNROLL for (int i = 0; i < mr; i += 3) { a[i / 3] = (const uint8_t *)x->a + (size_t)i * lda; HIDDEN(a[i / 3]); }
 
     UNROLL for (int i = 0; i < mr; i++)
         UNROLL for (int v = 0; v < nv; v++)
@@ -63,10 +69,11 @@ SIMD_INLINE void micro(int mr, int nv, b_form form, bool add, const operands *x)
         }
         UNROLL for (int v = 0; v < nv; v++) y[v] = load_b(form, b, v * VN, unit);
         UNROLL for (int i = 0; i < mr; i++) {
-            vf s = v_set(a[i * lda]);
+            vf s = v_set(*(const float *)(const void *)(a[i / 3] + (size_t)(i % 3) * lda));
             UNROLL for (int v = 0; v < nv; v++) acc[i][v] = v_fma(s, y[v], acc[i][v]);
         }
-        a += step, b += ldb;
+        UNROLL for (int i = 0; i < mr; i += 3) a[i / 3] += step;
+        b += ldb;
         if (form == B_I8) unit += units;
     }
     UNROLL for (int i = 0; i < mr; i++)
