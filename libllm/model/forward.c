@@ -195,14 +195,16 @@ static void head(llm_run *r, const llm_batch *b, const uint8_t *want, float *log
     }
 }
 
-/* Rotation angles for the positions of b, and (Qwen 1) how much each query grows: log_{logn_ctx}(p + 1) past logn_ctx. */
+/* Rotation angles for the positions of b that some layer uses, and (Qwen 1) how much each query grows: log_{logn_ctx}(p + 1) past logn_ctx. */
 static void positions(llm_run *r, const llm_batch *b)
 {
     const llm_config *c = &r->m->config;
+    bool used[N_ROPE] = { false };
 
+    for (int il = 0; il < c->n_layer; il++) used[c->layer[il].rope] = true;
     for (int i = 0; i < N_ROPE; i++) {
         r->cs[i] = run_rows_of(r->cs[i], b->n, c->n_rot);
-        r->be->op.rope_table(r->be, r->cs[i], &c->rope[i], b->pos);
+        if (used[i]) r->be->op.rope_table(r->be, r->cs[i], &c->rope[i], b->pos);
     }
     for (int i = 0; c->logn_ctx > 1 && i < b->n; i++) {
         float grow = b->pos[i] >= c->logn_ctx ? (float)(log((double)b->pos[i] + 1) / log((double)c->logn_ctx)) : 1;
