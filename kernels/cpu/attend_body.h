@@ -141,11 +141,12 @@ SIMD_INLINE void key_range(const attend_job *j, const attend_tile *t, int64_t ba
     *end = p + 1 < KV_BLOCK ? (int)(p + 1) : KV_BLOCK;
 }
 
-/* Rows that are multiplied together from row i on: whole positions, or an equal part of one. */
-static int group_at(const attend_tile *t, int i, int last)
+/* Rows that are multiplied together from row i on: all where all see the whole block, else whole positions, or an equal part of one. */
+static int group_at(const attend_tile *t, int i, int last, bool whole)
 {
     int h = t->heads, parts = (h + MANY - 1) / MANY, each = (h + parts - 1) / parts, n;
 
+    if (whole) return last - i;
     if (h <= MANY) n = MANY / h * h;
     else n = h - i % h < each ? h - i % h : each;
     return n < last - i ? n : last - i;
@@ -156,6 +157,7 @@ typedef struct {
     operands k, v;                      /* b, ldb, next, form, unit */
     const uint8_t *ahead_k, *ahead_v;
     size_t k_bytes, v_bytes;
+    bool whole;                         /* every row takes all keys */
 } sides;
 
 /* Scores of rows first..last-1 into w->p. Columns that no row of a group sees are left as they are. */
@@ -165,7 +167,7 @@ static void scores(const attend_job *j, const attend_tile *t, attend_work *w, co
 
     for (int i = first, m; i < last; i += m) {
         operands x = s->k;
-        m = group_at(t, i, last);
+        m = group_at(t, i, last, s->whole);
         key_range(j, t, base, i / t->heads, &b, &e);
         key_range(j, t, base, (i + m - 1) / t->heads, &b1, &e);
         b = b / PANEL * PANEL;
@@ -318,7 +320,7 @@ static void add_values(const attend_job *j, const attend_tile *t, attend_work *w
 
     for (int i = first, m; i < last; i += m) {
         operands x = s->v;
-        m = group_at(t, i, last);
+        m = group_at(t, i, last, s->whole);
         int p0 = i / h, p1 = (i + m - 1) / h;
         x.ahead = i == first ? s->ahead_v : NULL;
         key_range(j, t, base, p1, &begin, &e);
@@ -408,10 +410,15 @@ static void block(const attend_job *j, const attend_tile *t, attend_work *w, int
     const llm_kv_layer *kv = j->kv;
     int64_t lo = base - t->pos0, hi = j->a->window > 0 ? lo + KV_BLOCK - 1 + j->a->window : t->n_pos;
     int first = (int)(lo > 0 ? lo : 0) * t->heads, last = (int)(hi < t->n_pos ? hi : t->n_pos) * t->heads;
+    int begin, end;
     sides s;
 
     if (first >= last) return;
     s = cached(j, t, w, base);
+    key_range(j, t, base, first / t->heads, &begin, &end);
+    s.whole = end == KV_BLOCK;
+    key_range(j, t, base, (last - 1) / t->heads, &begin, &end);
+    s.whole = s.whole && begin == 0;
     if (kv->latent) { latent_block(j, t, w, s, base, first, last); return; }
     if (last - first > 2 * MANY) {
         if (s.k.form != B_I8) {
