@@ -417,6 +417,14 @@ LLM_API llm_status llm_stop_flush(llm_stop *p, const char **out, size_t *out_len
 /* SHA-256 of a whole file, read once from beginning to end; progress ("hashing", bytes done, bytes in all) may be NULL. */
 LLM_API llm_status llm_sha256_file(const char *path, llm_progress_fn progress, void *user, uint8_t digest[32], llm_error *err);
 LLM_API void llm_sha256_bytes(const void *data, size_t len, uint8_t digest[32]);     /* data may be NULL where len is 0 */
+/* What a model is made of, as SHA-256: to tell whether a run is repeated with the same one. weights: quickly, of the numbers of the
+ * architecture, the table of tensors and up to 256 samples of their bytes; full (nonzero): of the table and every byte. tokenizer: its
+ * vocabulary, merges and rules. chat_template: the template, or the built-in format's name. Zeros where the model has none. */
+typedef struct {
+    uint32_t size;                  /* set by the caller: sizeof(llm_model_digests) */
+    uint8_t  weights[32], tokenizer[32], chat_template[32];
+} llm_model_digests;
+LLM_API llm_status llm_model_get_digests(const llm_model *m, int full, llm_model_digests *out, llm_error *err);
 
 /* ---- quantizing --------------------------------------------------------- */
 

@@ -42,6 +42,8 @@ llm_token tokenizer_find(const llm_tokenizer *t, const char *text, size_t len);
  * front of a text is taken off again. with_control: control tokens appear as their spelling, else as nothing. */
 llm_status tokenizer_decode(const llm_tokenizer *t, const llm_token *ids, size_t n, bool with_control,
                             char **text, size_t *len, llm_error *err);
+/* SHA-256 of the vocabulary, the merges and the rules: the same hash, the same tokens. */
+void tokenizer_digest(const llm_tokenizer *t, uint8_t digest[32]);
 /* The streaming form is llm_detok of llm.h, made by: */
 llm_status detok_open(llm_detok **out, const llm_tokenizer *t, unsigned flags, llm_error *err);
 #endif

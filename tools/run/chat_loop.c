@@ -182,7 +182,7 @@ int run_chat(run_options *o, llm_model *m, double started)
     c.look.colour = show_colour(o->color, stdout);
     c.look.thinking = run_think_mode(o, THINK_SHOW);
     talk_open(&c.t, o, m, show_open(&c.look));
-    c.t.load = tool_seconds() - started;
+    c.t.load = tool_seconds() - started, c.t.roomy = true;
     run_catch_chat();
     greet(&c);
     c.line = chat_line_open(keep ? history : NULL, chat_command_words);

@@ -19,14 +19,19 @@ static llm_status fail(llm_error *err, llm_status st, const char *fmt, ...)
 
 /* ---- the conversation ---- */
 
-static llm_chat_options chat_options(const run_options *o, char date[16])
+void talk_date(const run_options *o, char date[16])
 {
-    llm_chat_options opt = { .size = sizeof opt, .format = o->chat_name, .effort = o->effort, .think = o->think ? 1 : o->no_think ? -1 : 0 };
     time_t now = time(NULL);
 
-    strftime(date, 16, "%Y-%m-%d", localtime(&now));
-    opt.date = o->date ? o->date : date;
-    return opt;
+    if (o->date) snprintf(date, 16, "%.15s", o->date);
+    else strftime(date, 16, "%Y-%m-%d", localtime(&now));
+}
+
+static llm_chat_options chat_options(const run_options *o, char date[16])
+{
+    talk_date(o, date);
+    return (llm_chat_options){ .size = sizeof(llm_chat_options), .format = o->chat_name, .effort = o->effort, .date = date,
+                               .think = o->think ? 1 : o->no_think ? -1 : 0 };
 }
 
 llm_status talk_update(talk *t, llm_error *err)
@@ -212,16 +217,21 @@ llm_session_options run_session_options(const run_options *o)
 /* Without -c: 4096 as the library has it, or where the text needs more, that and an answer, as far as the model was trained. */
 llm_status talk_session(talk *t, size_t n_prompt, llm_error *err)
 {
-    enum { USUAL = 4096 };
+    enum { USUAL = 4096, ROOMY = 16384 };
     const run_options *o = t->o;
     llm_session_options opt = run_session_options(o);
+    size_t usual = t->roomy ? ROOMY : USUAL;
     llm_model_info info = { .size = sizeof info };
-    size_t want = n_prompt + (o->n_predict >= 0 ? (size_t)o->n_predict : USUAL);
+    size_t want = n_prompt + (o->n_predict >= 0 ? (size_t)o->n_predict : USUAL), trained;
     llm_status st;
 
     llm_model_get_info(t->m, &info);
-    if (opt.n_ctx == 0 && want > USUAL && info.n_ctx_train > USUAL) opt.n_ctx = want < (size_t)info.n_ctx_train ? (int)want : info.n_ctx_train;
-    if ((st = llm_session_open(&t->s, t->m, &opt, err)) != LLM_OK) return st;
+    trained = info.n_ctx_train > 0 ? (size_t)info.n_ctx_train : USUAL;
+    if (want < usual) want = usual;
+    if (opt.n_ctx == 0 && want > USUAL && trained > USUAL) opt.n_ctx = (int)(want < trained ? want : trained);
+    while ((st = llm_session_open(&t->s, t->m, &opt, err)) == LLM_ERR_MEMORY && o->n_ctx == 0 && opt.n_ctx / 2 >= USUAL && (size_t)opt.n_ctx / 2 > n_prompt)
+        opt.n_ctx /= 2;
+    if (st != LLM_OK) return st;
     show_start(t->out, t->m, llm_session_n_ctx(t->s));
     return LLM_OK;
 }
@@ -251,7 +261,7 @@ static llm_status keep_answer(talk *t, llm_reply *reply, llm_error *err)
     return llm_chat_add(t->c, json, len, err);
 }
 
-static llm_status compute(talk *t, uint64_t seed, turn_result *r, llm_error *err)
+llm_status talk_compute(talk *t, uint64_t seed, turn_result *r, llm_error *err)
 {
     double began = tool_seconds();
     llm_reply *reply = NULL;
@@ -286,5 +296,5 @@ llm_status talk_turn(talk *t, uint64_t seed, turn_result *r, llm_error *err)
     free(t->prompt);
     t->prompt = ids, t->n_prompt = n;
     t->load = 0;
-    return compute(t, seed, r, err);
+    return talk_compute(t, seed, r, err);
 }

@@ -19,9 +19,12 @@ typedef struct {
     llm_token *prompt;                  /* [n_prompt] what it followed */
     size_t n_prompt;
     uint64_t seed;                      /* of the last turn */
+    bool roomy;                         /* a chat: more context than one answer needs, where there is memory for it */
     double load;                        /* seconds until the first turn; 0 afterwards */
 } talk;
 
+/* --date, or today. */
+void talk_date(const run_options *o, char date[16]);
 /* Dies on failure. */
 void talk_open(talk *t, run_options *o, llm_model *m, show *out);
 void talk_close(talk *t);
@@ -39,6 +42,8 @@ llm_status talk_load_file(talk *t, const char *path, llm_error *err);
 /* One turn: computes what is new of the prompt, and answers. On failure (CONTEXT: too long, CANCELLED: Ctrl-C before the answer) the
  * conversation is as before the turn. */
 llm_status talk_turn(talk *t, uint64_t seed, turn_result *r, llm_error *err);
+/* The same for t->prompt [n_prompt] as it is. */
+llm_status talk_compute(talk *t, uint64_t seed, turn_result *r, llm_error *err);
 /* A session for n_prompt tokens: -c, or the default, made larger where the prompt and an answer need it and the model can. */
 llm_status talk_session(talk *t, size_t n_prompt, llm_error *err);
 
@@ -52,5 +57,6 @@ llm_status turn_answer(talk *t, llm_reply *reply, uint64_t seed, turn_result *r,
 llm_status turn_prompt(talk *t, const llm_token *ids, size_t n, llm_error *err);
 /* How t's answers are read: for llm_reply_options.family. */
 const char *turn_family(const talk *t);
+int turn_cycle(const talk *t);          /* repetitions that end an answer; 0: none do */
 llm_status turn_reply(talk *t, llm_reply **reply, llm_error *err);
 #endif

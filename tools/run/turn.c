@@ -46,12 +46,14 @@ const char *turn_family(const talk *t)
     return "plain";
 }
 
+int turn_cycle(const talk *t) { return t->o->cycle >= 0 ? t->o->cycle : t->c ? 32 : 0; }
+
 llm_status turn_reply(talk *t, llm_reply **reply, llm_error *err)
 {
     llm_reply_options opt = { .size = sizeof opt, .family = turn_family(t), .prompt = t->prompt, .n_prompt = t->n_prompt };
 
     opt.budget = t->o->budget < 0 ? 0 : t->o->budget == 0 ? -1 : t->o->budget;
-    opt.cycle_repeats = t->o->cycle >= 0 ? t->o->cycle : t->c ? 32 : 0;
+    opt.cycle_repeats = turn_cycle(t);
     return llm_reply_open(reply, t->m, &opt, err);
 }
 
