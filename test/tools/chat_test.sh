@@ -55,6 +55,43 @@ check "ends with the counts" sh -c "tail -n 1 '$tmp/json' | grep -q '\"finish_re
 check "--json of an error" sh -c "! $run $model --json --raw -c 4 -p 'one two three four five six seven' >'$tmp/json' 2>/dev/null"
 check "is an event" grep -q '"event":"error","code":5' "$tmp/json"
 
+# ---- a model with a chat template, thinking and tools, that answers by a script
+scripted=test/data/chat/scripted.gguf
+check "an answer" sh -c "$run $scripted -q -p hello >'$tmp/a'"
+check "without the thinking" sh -c "grep -q 'The answer is' '$tmp/a' && ! grep -q 'I look' '$tmp/a'"
+check "--thinking show" sh -c "$run $scripted -q -p hello --thinking show 2>'$tmp/a' >/dev/null"
+check "is on stderr" grep -q 'I look at the question' "$tmp/a"
+check "exact counts" sh -c "$run $scripted -p hello 2>&1 >/dev/null | grep -q 'prompt 24 tokens, 0 cached.*reasoning 5, answer 7, format 3 tokens'"
+check "--reasoning-budget 0" sh -c "$run $scripted --json -p hello --reasoning-budget 0 | grep -q '\"budget_spent\":true'"
+check "a circle" sh -c "$run $scripted -p 'go on forever' 2>&1 >/dev/null | grep -q 'went round in circles'"
+printf '[{"type": "function", "function": {"name": "get_weather", "parameters": {}}}]' >"$tmp/tools.json"
+check "--tools" sh -c "$run $scripted -q --tools '$tmp/tools.json' -p 'Weather?' --save '$tmp/talk.json' >'$tmp/a'"
+check "a call" grep -qF 'tool_call get_weather {"city":"Seoul"}' "$tmp/a"
+check "as an event" sh -c "$run $scripted --json --tools '$tmp/tools.json' -p 'Weather?' | grep -qF '\"event\":\"tool_call\",\"message\":0,\"name\":\"get_weather\",\"arguments\":\"{'"
+check "--save" grep -q get_weather "$tmp/talk.json"
+check "--load" sh -c "$run $scripted -q --load '$tmp/talk.json' -p 'And now?' >'$tmp/a' 2>&1"
+check "goes on" test -s "$tmp/a"
+printf '{"messages": [{"role": "user", "content": "hello"}]}' >"$tmp/one.json"
+check "--load alone answers" sh -c "$run $scripted -q --load '$tmp/one.json' </dev/null | grep -q 'The answer is'"
+check "tools that are none" sh -c "printf '{' >'$tmp/bad.json'; ! $run $scripted --tools '$tmp/bad.json' -p x 2>'$tmp/err' && grep -q 'bad.json: line 1' '$tmp/err'"
+
+# ---- receipts
+check "--receipt" $run $model --raw -q -p "It was a cold" -n 40 --temp 0.9 --seed 77 --logit-bias 5=-1.5 --receipt "$tmp/r.json"
+replay() { "$run" --replay "$@" >"$tmp/replay" 2>&1; }
+for how in "-t 1" "-t 3 -b 7" "--cpu scalar"; do
+    check "--replay $how" replay "$tmp/r.json" $how
+    check "is identical" grep -q '^identical: 4 tokens of prompt, 40 of answer' "$tmp/replay"
+done
+if grep -qw avx2 /proc/cpuinfo 2>/dev/null; then check "--replay --cpu avx2" replay "$tmp/r.json" --cpu avx2; else skip "--replay --cpu avx2" "this machine has none"; fi
+sed 's/"seed": "77"/"seed": "78"/' "$tmp/r.json" >"$tmp/r2.json"
+check "another seed differs" sh -c "! $run --replay '$tmp/r2.json' >'$tmp/replay' && grep -q '^differs at token' '$tmp/replay'"
+sed 's/"finish_reason"/"x": 1, &/; s/^   *39[0-9]*,$/   7,/' "$tmp/r.json" >"$tmp/r2.json"
+cmp -s "$tmp/r.json" "$tmp/r2.json" || check "changed tokens" sh -c "! $run --replay '$tmp/r2.json' 2>'$tmp/replay' >/dev/null && grep -q 'another hash' '$tmp/replay'"
+check "another model" sh -c "! $run --replay '$tmp/r.json' $scripted >'$tmp/replay' && grep -q 'the weights are others' '$tmp/replay'"
+check "no receipt" sh -c "printf '{}' >'$tmp/r2.json'; ! $run --replay '$tmp/r2.json' 2>'$tmp/replay' && grep -q 'not a receipt' '$tmp/replay'"
+check "a chat's receipt" sh -c "$run $scripted -q -p hello --receipt '$tmp/r.json' >/dev/null && $run --replay '$tmp/r.json' | grep -qx 'identical: 24 tokens of prompt, 15 of answer'"
+check "with every byte hashed" sh -c "$run $scripted -q -p hello --full-hash --receipt '$tmp/r.json' >/dev/null && $run --replay '$tmp/r.json' | grep -q identical"
+
 # ---- what shells and pagers get from the option table
 for s in bash zsh fish; do
     check "--completion $s" sh -c "$run --completion $s >'$tmp/$s'"

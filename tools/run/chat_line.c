@@ -49,16 +49,21 @@ static line_kind plain_line(const char *prompt, char **text)
 {
     size_t cap = 0;
     ssize_t n;
+    bool terminal = isatty(STDIN_FILENO);
 
-    if (isatty(STDIN_FILENO)) fputs(prompt, stdout), fflush(stdout);
     *text = NULL;
+    if (terminal) fputs(prompt, stdout), fflush(stdout);
+    while (terminal && !run_wait_input(STDIN_FILENO)) {         /* a terminal hands out whole lines */
+        run_resized = run_continued = 0;
+        if (run_interrupted) { fputc('\n', stdout); return run_leaving ? LINE_END : LINE_INTERRUPT; }
+    }
     errno = 0;
     n = getline(text, &cap, stdin);
     if (n < 0) {
-        bool stopped = errno == EINTR && run_interrupted > 0;
+        bool stopped = errno == EINTR && run_interrupted > 0 && !run_leaving;
         free(*text), *text = NULL;
         clearerr(stdin);
-        if (stopped) fputc('\n', stdout);
+        if (terminal || stopped) fputc('\n', stdout);
         return stopped ? LINE_INTERRUPT : LINE_END;
     }
     if (n > 0 && (*text)[n - 1] == '\n') (*text)[--n] = '\0';

@@ -45,13 +45,15 @@ static int read_char(line_edit *e, wchar_t *out)
     int more = 0;
 
     for (;;) {
-        ssize_t n = read(STDIN_FILENO, &b, 1);
-        if (n < 0 && errno == EINTR) {
+        ssize_t n;
+        if (!run_wait_input(STDIN_FILENO)) {
             if (run_interrupted || run_leaving) { e->stopped = true; return -1; }
             if (run_resized) run_resized = 0, el_resize(e->el);
             if (run_continued) run_continued = 0, el_wset(e->el, EL_PREP_TERM, 1), el_wset(e->el, EL_REFRESH);
             continue;
         }
+        n = read(STDIN_FILENO, &b, 1);
+        if (n < 0 && errno == EINTR) continue;
         if (n <= 0) return 0;
         if (more > 0 && (b & 0xc0) == 0x80) {
             c = c << 6 | (b & 0x3f);
@@ -141,7 +143,7 @@ static void bind_keys(EditLine *el)
     static const wchar_t *const key[][2] = {
         { L"^R", L"em-inc-search-prev" }, { L"\033[H", L"ed-move-to-beg" }, { L"\033[F", L"ed-move-to-end" }, { L"\033[1~", L"ed-move-to-beg" },
         { L"\033[4~", L"ed-move-to-end" }, { L"\033[3~", L"ed-delete-next-char" }, { L"\033[1;5C", L"em-next-word" },
-        { L"\033[1;5D", L"ed-prev-word" }, { L"^V", L"ed-quoted-insert" }, { L"\033\r", L"llm-newline" }, { L"\t", L"llm-complete" },
+        { L"\033[1;5D", L"ed-prev-word" }, { L"^V", L"ed-quoted-insert" }, { L"\033\r", L"llm-newline" }, { L"\033\n", L"llm-newline" }, { L"\t", L"llm-complete" },
     };
 
     el_wset(el, EL_EDITOR, L"emacs");
@@ -198,6 +200,7 @@ line_kind line_edit_read(line_edit *e, const char *prompt, char **text)
 
     swprintf(e->prompt, sizeof e->prompt / sizeof e->prompt[0], L"%s", prompt);
     e->stopped = e->pasting = false, e->n_pending = 0;
+    el_wset(e->el, EL_PREP_TERM, 1);                    /* libedit would do so behind the prompt, and what is typed between came twice */
     fputs("\033[?2004h", stdout), fflush(stdout);       /* the terminal marks what is pasted */
     line = el_wgets(e->el, &n);
     fputs("\033[?2004l", stdout), fflush(stdout);

@@ -35,6 +35,7 @@ extern const opt_table run_table;           /* llm-run.c; for opt_fail and opt_s
 extern volatile sig_atomic_t run_interrupted, run_leaving, run_resized, run_continued;
 void run_catch_interrupt(void);             /* one-shot: the first Ctrl-C is counted, the second ends the program */
 void run_catch_chat(void);                  /* chat: every Ctrl-C is counted; a lost terminal and SIGTERM set run_leaving */
+bool run_wait_input(int fd);                /* waits for something to read; false: a signal came before it */
 
 /* run_once.c. Answers one prompt; the exit code. started: tool_seconds() when the program began. */
 int run_once(run_options *o, llm_model *m, double started);

@@ -1,4 +1,6 @@
 #include "run.h"
+#include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,6 +20,9 @@ static void on_signal(int sig)
     else run_interrupted++, run_leaving = 1;
 }
 
+static const int caught[] = { SIGINT, SIGWINCH, SIGCONT, SIGHUP, SIGTERM };
+enum { N_CAUGHT = sizeof caught / sizeof caught[0] };
+
 /* Without SA_RESTART: a read from the terminal ends when the signal comes. */
 static void catch(int sig, void (*handler)(int))
 {
@@ -36,7 +41,20 @@ void run_catch_interrupt(void)
 
 void run_catch_chat(void)
 {
-    static const int sig[] = { SIGINT, SIGWINCH, SIGCONT, SIGHUP, SIGTERM };
+    for (size_t i = 0; i < N_CAUGHT; i++) catch(caught[i], on_signal);
+}
 
-    for (size_t i = 0; i < sizeof sig / sizeof sig[0]; i++) catch(sig[i], on_signal);
+/* The signals are let through only while we wait, so that none comes between looking at the flags and waiting. */
+bool run_wait_input(int fd)
+{
+    struct pollfd p = { .fd = fd, .events = POLLIN };
+    sigset_t mine, before;
+    int got = -1;
+
+    sigemptyset(&mine);
+    for (size_t i = 0; i < N_CAUGHT; i++) sigaddset(&mine, caught[i]);
+    sigprocmask(SIG_BLOCK, &mine, &before);
+    if (!run_interrupted && !run_leaving && !run_resized && !run_continued) got = ppoll(&p, 1, NULL, &before);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return got > 0;
 }
