@@ -458,6 +458,13 @@ typedef struct {
 /* result may be NULL. */
 LLM_API llm_status llm_quantize(const llm_quantize_options *opt, llm_quantize_result *result, llm_error *err);
 
+/* The same into a cache: path [cap] becomes the name of a file in folder (made where it is not there), which is made first unless
+ * a whole one is there that was made from the same source, by its files' names, sizes, times and bytes (large files in samples), with
+ * the same options. A stale or damaged one is made again, and log says why. Programs that want the same file wait for the one that
+ * makes it. opt->out is not looked at. result->bytes is 0 when nothing had to be made. */
+LLM_API llm_status llm_quantize_cached(const llm_quantize_options *opt, const char *folder, char *path, size_t cap,
+                                       llm_quantize_result *result, llm_error *err);
+
 #ifdef __cplusplus
 }
 #endif

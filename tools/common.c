@@ -68,8 +68,35 @@ static int on_progress(void *user, const char *what, uint64_t done, uint64_t tot
     return 0;
 }
 
+/* Where quantized copies are kept: $XDG_CACHE_HOME or ~/.cache, then libllm/quantized. */
+static void usual_cache(char *dir, size_t cap)
+{
+    const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+
+    if (base && *base == '/') snprintf(dir, cap, "%s/libllm/quantized", base);
+    else if (home && *home) snprintf(dir, cap, "%s/.cache/libllm/quantized", home);
+    else tool_die_text(EXIT_FAILED, "neither XDG_CACHE_HOME nor HOME is set: --quant-cache DIR says where the quantized weights go");
+}
+
+/* The quantized copy of the model at path, made now if it is not there; [cap]. */
+static void quantized(const model_choice *c, const char *path, char *out, size_t cap)
+{
+    llm_quantize_options opt = { .size = sizeof opt, .in = path, .type = c->quant, .imatrix = c->imatrix, .n_threads = c->n_threads, .cpu = c->cpu,
+                                 .log = on_log, .progress = on_progress, .user = (void *)(uintptr_t)c };
+    llm_quantize_result made = { .size = sizeof made };
+    char dir[4096];
+    llm_error err;
+
+    if (c->quant_cache) snprintf(dir, sizeof dir, "%s", c->quant_cache);
+    else usual_cache(dir, sizeof dir);
+    if (llm_quantize_cached(&opt, dir, out, cap, &made, &err) != LLM_OK) tool_die(&err);
+    if (made.bytes > 0 && !c->quiet) fprintf(stderr, "%s: quantized to %s: %.1f MB, kept as %s\n", tool_name, c->quant, (double)made.bytes / 1e6, out);
+}
+
 llm_model *tool_open_model(const model_choice *c)
 {
+    static char copy[4200];
+
     llm_model_options opt = { .size = sizeof opt, .path = c->path, .n_threads = c->n_threads, .cpu = c->cpu,
                               .log = on_log, .progress = on_progress, .user = (void *)(uintptr_t)c, .vocab_only = c->vocab_only,
                               .memory_limit = c->memory_limit, .allow_paging = c->allow_paging, .plan_only = c->plan_only };
@@ -80,7 +107,8 @@ llm_model *tool_open_model(const model_choice *c)
 
     find_model(c->path, &list, &found);
     opt.path = found->path;
-    tool_guard_mapped_files(found->path);
+    if (c->quant && !c->vocab_only) quantized(c, found->path, copy, sizeof copy), opt.path = copy;
+    tool_guard_mapped_files(opt.path);
     if (llm_model_open(&m, &opt, &err) != LLM_OK) tool_die(&err);
     stores_free(&list);
     return m;

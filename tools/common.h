@@ -20,6 +20,8 @@ typedef struct {
     bool vocab_only, quiet;
     uint64_t memory_limit;
     bool allow_paging, plan_only;
+    const char *quant, *quant_cache, *imatrix;      /* quant: a type that the weights are quantized to first (NULL: as they are), kept in
+                                                     * quant_cache (NULL: the usual place) */
 } model_choice;
 
 /* Finds (find_model.h) and opens the model with a progress line on stderr (only on a terminal); ends the program with the matching

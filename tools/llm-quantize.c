@@ -1,5 +1,6 @@
 /* llm-quantize: writes a GGUF file of chosen types from a safetensors folder or another GGUF file. */
 #include "common.h"
+#include "find_model.h"
 #include "options.h"
 #include <signal.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@ static const opt_row rows[] = {
 };
 static const opt_table table = {
     "llm-quantize", "IN OUT.gguf TYPE [--imatrix FILE] [--tensor PATTERN=TYPE]",
-    "Writes a model as a GGUF file with smaller weights. IN is a safetensors folder, which is converted on\nthe way, or a GGUF file.",
+    "Writes a model as a GGUF file with smaller weights. IN is a safetensors folder, which is converted on\nthe way, or a GGUF file, or a name as for llm-run.",
     rows, sizeof rows / sizeof rows[0],
     "TYPE is one of F32 F16 BF16, Q8_0 Q6_K, Q5_K_M Q5_K_S Q5_1 Q5_0, Q4_K_M Q4_K_S Q4_1 Q4_0 IQ4_NL IQ4_XS,\n"
     "Q3_K_L Q3_K_M Q3_K_S, Q2_K Q2_K_S, or MXFP4_MOE (experts MXFP4, the rest Q8_0). The mixes give each tensor the type\n"
@@ -59,13 +60,16 @@ static void note(void *user, llm_log_level level, const char *line)
 int main(int argc, char **argv)
 {
     llm_quantize_result done = { .size = sizeof done };
+    const store_entry *found;
+    store_list list;
     opt_result r;
     llm_error err;
 
     tool_name = "llm-quantize";
     opt_parse(&table, argc, argv, &r);
     if (r.n_operand != 3) opt_fail(&table, "wanted IN, OUT.gguf and TYPE, got %d names", r.n_operand);
-    quant.in = r.operand[0], quant.out = r.operand[1], quant.type = r.operand[2];
+    find_model(r.operand[0], &list, &found);
+    quant.in = found->path, quant.out = r.operand[1], quant.type = r.operand[2];
     quant.tensor = tensors.item, quant.n_tensor = tensors.n;
     quant.log = note, quant.progress = show;
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
@@ -73,6 +77,7 @@ int main(int argc, char **argv)
         if (err.status == LLM_ERR_CANCELLED) tool_die_text(EXIT_INTERRUPTED, "stopped; nothing was written");
         tool_die(&err);
     }
+    stores_free(&list);
     if (!quiet)
         printf("%s: %.1f MB, %.2f bits per weight, %llu tensors\n", quant.out, (double)done.bytes / 1e6, 8 * (double)done.bytes / (double)done.n_value,
                (unsigned long long)done.n_tensor);

@@ -262,10 +262,9 @@ llm_status tok_export(const llm_tokenizer *t, llm_meta *meta, int n_vocab, gguf_
     if (st != LLM_OK) return st;
     put_id(out, KEY("bos_token_id"), t->bos), put_id(out, KEY("eos_token_id"), t->eos);
     put_id(out, KEY("unknown_token_id"), t->unk);
-    if (meta_str(meta, NULL, "tokenizer:pad_token", &text)) put_id(out, KEY("padding_token_id"), tokenizer_find(t, text, strlen(text)));
+    if (meta && meta_str(meta, NULL, "tokenizer:pad_token", &text)) put_id(out, KEY("padding_token_id"), tokenizer_find(t, text, strlen(text)));
     gguf_out_bool(out, KEY("add_bos_token"), t->adds_bos), gguf_out_bool(out, KEY("add_eos_token"), t->adds_eos);
-    put_ends(t, meta, out);
-    put_templates(meta, out);
+    if (meta) put_ends(t, meta, out), put_templates(meta, out);
     return LLM_OK;
 }
 
@@ -294,7 +293,7 @@ llm_status tok_same(const llm_tokenizer *a, const llm_tokenizer *b, llm_error *e
 
     if ((a == NULL) != (b == NULL)) return no_words("it was lost", err);
     if (a == NULL) return LLM_OK;
-    if (a->bos != b->bos || a->eos != b->eos || a->adds_bos != b->adds_bos || a->adds_eos != b->adds_eos)
+    if ((a->bos != b->bos && a->bos >= 0) || (a->eos != b->eos && a->eos >= 0) || a->adds_bos != b->adds_bos || a->adds_eos != b->adds_eos)
         return no_words("BOS and EOS, or whether they are added, would differ", err);
     for (int i = 0; i < a->n_vocab; i++) {
         size_t n, k;
