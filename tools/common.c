@@ -96,7 +96,6 @@ static void quantized(const model_choice *c, const char *path, char *out, size_t
 llm_model *tool_open_model(const model_choice *c)
 {
     static char copy[4200];
-
     llm_model_options opt = { .size = sizeof opt, .path = c->path, .n_threads = c->n_threads, .cpu = c->cpu,
                               .log = on_log, .progress = on_progress, .user = (void *)(uintptr_t)c, .vocab_only = c->vocab_only,
                               .memory_limit = c->memory_limit, .allow_paging = c->allow_paging, .plan_only = c->plan_only };
