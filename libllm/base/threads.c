@@ -188,7 +188,7 @@ void pool_close(llm_pool *p)
     free(p);
 }
 
-size_t pool_bytes(int n_thread) { return sizeof(llm_pool) + (size_t)n_thread * sizeof(worker); }
+size_t pool_bytes(int n_thread) { return sizeof(llm_pool) + (size_t)n_thread * (sizeof(worker) + sizeof(stretch)); }
 
 int pool_size(const llm_pool *p) { return p ? p->n_thread : 1; }
 
