@@ -33,9 +33,28 @@ SIMD_INLINE const uint8_t *row_of(const uint8_t *p, steps s, int r)
     }
 }
 
+/* A tile of a product with many columns is ROW_VECTORS vectors of rows by up to MOST_COLUMNS columns: as many sums as leave
+ * registers for a vector of codes of each row and one of activations. x is in groups of eight columns, X_STEP bytes for 4 values.
+ * SIMD_DPBUSD: the products of bytes are those of an unsigned with a signed one, in int32 (AVX-512 VNNI, AVX-VNNI). */
+enum { X_STEP = 32 };
+#if defined(SIMD_AVX512)
+#define SIMD_DPBUSD
+enum { ROW_VECTORS = 2, MOST_COLUMNS = 8 };
+#elif defined(SIMD_AVX2)
+enum { ROW_VECTORS = 2, MOST_COLUMNS = 4 };
+#else
+enum { ROW_VECTORS = 4, MOST_COLUMNS = 4 };
+#endif
+
+/* What the 8-bit signed types have added to their codes where one column multiplies with them. */
+#if defined(SIMD_DPBUSD)
+enum { SIGNED_FLIP = 0x80 };
+#else
+enum { SIGNED_FLIP = 0 };
+#endif
+
 #if defined(SIMD_AVX2)
 typedef __m256i vi;
-enum { SIGNED_FLIP = 0 };       /* what the 8-bit signed types have added to their codes in a panel */
 SIMD_INLINE vi i_zero(void) { return _mm256_setzero_si256(); }
 SIMD_INLINE vi i_load(const void *p) { return _mm256_loadu_si256(p); }
 SIMD_INLINE void i_store(void *p, vi a) { _mm256_storeu_si256(p, a); }
@@ -109,8 +128,13 @@ SIMD_INLINE vi i_bit16(vi bits, int i)
 /* s + the four products of each lane; codes up to 127, or signed ones */
 SIMD_INLINE vi i_dot8(vi s, vi w, vi x, bool is_signed)
 {
+#if defined(SIMD_DPBUSD)
+    (void)is_signed;
+    return _mm256_dpbusd_avx_epi32(s, w, x);
+#else
     vi p = is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)) : _mm256_maddubs_epi16(w, x);
     return _mm256_add_epi32(s, _mm256_madd_epi16(p, _mm256_set1_epi16(1)));
+#endif
 }
 
 /* The 16 bytes at p of VN rows, one step apart: out[i] has dword i of each row. */
@@ -128,47 +152,45 @@ SIMD_INLINE void field16(const uint8_t *p, steps step, vi out[4])
     out[2] = _mm256_unpacklo_epi64(t2, t3), out[3] = _mm256_unpackhi_epi64(t2, t3);
 }
 
-/* s[j] += products of n_vec (8 or 4) vectors of codes at w, TILE_ROWS * 4 bytes apart, with 4 * n_vec activations at
- * x + j * stride. group: how many vectors of codes may be summed in int16 (pairs of products: 2 * code * 127, times group,
- * stays below 2^15: group 8 for codes up to 15, 4 to 31, 2 to 63). Signed codes take the activation's sign change and group 1:
- * 2 * 128 * 127 fits. */
-SIMD_INLINE void dot_block(vi *s, int n_col, const uint8_t *w, int n_vec, const uint8_t *x, size_t stride, int group, bool is_signed)
+#if defined(SIMD_DPBUSD)
+SIMD_INLINE vi i_dpbusd(vi s, vi u, vi w) { return _mm256_dpbusd_avx_epi32(s, u, w); }
+#else
+/* s[r][j] += products of n_vec (8 or 4) vectors of codes at w + r * w_step, TILE_ROWS * 4 bytes apart, with the 4 * n_vec
+ * activations of column j at x + 4 * j, X_STEP bytes apart. group: how many vectors of codes may be summed in int16 (pairs of
+ * products: 2 * code * 127, times group, stays below 2^15: group 8 for codes up to 15, 4 to 31, 2 to 63). Signed codes take the
+ * activation's sign change and group 1: 2 * 128 * 127 fits. */
+SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, size_t w_step, int n_vec, const uint8_t *x, int group, bool is_signed)
 {
     const vi ones = _mm256_set1_epi16(1);
 
-    if (is_signed) {
-        UNROLL
-        for (int k = 0; k < n_vec; k++) {
-            vi v = i_load(w + 64 * k), a = _mm256_abs_epi8(v);
-            UNROLL
-            for (int j = 0; j < n_col; j++) {
-                vi p = _mm256_maddubs_epi16(a, _mm256_sign_epi8(i_dword(x + (size_t)j * stride + 4 * k), v));
-                s[j] = _mm256_add_epi32(s[j], _mm256_madd_epi16(p, ones));
-            }
-        }
-        return;
-    }
+    if (is_signed) group = 1;
     if (group > n_vec) group = n_vec;
     UNROLL
     for (int g = 0; g < n_vec; g += group) {
-        vi p[8];
+        vi p[ROW_VECTORS][MOST_COLUMNS];
         UNROLL
         for (int k = g; k < g + group; k++) {
-            vi v = i_load(w + 64 * k);
+            vi v[ROW_VECTORS], size[ROW_VECTORS];
+            UNROLL
+            for (int r = 0; r < ROW_VECTORS; r++) v[r] = i_load(w + r * w_step + 64 * k), size[r] = is_signed ? _mm256_abs_epi8(v[r]) : v[r];
             UNROLL
             for (int j = 0; j < n_col; j++) {
-                vi q = _mm256_maddubs_epi16(v, i_dword(x + (size_t)j * stride + 4 * k));
-                p[j] = k == g ? q : _mm256_add_epi16(p[j], q);
+                vi xj = i_dword(x + X_STEP * k + 4 * j);
+                UNROLL
+                for (int r = 0; r < ROW_VECTORS; r++) {
+                    vi q = _mm256_maddubs_epi16(size[r], is_signed ? _mm256_sign_epi8(xj, v[r]) : xj);
+                    p[r][j] = k == g ? q : _mm256_add_epi16(p[r][j], q);
+                }
             }
         }
         UNROLL
-        for (int j = 0; j < n_col; j++) s[j] = _mm256_add_epi32(s[j], _mm256_madd_epi16(p[j], ones));
+        for (int j = 0; j < n_col; j++) UNROLL for (int r = 0; r < ROW_VECTORS; r++) s[r][j] = _mm256_add_epi32(s[r][j], _mm256_madd_epi16(p[r][j], ones));
     }
 }
+#endif
 
 #elif defined(SIMD_AVX512)
 typedef __m512i vi;
-enum { SIGNED_FLIP = 0x80 };
 SIMD_INLINE vi i_zero(void) { return _mm512_setzero_si512(); }
 SIMD_INLINE vi i_load(const void *p) { return _mm512_loadu_si512(p); }
 SIMD_INLINE void i_store(void *p, vi a) { _mm512_storeu_si512(p, a); }
@@ -239,21 +261,10 @@ SIMD_INLINE void field16(const uint8_t *p, steps step, vi out[4])
     out[2] = _mm512_unpacklo_epi64(t2, t3), out[3] = _mm512_unpackhi_epi64(t2, t3);
 }
 
-/* As above; 4 products a lane fit in int32 whatever the codes. */
-SIMD_INLINE void dot_block(vi *s, int n_col, const uint8_t *w, int n_vec, const uint8_t *x, size_t stride, int group, bool is_signed)
-{
-    (void)group, (void)is_signed;
-    UNROLL
-    for (int k = 0; k < n_vec; k++) {
-        vi v = i_load(w + 64 * k);
-        UNROLL
-        for (int j = 0; j < n_col; j++) s[j] = _mm512_dpbusd_epi32(s[j], v, i_dword(x + (size_t)j * stride + 4 * k));
-    }
-}
+SIMD_INLINE vi i_dpbusd(vi s, vi u, vi w) { return _mm512_dpbusd_epi32(s, u, w); }
 
 #elif defined(SIMD_NEON)
 typedef int32x4_t vi;
-enum { SIGNED_FLIP = 0 };
 #define AS_U8(a) vreinterpretq_u8_s32(a)
 #define AS_S8(a) vreinterpretq_s8_s32(a)
 #define AS_U32(a) vreinterpretq_u32_s32(a)
@@ -325,20 +336,74 @@ SIMD_INLINE void field16(const uint8_t *p, steps step, vi out[4])
     out[2] = vreinterpretq_s32_s64(vtrn2q_s64(t0, t2)), out[3] = vreinterpretq_s32_s64(vtrn2q_s64(t1, t3));
 }
 
-/* Codes up to 63 and signed ones alike are signed bytes. n_vec is a multiple of 4. */
-SIMD_INLINE void dot_block(vi *s, int n_col, const uint8_t *w, int n_vec, const uint8_t *x, size_t stride, int group, bool is_signed)
+/* As above, codes signed; four columns always. */
+SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, size_t w_step, int n_vec, const uint8_t *x, int group, bool is_signed)
+{
+    (void)n_col, (void)group, (void)is_signed;
+    UNROLL
+    for (int k = 0; k < n_vec; k++) {
+        int8x16_t q = AS_S8(i_load(x + X_STEP * k));
+        UNROLL
+        for (int r = 0; r < ROW_VECTORS; r++) {
+            int8x16_t v = AS_S8(i_load(w + r * w_step + 64 * k));
+            s[r][0] = vdotq_laneq_s32(s[r][0], v, q, 0), s[r][1] = vdotq_laneq_s32(s[r][1], v, q, 1);
+            s[r][2] = vdotq_laneq_s32(s[r][2], v, q, 2), s[r][3] = vdotq_laneq_s32(s[r][3], v, q, 3);
+        }
+    }
+}
+#endif
+
+#if defined(SIMD_DPBUSD)
+/* Codes signed, activations with 128 added; 4 products a lane fit in int32 whatever they are. */
+SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, size_t w_step, int n_vec, const uint8_t *x, int group, bool is_signed)
 {
     (void)group, (void)is_signed;
     UNROLL
-    for (int k = 0; k < n_vec; k += 4, w += 256) {
-        int8x16_t v0 = AS_S8(i_load(w)), v1 = AS_S8(i_load(w + 64)), v2 = AS_S8(i_load(w + 128)), v3 = AS_S8(i_load(w + 192));
+    for (int k = 0; k < n_vec; k++) {
+        vi v[ROW_VECTORS];
+        UNROLL
+        for (int r = 0; r < ROW_VECTORS; r++) v[r] = i_load(w + r * w_step + 64 * k);
         UNROLL
         for (int j = 0; j < n_col; j++) {
-            int8x16_t q = AS_S8(i_load(x + (size_t)j * stride + 4 * k));
-            s[j] = vdotq_laneq_s32(s[j], v0, q, 0), s[j] = vdotq_laneq_s32(s[j], v1, q, 1);
-            s[j] = vdotq_laneq_s32(s[j], v2, q, 2), s[j] = vdotq_laneq_s32(s[j], v3, q, 3);
+            vi q = i_dword(x + X_STEP * k + 4 * j);
+            UNROLL
+            for (int r = 0; r < ROW_VECTORS; r++) s[r][j] = i_dpbusd(s[r][j], q, v[r]);
         }
     }
+}
+#endif
+
+/* Dwords i .. i+3 of eight rows, side by side: out + i * step takes dword i of each. flip is XORed to all. */
+#if defined(SIMD_NEON)
+SIMD_INLINE void cross8(const uint8_t *const p[8], size_t at, uint32_t flip, uint8_t *out, size_t step)
+{
+    UNROLL
+    for (int h = 0; h < 8; h += 4) {
+        vi a = i_load(p[h] + at), b = i_load(p[h + 1] + at), c = i_load(p[h + 2] + at), d = i_load(p[h + 3] + at);
+        int64x2_t t0 = vreinterpretq_s64_s32(vtrn1q_s32(a, b)), t1 = vreinterpretq_s64_s32(vtrn2q_s32(a, b));
+        int64x2_t t2 = vreinterpretq_s64_s32(vtrn1q_s32(c, d)), t3 = vreinterpretq_s64_s32(vtrn2q_s32(c, d));
+        i_store(out + 4 * h, i_xor(vreinterpretq_s32_s64(vtrn1q_s64(t0, t2)), i_dwords(flip)));
+        i_store(out + step + 4 * h, i_xor(vreinterpretq_s32_s64(vtrn1q_s64(t1, t3)), i_dwords(flip)));
+        i_store(out + 2 * step + 4 * h, i_xor(vreinterpretq_s32_s64(vtrn2q_s64(t0, t2)), i_dwords(flip)));
+        i_store(out + 3 * step + 4 * h, i_xor(vreinterpretq_s32_s64(vtrn2q_s64(t1, t3)), i_dwords(flip)));
+    }
+}
+#else
+SIMD_INLINE void cross8(const uint8_t *const p[8], size_t at, uint32_t flip, uint8_t *out, size_t step)
+{
+    const __m256i f = _mm256_set1_epi32((int)flip);
+    __m256i a[4], t0, t1, t2, t3;
+
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        a[i] = _mm256_xor_si256(f, _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)(p[i] + at))),
+                                                           _mm_loadu_si128((const void *)(p[i + 4] + at)), 1));
+    t0 = _mm256_unpacklo_epi32(a[0], a[1]), t1 = _mm256_unpacklo_epi32(a[2], a[3]);
+    t2 = _mm256_unpackhi_epi32(a[0], a[1]), t3 = _mm256_unpackhi_epi32(a[2], a[3]);
+    _mm256_storeu_si256((void *)out, _mm256_unpacklo_epi64(t0, t1));
+    _mm256_storeu_si256((void *)(out + step), _mm256_unpackhi_epi64(t0, t1));
+    _mm256_storeu_si256((void *)(out + 2 * step), _mm256_unpacklo_epi64(t2, t3));
+    _mm256_storeu_si256((void *)(out + 3 * step), _mm256_unpackhi_epi64(t2, t3));
 }
 #endif
 #endif

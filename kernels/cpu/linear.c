@@ -3,6 +3,7 @@
 #include "linear.h"
 #include "dequant.h"
 #include "product.h"
+#include "x_group.h"
 #include <string.h>
 
 enum { MAX_FORM = 2 };
@@ -18,18 +19,17 @@ static bool add_aligned(size_t *total, size_t n, size_t count)
 
 bool linear_measure(linear_areas *a, const llm_limits *l, int n_thread)
 {
-    size_t cols = (size_t)(l->max_cols > l->d_model ? l->max_cols : l->d_model), batch = (size_t)l->n_batch;
-    size_t record = x_layout_of(X_Q256, (int64_t)(cols + 255) & ~(int64_t)255).bytes;
+    int64_t cols = l->max_cols > l->d_model ? l->max_cols : l->d_model, groups = x_groups_of(l->n_batch);
 
     memset(a, 0, sizeof *a);
     if (l->max_cols < 0 || l->n_batch < 1 || n_thread < 1) return false;
-    a->thread = (product_scratch((int64_t)cols) + 4095) & ~(size_t)4095;
-    return add_aligned(&a->tile, batch, TILE_ROWS * sizeof(float))          /* moe.c: one tile of up products */
+    a->thread = (product_scratch(cols, l->n_batch) + 4095) & ~(size_t)4095;
+    return add_aligned(&a->tile, (size_t)groups, GROUP * ITEM_ROWS * sizeof(float))        /* moe.c: products with up */
         && ck_add(a->thread, a->tile, &a->thread)
-        && add_aligned(&a->gather, batch, cols * sizeof(float))
-        && add_aligned(&a->rows, batch, record)
+        && add_aligned(&a->floats, (size_t)groups, x_group_bytes(X_F32, cols))
+        && add_aligned(&a->rows, (size_t)groups, x_group_bytes(X_Q256, cols))
         && moe_measure(l, &a->moe)
-        && add_aligned(&a->total, a->gather, 1)
+        && add_aligned(&a->total, a->floats, 1)
         && add_aligned(&a->total, a->rows, MAX_FORM)
         && add_aligned(&a->total, a->moe, 1)
         && add_aligned(&a->total, a->thread, (size_t)n_thread);
@@ -52,7 +52,7 @@ uint8_t *thread_scratch(llm_backend *be, int thread)
 {
     linear_areas a;
     uint8_t *base = area(be, &a);
-    return base + a.gather + MAX_FORM * a.rows + a.moe + (size_t)thread * a.thread;
+    return base + a.floats + MAX_FORM * a.rows + a.moe + (size_t)thread * a.thread;
 }
 
 float *thread_tile(llm_backend *be, int thread)
@@ -60,7 +60,7 @@ float *thread_tile(llm_backend *be, int thread)
     linear_areas a;
     uint8_t *base = area(be, &a);
     size_t tile = a.thread - a.tile;
-    return (float *)(void *)(base + a.gather + MAX_FORM * a.rows + a.moe + (size_t)thread * a.thread + tile);
+    return (float *)(void *)(base + a.floats + MAX_FORM * a.rows + a.moe + (size_t)thread * a.thread + tile);
 }
 
 uint8_t *moe_scratch(llm_backend *be, size_t *bytes)
@@ -68,49 +68,92 @@ uint8_t *moe_scratch(llm_backend *be, size_t *bytes)
     linear_areas a;
     uint8_t *base = area(be, &a);
     *bytes = a.moe;
-    return base + a.gather + MAX_FORM * a.rows;
+    return base + a.floats + MAX_FORM * a.rows;
 }
 
 /* --------------------------------------------------------------- forms of x */
 
-typedef struct { const linear_set *set; x_form form; const int32_t *perm; int64_t cols; llm_rows x; float *gather; uint8_t *out; size_t stride; } prepare_arg;
+void x_group(const linear_set *set, x_form form, const float *const *row, int64_t n, int64_t cols, uint8_t *scratch, uint8_t *group)
+{
+    const uint8_t *part[GROUP];
+    size_t bytes = x_layout_of(form, cols).bytes;
 
-static void prepare_rows(void *arg, int64_t begin, int64_t end, int thread)
+    for (int64_t c = 0; c < GROUP; c++) {
+        if (c >= n) { part[c] = part[0]; continue; }
+        part[c] = form == X_F32 ? (const uint8_t *)row[c] : scratch + (size_t)c * bytes;
+        if (form != X_F32) set->quantize(form, row[c], cols, scratch + (size_t)c * bytes);
+    }
+    set->group(form, part, cols, group);
+}
+
+typedef struct { llm_backend *be; const linear_set *set; x_form form; const int32_t *perm; int64_t cols; llm_rows x; uint8_t *out; size_t stride; } prepare_arg;
+
+static const float *permuted(const prepare_arg *p, int64_t i, float *room)
+{
+    const float *x = row_at(p->x, i);
+
+    for (int64_t k = 0; k < p->cols && p->perm != NULL; k++) room[k] = x[p->perm[k]];
+    return p->perm != NULL ? room : x;
+}
+
+static void prepare_groups(void *arg, int64_t begin, int64_t end, int thread)
+{
+    const prepare_arg *p = arg;
+    uint8_t *scratch = thread_scratch(p->be, thread);
+    float *room = (float *)(void *)(scratch + x_group_bytes(X_Q256, p->cols));
+    const float *row[GROUP];
+
+    for (int64_t g = begin; g < end; g++) {
+        int64_t n = p->x.n - g * GROUP < GROUP ? p->x.n - g * GROUP : GROUP;
+        for (int64_t c = 0; c < n; c++) row[c] = permuted(p, g * GROUP + c, room + c * p->cols);
+        x_group(p->set, p->form, row, n, p->cols, scratch, p->out + (size_t)g * p->stride);
+    }
+}
+
+static void prepare_records(void *arg, int64_t begin, int64_t end, int thread)
 {
     const prepare_arg *p = arg;
 
-    (void)thread;
-    for (int64_t i = begin; i < end; i++) {
-        const float *x = row_at(p->x, i);
-        if (p->perm != NULL) {
-            float *g = p->gather + i * p->cols;
-            for (int64_t k = 0; k < p->cols; k++) g[k] = x[p->perm[k]];
-            x = g;
-        }
-        if (p->form != X_F32) p->set->quantize(p->form, x, p->cols, p->out + (size_t)i * p->stride);
+    for (int64_t i = begin; i < end; i++)
+        p->set->quantize(p->form, permuted(p, i, (float *)(void *)thread_scratch(p->be, thread)), p->cols, p->out + (size_t)i * p->stride);
+}
+
+/* Room for bytes in the area of a form. */
+static uint8_t *form_area(llm_backend *be, x_form form, int slot, size_t bytes, int n)
+{
+    linear_areas a;
+    uint8_t *base = area(be, &a);
+
+    if (bytes > (form == X_F32 ? a.floats : a.rows)) {
+        backend_fail(be, LLM_ERR_INTERNAL, "linear: %d rows exceed the scratch", n);
+        return NULL;
     }
+    return form == X_F32 ? base : base + a.floats + (size_t)slot * a.rows;
+}
+
+bool x_records(llm_backend *be, const linear_set *set, x_rows *out, int slot, x_form form, int64_t cols, llm_rows x)
+{
+    prepare_arg p = { be, set, form, NULL, cols, x, NULL, x_layout_of(form, cols).bytes };
+
+    *out = (x_rows){ form, (const uint8_t *)x.data, (size_t)x.stride * sizeof(float) };
+    if (form == X_F32) return true;
+    if ((p.out = form_area(be, form, slot, (size_t)x.n * p.stride, x.n)) == NULL) return false;
+    pool_run(cpu_of(be)->pool, x.n, 1, prepare_records, &p);
+    *out = (x_rows){ form, p.out, p.stride };
+    return true;
 }
 
 bool x_prepare(llm_backend *be, const linear_set *set, x_rows *out, int slot, x_form form, const int32_t *perm, int64_t cols, llm_rows x)
 {
-    linear_areas a;
-    uint8_t *base = area(be, &a);
-    prepare_arg p = { set, form, perm, cols, x, (float *)(void *)base, base + a.gather + (size_t)slot * a.rows, x_layout_of(form, cols).bytes };
-    size_t n = (size_t)x.n;
+    prepare_arg p = { be, set, form, perm, cols, x, NULL, x.n > 1 ? x_group_bytes(form, cols) : x_layout_of(form, cols).bytes };
+    int64_t n = x.n > 1 ? x_groups_of(x.n) : 1;
 
-    *out = (x_rows){ form, (const uint8_t *)x.data, (size_t)x.stride * sizeof(float) };
-    if (form == X_F32 && perm == NULL) return true;
-    if (n * p.stride > a.rows && form != X_F32) {
-        backend_fail(be, LLM_ERR_INTERNAL, "linear: %d rows of %lld values exceed the scratch", x.n, (long long)cols);
-        return false;
-    }
-    if (perm != NULL && n * (size_t)cols * sizeof(float) > a.gather) {
-        backend_fail(be, LLM_ERR_INTERNAL, "linear: %d permuted rows of %lld values exceed the scratch", x.n, (long long)cols);
-        return false;
-    }
-    pool_run(cpu_of(be)->pool, x.n, 1, prepare_rows, &p);
-    if (form == X_F32) out->data = (const uint8_t *)p.gather, out->stride = (size_t)cols * sizeof(float);
-    else out->data = p.out, out->stride = p.stride;
+    if (x.n == 1 && form == X_F32 && perm == NULL) { *out = (x_rows){ form, (const uint8_t *)x.data, 0 }; return true; }
+    if ((p.out = form_area(be, form, slot, (size_t)n * p.stride, x.n)) == NULL) return false;
+    if (x.n > 1) pool_run(cpu_of(be)->pool, n, 1, prepare_groups, &p);
+    else if (form == X_F32) permuted(&p, 0, (float *)(void *)p.out);
+    else prepare_records(&p, 0, 1, 0);
+    *out = (x_rows){ form, p.out, p.stride };
     return true;
 }
 
@@ -118,21 +161,21 @@ bool x_prepare(llm_backend *be, const linear_set *set, x_rows *out, int slot, x_
 
 enum { MAX_JOINED = 8 };
 
-/* Up to MAX_JOINED products that run as one loop: item t is tile t - first[i] of product i. */
+/* Up to MAX_JOINED products that run as one loop: item t is item t - first[i] of product i, item_rows rows. */
 typedef struct { matrix w; x_rows x; llm_rows y; } product_job;
-typedef struct { llm_backend *be; const linear_set *set; product_job job[MAX_JOINED]; int64_t first[MAX_JOINED + 1]; int n; } product_arg;
+typedef struct { llm_backend *be; const linear_set *set; product_job job[MAX_JOINED]; int64_t first[MAX_JOINED + 1], item_rows; int n; } product_arg;
 
-/* Where tile t lies; NULL behind the last. */
-static const uint8_t *tile_at(const product_arg *p, int64_t t)
+/* Where item t lies; NULL behind the last. */
+static const uint8_t *item_at(const product_arg *p, int64_t t)
 {
     int i = 0;
 
     if (t >= p->first[p->n]) return NULL;
     while (t >= p->first[i + 1]) i++;
-    return p->job[i].w.data + (size_t)((t - p->first[i]) * TILE_ROWS) * p->job[i].w.row_bytes;
+    return p->job[i].w.data + (size_t)((t - p->first[i]) * p->item_rows) * p->job[i].w.row_bytes;
 }
 
-static void run_tiles(void *arg, int64_t begin, int64_t end, int thread)
+static void run_items(void *arg, int64_t begin, int64_t end, int thread)
 {
     const product_arg *p = arg;
     uint8_t *scratch = thread_scratch(p->be, thread);
@@ -142,24 +185,25 @@ static void run_tiles(void *arg, int64_t begin, int64_t end, int thread)
     for (int64_t t = begin, n; t < end; t += n) {
         while (t >= p->first[i + 1]) i++;
         const product_job *j = &p->job[i];
-        int64_t row0 = (t - p->first[i]) * TILE_ROWS, left = j->w.rows - row0;
-        n = j->y.n > 1 ? 1 : (p->first[i + 1] < end ? p->first[i + 1] : end) - t;
-        if (left > n * TILE_ROWS) left = n * TILE_ROWS;
+        int64_t row0 = (t - p->first[i]) * p->item_rows, left = j->w.rows - row0;
+        n = (p->first[i + 1] < end ? p->first[i + 1] : end) - t;
+        if (left > n * p->item_rows) left = n * p->item_rows;
         if (j->y.n > 1) p->set->product(&j->w, row0, left, &j->x, j->y.n, j->y.data + row0, j->y.stride, scratch);
-        else p->set->matvec(&j->w, row0, left, &j->x, j->y.data + row0, scratch, t + n < end || goes_on ? tile_at(p, t + n) : NULL);
+        else p->set->matvec(&j->w, row0, left, &j->x, j->y.data + row0, scratch, t + n < end || goes_on ? item_at(p, t + n) : NULL);
     }
 }
 
-/* Runs and empties the list. A chunk is a stretch of rows that one thread reads in sequence. */
+/* Runs and empties the list. A chunk is a stretch of rows that one thread reads in sequence; where columns are many their
+ * number makes up for it. */
 static void run_joined(product_arg *p)
 {
-    int64_t n = p->first[p->n], work = 0, grain;
+    int64_t n = p->first[p->n], work = 0, grain, most = p->job[0].y.n > 8 ? 1 : 16;
     cpu_impl *impl = cpu_of(p->be);
 
     for (int i = 0; i < p->n; i++) work += p->job[i].w.rows * p->job[i].w.cols * p->job[i].y.n;
     grain = n / (8 * (int64_t)impl->n_thread);
     if (work < small_work) grain = n;
-    pool_run(impl->pool, n, grain < 1 ? 1 : grain > 16 && work >= small_work ? 16 : grain, run_tiles, p);
+    pool_run(impl->pool, n, grain < 1 ? 1 : grain > most && work >= small_work ? most : grain, run_items, p);
     p->n = 0;
 }
 
@@ -167,8 +211,9 @@ static void join(product_arg *p, const matrix *w, const x_rows *x, llm_rows y)
 {
     if (p->n == MAX_JOINED) run_joined(p);
     p->job[p->n] = (product_job){ *w, *x, y };
+    p->item_rows = y.n > 1 ? ITEM_ROWS : TILE_ROWS;
     p->first[0] = 0;
-    p->first[p->n + 1] = p->first[p->n] + (w->rows + TILE_ROWS - 1) / TILE_ROWS;
+    p->first[p->n + 1] = p->first[p->n] + (w->rows + p->item_rows - 1) / p->item_rows;
     p->n++;
 }
 
@@ -180,15 +225,15 @@ static bool same_perm(const int32_t *a, const int32_t *b, int64_t n)
 void linear_run(llm_backend *be, const linear_set *set, const llm_linear *l, int n, llm_rows x)
 {
     struct { x_rows rows; const int32_t *perm; bool used; } form[X_Q256 + 1] = { 0 };
-    product_arg p = { be, set, { { .y = { 0 } } }, { 0 }, 0 };
+    product_arg p = { .be = be, .set = set };
 
-    if (!backend_ok(be)) return;
+    if (!backend_ok(be) || x.n == 0) return;
     for (int i = 0; i < n; i++) {
         const llm_tensor *t = l[i].w;
         matrix w = matrix_of(t, l[i].bias, -1);
         x_form f = matrix_form(w.dtype);
         if (!form[f].used || !same_perm(form[f].perm, t->perm, w.cols)) {
-            /* the gather area and a form's slot may be in use by products that wait */
+            /* the area of floats and a form's slot may be in use by products that wait */
             if (p.n > 0 && (form[f].used || t->perm != NULL)) run_joined(&p);
             if (!x_prepare(be, set, &form[f].rows, f == X_Q32 ? 0 : 1, f, t->perm, w.cols, x)) return;
             form[f].perm = t->perm, form[f].used = true;
@@ -201,38 +246,45 @@ void linear_run(llm_backend *be, const linear_set *set, const llm_linear *l, int
 
 /* ------------------------------------------------------------------- absorb */
 
-/* Heads head0 .. head0+n_head-1: item t is tile t % tiles of head t / tiles, or (prepare) row t % n of that head. */
+/* Heads head0 .. head0+n_head-1: item t is an item of rows, t % items of head t / items, or (prepare) a record or group of x. */
 typedef struct {
     llm_backend *be;
     const linear_set *set;
     const llm_tensor *w;
     llm_rows y, x;
-    int64_t y_step, x_step, head0, tiles, cols;
+    int64_t y_step, x_step, head0, item_rows, items, cols, n_form;      /* n_form: records or groups of a head */
     x_form form;
-    uint8_t *record;
+    uint8_t *out;
     size_t stride;
 } absorb_job;
 
 static void absorb_prepare(void *arg, int64_t begin, int64_t end, int thread)
 {
     const absorb_job *a = arg;
+    const float *row[GROUP];
 
-    (void)thread;
-    for (int64_t t = begin; t < end; t++)
-        a->set->quantize(a->form, row_at(a->x, t % a->x.n) + (a->head0 + t / a->x.n) * a->x_step, a->cols, a->record + (size_t)t * a->stride);
+    for (int64_t t = begin; t < end; t++) {
+        int64_t g = t % a->n_form * GROUP, n = a->x.n - g < GROUP ? a->x.n - g : GROUP, at = (a->head0 + t / a->n_form) * a->x_step;
+        for (int64_t c = 0; c < n; c++) row[c] = row_at(a->x, g + c) + at;
+        if (a->x.n == 1) a->set->quantize(a->form, row[0], a->cols, a->out + (size_t)t * a->stride);
+        else x_group(a->set, a->form, row, n, a->cols, thread_scratch(a->be, thread), a->out + (size_t)t * a->stride);
+    }
 }
 
-static void absorb_tiles(void *arg, int64_t begin, int64_t end, int thread)
+static void absorb_items(void *arg, int64_t begin, int64_t end, int thread)
 {
     const absorb_job *a = arg;
     uint8_t *scratch = thread_scratch(a->be, thread);
 
     for (int64_t t = begin; t < end; t++) {
-        int64_t i = t / a->tiles, h = a->head0 + i, row0 = t % a->tiles * TILE_ROWS;
+        int64_t i = t / a->items, h = a->head0 + i, row0 = t % a->items * a->item_rows;
         matrix w = matrix_of(a->w, NULL, h);
-        x_rows x = { a->form, a->record + (size_t)(i * a->x.n) * a->stride, a->stride };
-        if (a->form == X_F32) x = (x_rows){ X_F32, (const uint8_t *)(a->x.data + h * a->x_step), (size_t)a->x.stride * sizeof(float) };
-        a->set->product(&w, row0, w.rows - row0 < TILE_ROWS ? w.rows - row0 : TILE_ROWS, &x, a->x.n, a->y.data + h * a->y_step + row0, a->y.stride, scratch);
+        int64_t n_row = w.rows - row0 < a->item_rows ? w.rows - row0 : a->item_rows;
+        float *y = a->y.data + h * a->y_step + row0;
+        x_rows x = { a->form, a->out + (size_t)(i * a->n_form) * a->stride, a->stride };
+        if (a->x.n == 1 && a->form == X_F32) x.data = (const uint8_t *)(a->x.data + h * a->x_step);
+        if (a->x.n == 1) a->set->matvec(&w, row0, n_row, &x, y, scratch, NULL);
+        else a->set->product(&w, row0, n_row, &x, a->x.n, y, a->y.stride, scratch);
     }
 }
 
@@ -241,16 +293,18 @@ void absorb_run(llm_backend *be, const linear_set *set, llm_rows y, int y_step, 
     int64_t cols = w->dim[2], n_head = w->dim[0], most = n_head;
     linear_areas at;
     uint8_t *base = area(be, &at);
-    absorb_job a = { be, set, w, y, x, y_step, x_step, 0, (w->dim[1] + TILE_ROWS - 1) / TILE_ROWS, cols, matrix_form(w->dtype),
-                     base + at.gather, x_layout_of(matrix_form(w->dtype), cols).bytes };
+    absorb_job a = { .be = be, .set = set, .w = w, .y = y, .x = x, .y_step = y_step, .x_step = x_step, .cols = cols, .form = matrix_form(w->dtype) };
 
     if (!backend_ok(be) || x.n == 0) return;
-    if (a.form != X_F32) most = (int64_t)(MAX_FORM * at.rows / (a.stride * (size_t)x.n));
+    a.item_rows = x.n > 1 ? ITEM_ROWS : TILE_ROWS, a.items = (w->dim[1] + a.item_rows - 1) / a.item_rows;
+    a.n_form = x_groups_of(x.n), a.stride = x.n > 1 ? x_group_bytes(a.form, cols) : x_layout_of(a.form, cols).bytes;
+    a.out = a.form == X_F32 ? base : base + at.floats;
+    if (x.n > 1 || a.form != X_F32) most = (int64_t)((a.form == X_F32 ? at.floats : MAX_FORM * at.rows) / (a.stride * (size_t)a.n_form));
     if (most < 1) { backend_fail(be, LLM_ERR_INTERNAL, "absorb: %d rows of %lld values exceed the scratch", x.n, (long long)cols); return; }
     for (; a.head0 < n_head; a.head0 += most) {
         int64_t n = n_head - a.head0 < most ? n_head - a.head0 : most;
-        if (a.form != X_F32) pool_run(cpu_of(be)->pool, n * x.n, 8, absorb_prepare, &a);
-        pool_run(cpu_of(be)->pool, n * a.tiles, x.n > 8 ? 1 : 8, absorb_tiles, &a);
+        if (x.n > 1 || a.form != X_F32) pool_run(cpu_of(be)->pool, n * a.n_form, x.n > 1 ? 1 : 8, absorb_prepare, &a);
+        pool_run(cpu_of(be)->pool, n * a.items, x.n > 8 ? 1 : 8, absorb_items, &a);
     }
 }
 

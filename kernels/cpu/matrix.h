@@ -17,18 +17,23 @@ typedef struct {
     llm_dtype bias_dtype;
 } matrix;
 
-/* Rows of x (columns of the product) in one form; row c starts at data + c * stride. */
+/* Rows of x (columns of the product) in one form: row c starts at data + c * stride, or, where a product has several columns,
+ * group g of them does (x_group.h). */
 typedef struct { x_form form; const uint8_t *data; size_t stride; } x_rows;
 
-/* Bytes of scratch each thread gives to linear_set.product for matrices of up to max_cols columns. */
-enum { TILE_ROWS = 16 };
-size_t product_scratch(int64_t max_cols);
+/* Rows of the weights that one thread takes at a time: with one column, with more. */
+enum { TILE_ROWS = 16, ITEM_ROWS = 32 };
 
-/* A kernel set. product: y[c * y_stride + r - row0] for rows row0.. row0+n_row-1 and n_col rows of x, bias included;
- * row0 is a multiple of TILE_ROWS, n_row at most TILE_ROWS, scratch 64-byte aligned. matvec: the same for the first row of x
- * and any n_row; next: the tile that this thread will come to after these rows, or NULL. */
+/* Bytes of scratch for each thread, for matrices of up to max_cols columns and n_col rows of x. */
+size_t product_scratch(int64_t max_cols, int64_t n_col);
+
+/* A kernel set. quantize: a row of x as a record. group: GROUP records, or rows of floats, as a group; where there are fewer rows
+ * any may stand in for the rest. product: y[c * y_stride + r - row0] for rows row0 .. row0+n_row-1 and n_col columns, bias
+ * included; row0 is a multiple of TILE_ROWS, scratch 64-byte aligned. matvec: the same for a record or
+ * row of floats; next: the tile that this thread will come to after these rows, or NULL. */
 typedef struct {
     void (*quantize)(x_form form, const float *x, int64_t n, uint8_t *record);
+    void (*group)(x_form form, const uint8_t *const *row, int64_t cols, uint8_t *group);
     void (*product)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, uint8_t *scratch);
     void (*matvec)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch, const uint8_t *next);
 } linear_set;
@@ -57,14 +62,19 @@ void absorb_run(llm_backend *be, const linear_set *set, llm_rows y, int y_step, 
 void moe_run(llm_backend *be, const linear_set *set, llm_rows y, llm_rows x, llm_rows weight, const int32_t *expert, const llm_moe_args *a);
 void embed_run(llm_backend *be, llm_rows y, const llm_tensor *table, const int32_t *token, float scale);
 
-/* Areas of cpu_impl.linear (linear.c): three for rows of x, one for experts, then one for each thread. */
-typedef struct { size_t gather, rows, moe, tile, thread, total; } linear_areas;    /* thread includes tile */
+/* Areas of cpu_impl.linear (linear.c): rows of x as floats, two for records and groups, one for experts, then one for each thread. */
+typedef struct { size_t floats, rows, moe, tile, thread, total; } linear_areas;    /* thread includes tile */
 bool linear_measure(linear_areas *a, const llm_limits *l, int n_thread);
 uint8_t *thread_scratch(llm_backend *be, int thread);
-float *thread_tile(llm_backend *be, int thread);     /* [n_batch * TILE_ROWS], beside thread_scratch */
+float *thread_tile(llm_backend *be, int thread);     /* [n_batch rounded up to a group][ITEM_ROWS], beside thread_scratch */
 uint8_t *moe_scratch(llm_backend *be, size_t *bytes);
 bool moe_measure(const llm_limits *l, size_t *bytes);
 
-/* Rows of x brought into the form that w needs, in slot 0 or 1 of the scratch (X_F32 without perm: x itself). False after a failure. */
+/* x in the form that w needs, in slot 0 or 1 of the scratch: a record if x is one row (X_F32 without perm: x itself), else groups.
+ * False after a failure. */
 bool x_prepare(llm_backend *be, const linear_set *set, x_rows *out, int slot, x_form form, const int32_t *perm, int64_t cols, llm_rows x);
+/* Each row of x as a record, for any number of rows (X_F32: x itself). */
+bool x_records(llm_backend *be, const linear_set *set, x_rows *out, int slot, x_form form, int64_t cols, llm_rows x);
+/* n rows, 1..GROUP of them, as one group; scratch: of a thread, or what is left of it. */
+void x_group(const linear_set *set, x_form form, const float *const *row, int64_t n, int64_t cols, uint8_t *scratch, uint8_t *group);
 #endif

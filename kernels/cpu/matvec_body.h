@@ -44,10 +44,10 @@ SIMD_INLINE void halves(vi v, vf *low, vf *high)
 #endif
 }
 
-/* s + products of n vectors of codes with 4 n activations. group: as for dot_block (lanes.h). */
+/* s + products of n vectors of codes with 4 n activations. group: as for dot_tile (lanes.h). */
 SIMD_INLINE vi dots(vi s, const vi *v, int n, const uint8_t *x, int group, bool is_signed)
 {
-#if defined(SIMD_AVX2)
+#if defined(SIMD_AVX2) && !defined(SIMD_DPBUSD)
     if (!is_signed) {
         UNROLL
         for (int g = 0; g < n; g += group) {
@@ -78,7 +78,7 @@ SIMD_INLINE void codes_at(const uint32_t (*w)[VN], int at, int n, vi *out)
     }
 }
 
-#if defined(SIMD_AVX512)        /* 128 added: SIGNED_FLIP */
+#if defined(SIMD_DPBUSD)         /* 128 added: SIGNED_FLIP */
 static const int8_t iq4_codes[16] = { 1, 24, 45, 63, 79, 93, 106, 118, -127, -115, -103, -90, -75, -59, -39, -15 };
 enum { SIGNED_SHIFT = 0 };
 #else

@@ -1,10 +1,11 @@
 /* moe.c - op.moe over a kernel set: rows are grouped by expert, so that each expert's weights are read once
  * and multiply all of its rows; then gate, up and activation of a tile of outputs, down, and the weighted sum. */
 #include "matrix.h"
+#include "x_group.h"
 #include <string.h>
 
 /* Pair p = i * n_used + u is row i's u-th expert. Sorted by expert (stable), pair p is at place[p], and
- * expert active[a] owns the places start[a] .. start[a+1]-1. */
+ * expert active[a] owns the places start[a] .. start[a+1]-1 and the groups first[a] .. first[a+1]-1 of eight of them. */
 typedef struct {
     llm_backend *be;
     const linear_set *set;
@@ -12,30 +13,31 @@ typedef struct {
     llm_rows x, y, weight;
     int n_used, n_active;
     bool single;                                    /* one row, each of its experts once */
-    int64_t n_pair, d_model, d_ff;
-    int32_t *start, *active, *place, *row;          /* row[place]: the row of x there */
-    x_rows xg, xu, xh;                              /* by row: for gate, for up; by place: for down */
-    uint8_t *gathered;                              /* xg by place, when n > 1 */
+    int64_t n_pair, d_model, d_ff, item_rows;       /* item_rows: outputs of an item, TILE_ROWS for a single row */
+    int32_t *start, *active, *first, *place, *row;  /* row[place]: the row of x there */
+    x_rows xr[2];                                   /* by row: for gate, for up */
+    x_rows xg, hg;                                  /* groups of an expert's rows of x, of h; one alone is no group but a record */
+    bool gate_now, up_now;                          /* which of the two products runs */
     float *h, *d;                                   /* [n_pair, d_ff], [n_pair, d_model] by place */
 } moe_job;
 
-typedef struct { size_t index, wide, h, hq, total; } moe_areas;
+typedef struct { size_t index, wide, h, hg, total; } moe_areas;
 
 static size_t widest(int64_t n)
 {
-    size_t record = x_layout_of(X_Q256, (n + 255) & ~(int64_t)255).bytes, row = (size_t)n * sizeof(float);
+    size_t record = x_group_bytes(X_Q256, n), row = x_group_bytes(X_F32, n);
     return record > row ? record : row;
 }
 
 static bool measure(moe_areas *m, size_t n_pair, size_t n_expert, int64_t d_model, int64_t d_ff)
 {
-    size_t n;
+    size_t n, groups = n_pair / GROUP + (n_expert < n_pair ? n_expert : n_pair);
 
-    return ck_mul(n_pair, 2, &n) && ck_add(n, 2 * n_expert + 2, &n) && ck_mul(n, sizeof(int32_t), &m->index) && ck_align(m->index, 64, &m->index)
-        && ck_mul(n_pair, widest(d_model), &m->wide) && ck_align(m->wide, 64, &m->wide)
+    return ck_mul(n_pair, 2, &n) && ck_add(n, 3 * n_expert + 3, &n) && ck_mul(n, sizeof(int32_t), &m->index) && ck_align(m->index, 64, &m->index)
+        && ck_mul(groups, widest(d_model), &m->wide) && ck_align(m->wide, 64, &m->wide)
         && ck_mul(n_pair, (size_t)d_ff * sizeof(float), &m->h) && ck_align(m->h, 64, &m->h)
-        && ck_mul(n_pair, widest(d_ff), &m->hq) && ck_align(m->hq, 64, &m->hq)
-        && ck_add(m->index, m->wide, &m->total) && ck_add(m->total, m->h, &m->total) && ck_add(m->total, m->hq, &m->total);
+        && ck_mul(groups, widest(d_ff), &m->hg) && ck_align(m->hg, 64, &m->hg)
+        && ck_add(m->index, m->wide, &m->total) && ck_add(m->total, m->h, &m->total) && ck_add(m->total, m->hg, &m->total);
 }
 
 bool moe_measure(const llm_limits *l, size_t *bytes)
@@ -82,113 +84,133 @@ static bool group(moe_job *m, const int32_t *expert, int64_t n_expert)
         at = end;
     }
     m->start[m->n_active] = at;
+    m->first[0] = 0;
+    for (int a = 0; a < m->n_active; a++) m->first[a + 1] = m->first[a] + (int32_t)x_groups_of(m->start[a + 1] - m->start[a]);
     return true;
 }
 
-static void gather(void *arg, int64_t begin, int64_t end, int thread)
+/* The active expert that owns group g; a: one at or before it. */
+static int expert_of_group(const moe_job *m, int64_t g, int a)
 {
-    const moe_job *m = arg;
-    size_t bytes = m->xg.form == X_F32 ? (size_t)m->d_model * sizeof(float) : m->xg.stride;
-
-    (void)thread;
-    for (int64_t p = begin; p < end; p++)
-        memcpy(m->gathered + (size_t)p * bytes, m->xg.data + (size_t)m->row[p] * m->xg.stride, bytes);
+    while (g >= m->first[a + 1]) a++;
+    return a;
 }
 
-/* y[c] = w x[row of place c], row by row: x is not gathered. */
-static void product_by_row(const moe_job *m, const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t place0, int64_t n,
-                           float *y, int64_t y_stride, uint8_t *scratch)
+/* Items are groups of places: their records side by side. */
+static void group_x(void *arg, int64_t begin, int64_t end, int thread)
 {
-    for (int64_t c = 0; c < n; c++) {
-        x_rows one = { x->form, x->data + (size_t)m->row[place0 + c] * x->stride, x->stride };
-        m->set->product(w, row0, n_row, &one, 1, y + c * y_stride, y_stride, scratch);
+    const moe_job *m = arg;
+    const x_rows *x = &m->xr[m->gate_now ? 0 : 1];
+    const uint8_t *row[GROUP];
+
+    (void)thread;
+    for (int64_t g = begin; g < end; g++) {
+        int a = expert_of_group(m, g, 0);
+        int64_t place = m->start[a] + (g - m->first[a]) * GROUP, n = m->start[a + 1] - place;
+        if (m->start[a + 1] - m->start[a] == 1) continue;
+        for (int64_t c = 0; c < GROUP; c++) row[c] = x->data + (size_t)m->row[place + (c < n ? c : 0)] * x->stride;
+        m->set->group(x->form, row, m->d_model, (uint8_t *)(uintptr_t)m->xg.data + (size_t)g * m->xg.stride);
     }
 }
 
-/* Tiles t .. end-1 are of several experts: how many are of t's own. */
-static int64_t same_expert(int64_t t, int64_t end, int64_t tiles)
-{
-    int64_t own = tiles - t % tiles;
-    return own < end - t ? own : end - t;
-}
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static const uint8_t *rows_from(const matrix *w, int64_t row) { return w->data + (size_t)row * w->row_bytes; }
+/* Items are item_rows outputs of an expert. */
+static int64_t items_of(const moe_job *m, int64_t rows) { return (rows + m->item_rows - 1) / m->item_rows; }
 
-/* Tiles t .. end-1 of d_ff outputs for a single row of x, each expert's in one go: a stretch of gate, then one of up. */
+/* Items t .. end-1 are of several experts: how many are of t's own. */
+static int64_t same_expert(int64_t t, int64_t end, int64_t items) { return least(items - t % items, end - t); }
+
+static const uint8_t *rows_from(const matrix *w, int64_t row) { return row < w->rows ? w->data + (size_t)row * w->row_bytes : NULL; }
+
+/* Items t .. end-1 of d_ff outputs for a single row of x, each expert's in one go: a stretch of gate, then one of up. */
 static void gate_up_one(const moe_job *m, int64_t t, int64_t end, int thread)
 {
     const llm_moe_args *a = m->a;
-    int64_t tiles = (m->d_ff + TILE_ROWS - 1) / TILE_ROWS, n;
+    int64_t items = items_of(m, m->d_ff), n;
     uint8_t *scratch = thread_scratch(m->be, thread);
     float *up = thread_tile(m->be, thread);
 
     for (; t < end; t += n) {
-        int64_t i = t / tiles, row0 = t % tiles * TILE_ROWS;
+        int64_t i = t / items, row0 = t % items * m->item_rows, n_row;
         matrix wg = matrix_of(a->gate, a->bgate, m->active[i]), wu = matrix_of(a->up, a->bup, m->active[i]);
         float *h = m->h + m->start[i] * m->d_ff + row0;
-        n = same_expert(t, end, tiles);
-        int64_t n_row = m->d_ff - row0 < n * TILE_ROWS ? m->d_ff - row0 : n * TILE_ROWS;
-        m->set->matvec(&wg, row0, n_row, &m->xg, h, scratch, rows_from(&wu, row0));
-        m->set->matvec(&wu, row0, n_row, &m->xu, up, scratch, row0 + n_row < m->d_ff ? rows_from(&wg, row0 + n_row) : NULL);
+        n = same_expert(t, end, items), n_row = least(m->d_ff - row0, n * m->item_rows);
+        if (m->gate_now) m->set->matvec(&wg, row0, n_row, &m->xr[0], h, scratch, m->up_now ? rows_from(&wu, row0) : rows_from(&wg, row0 + n_row));
+        if (!m->up_now) continue;
+        m->set->matvec(&wu, row0, n_row, &m->xr[1], up, scratch, rows_from(m->gate_now ? &wg : &wu, row0 + n_row));
         cpu_of(m->be)->row->glu(h, h, up, (int)n_row, a->act, a->limit);
     }
 }
 
-/* Items are tiles of d_ff outputs, expert after expert. */
-static void gate_up_tiles(void *arg, int64_t begin, int64_t end, int thread)
+/* Gate, up or both, and then the activation, of an item for columns c .. c+n-1 of its expert (n a multiple of a group, or the rest). */
+static void gate_up_columns(const moe_job *m, int64_t i, int64_t row0, int64_t n_row, int64_t c, int64_t n, int thread)
+{
+    const llm_moe_args *a = m->a;
+    int64_t place0 = m->start[i] + c;
+    matrix wg = matrix_of(a->gate, a->bgate, m->active[i]), wu = matrix_of(a->up, a->bup, m->active[i]);
+    uint8_t *scratch = thread_scratch(m->be, thread);
+    float *up = thread_tile(m->be, thread), *h = m->h + place0 * m->d_ff + row0;
+    x_rows x = m->xg;
+
+    x.data += (size_t)(m->first[i] + c / GROUP) * x.stride;
+    if (m->start[i + 1] - m->start[i] == 1) {
+        x_rows g = m->xr[0], u = m->xr[1];
+        g.data += (size_t)m->row[place0] * g.stride, u.data += (size_t)m->row[place0] * u.stride;
+        if (m->gate_now) m->set->matvec(&wg, row0, n_row, &g, h, scratch, NULL);
+        if (m->up_now) m->set->matvec(&wu, row0, n_row, &u, up, scratch, NULL);
+    } else {
+        if (m->gate_now) m->set->product(&wg, row0, n_row, &x, n, h, m->d_ff, scratch);
+        if (m->up_now) m->set->product(&wu, row0, n_row, &x, n, up, ITEM_ROWS, scratch);
+    }
+    for (int64_t k = 0; k < n && m->up_now; k++)
+        cpu_of(m->be)->row->glu(h + k * m->d_ff, h + k * m->d_ff, up + k * ITEM_ROWS, (int)n_row, a->act, a->limit);
+}
+
+static void gate_up_items(void *arg, int64_t begin, int64_t end, int thread)
 {
     const moe_job *m = arg;
-    const llm_moe_args *a = m->a;
-    int64_t tiles = (m->d_ff + TILE_ROWS - 1) / TILE_ROWS;
-    uint8_t *scratch = thread_scratch(m->be, thread);
-    float *up = thread_tile(m->be, thread);
-    size_t bytes = m->xg.form == X_F32 ? (size_t)m->d_model * sizeof(float) : m->xg.stride;
+    int64_t items = items_of(m, m->d_ff), most = x_groups_of(cpu_of(m->be)->limits.n_batch) * GROUP;
 
     if (m->single) { gate_up_one(m, begin, end, thread); return; }
     for (int64_t t = begin; t < end; t++) {
-        int64_t i = t / tiles, row0 = t % tiles * TILE_ROWS, place0 = m->start[i], n = m->start[i + 1] - place0;
-        int64_t n_row = m->d_ff - row0 < TILE_ROWS ? m->d_ff - row0 : TILE_ROWS;
-        matrix wg = matrix_of(a->gate, a->bgate, m->active[i]), wu = matrix_of(a->up, a->bup, m->active[i]);
-        float *h = m->h + place0 * m->d_ff + row0;
-
-        if (m->gathered != NULL) {
-            x_rows x = { m->xg.form, m->gathered + (size_t)place0 * bytes, bytes };
-            m->set->product(&wg, row0, n_row, &x, n, h, m->d_ff, scratch);
-            if (m->xu.data == m->xg.data) m->set->product(&wu, row0, n_row, &x, n, up, TILE_ROWS, scratch);
-        } else {
-            product_by_row(m, &wg, row0, n_row, &m->xg, place0, n, h, m->d_ff, scratch);
-        }
-        if (m->gathered == NULL || m->xu.data != m->xg.data)
-            product_by_row(m, &wu, row0, n_row, &m->xu, place0, n, up, TILE_ROWS, scratch);
-        for (int64_t c = 0; c < n; c++)
-            cpu_of(m->be)->row->glu(h + c * m->d_ff, h + c * m->d_ff, up + c * TILE_ROWS, (int)n_row, a->act, a->limit);
+        int64_t i = t / items, row0 = t % items * m->item_rows, n = m->start[i + 1] - m->start[i];
+        for (int64_t c = 0; c < n; c += most)
+            gate_up_columns(m, i, row0, least(m->d_ff - row0, m->item_rows), c, least(n - c, most), thread);
     }
 }
 
-static void quantize_h(void *arg, int64_t begin, int64_t end, int thread)
+static void group_h(void *arg, int64_t begin, int64_t end, int thread)
 {
     const moe_job *m = arg;
+    const float *row[GROUP];
 
-    (void)thread;
-    for (int64_t p = begin; p < end; p++)
-        m->set->quantize(m->xh.form, m->h + p * m->d_ff, m->d_ff, (uint8_t *)(uintptr_t)m->xh.data + (size_t)p * m->xh.stride);
+    for (int64_t g = begin; g < end; g++) {
+        int a = expert_of_group(m, g, 0);
+        int64_t place = m->start[a] + (g - m->first[a]) * GROUP, n = m->start[a + 1] - place;
+        uint8_t *to = (uint8_t *)(uintptr_t)m->hg.data + (size_t)g * m->hg.stride;
+        for (int64_t c = 0; c < n && c < GROUP; c++) row[c] = m->h + (place + c) * m->d_ff;
+        if (m->start[a + 1] - m->start[a] > 1) x_group(m->set, m->hg.form, row, least(n, GROUP), m->d_ff, thread_scratch(m->be, thread), to);
+        else if (m->hg.form != X_F32) m->set->quantize(m->hg.form, row[0], m->d_ff, to);
+    }
 }
 
-static void down_tiles(void *arg, int64_t begin, int64_t end, int thread)
+static void down_items(void *arg, int64_t begin, int64_t end, int thread)
 {
     const moe_job *m = arg;
-    int64_t tiles = (m->d_model + TILE_ROWS - 1) / TILE_ROWS;
+    int64_t items = items_of(m, m->d_model);
     uint8_t *scratch = thread_scratch(m->be, thread);
 
-    for (int64_t t = begin, n_tile = 1; t < end; t += n_tile) {
-        int64_t i = t / tiles, row0 = t % tiles * TILE_ROWS, place0 = m->start[i], n = m->start[i + 1] - place0;
+    for (int64_t t = begin, n_item = 1; t < end; t += n_item) {
+        int64_t i = t / items, row0 = t % items * m->item_rows, place0 = m->start[i], n = m->start[i + 1] - place0;
+        if (m->single) n_item = same_expert(t, end, items);
+        int64_t n_row = least(m->d_model - row0, n_item * m->item_rows);
         matrix w = matrix_of(m->a->down, m->a->bdown, m->active[i]);
-        x_rows x = { m->xh.form, m->xh.data + (size_t)place0 * m->xh.stride, m->xh.stride };
-        float *y = m->d + place0 * m->d_model + row0;
-        if (m->single) n_tile = same_expert(t, end, tiles);
-        int64_t n_row = m->d_model - row0 < n_tile * TILE_ROWS ? m->d_model - row0 : n_tile * TILE_ROWS;
-        if (m->single) m->set->matvec(&w, row0, n_row, &x, y, scratch, row0 + n_row < m->d_model ? rows_from(&w, row0 + n_row) : NULL);
-        else m->set->product(&w, row0, n_row, &x, n, y, m->d_model, scratch);
+        float *d = m->d + place0 * m->d_model + row0;
+        x_rows x = { m->hg.form, m->hg.data + (size_t)m->first[i] * m->hg.stride, m->hg.stride };
+        if (n == 1 && x.form == X_F32) x.data = (const uint8_t *)(m->h + place0 * m->d_ff);
+        if (n == 1) m->set->matvec(&w, row0, n_row, &x, d, scratch, m->single ? rows_from(&w, row0 + n_row) : NULL);
+        else m->set->product(&w, row0, n_row, &x, n, d, m->d_model, scratch);
     }
 }
 
@@ -218,20 +240,33 @@ static bool lay_out(moe_job *m, int64_t n_expert)
     }
     m->start = (int32_t *)(void *)base;
     m->active = m->start + n_expert + 1;
-    m->place = m->active + n_expert + 1;
+    m->first = m->active + n_expert + 1;
+    m->place = m->first + n_expert + 1;
     m->row = m->place + m->n_pair;
-    m->gathered = base + at.index;
-    m->d = (float *)(void *)m->gathered;            /* the gathered rows are done with by then */
+    m->xg.data = base + at.index;
+    m->d = (float *)(void *)(base + at.index);      /* the groups of x are done with by then */
     m->h = (float *)(void *)(base + at.index + at.wide);
-    m->xh.data = base + at.index + at.wide + at.h;
+    m->hg.data = base + at.index + at.wide + at.h;
     return true;
 }
 
-/* A stretch of tiles for one thread: enough of them to balance, long enough to read in sequence. */
+/* A stretch of items for one thread: enough of them to balance, long enough to read in sequence. */
 static int64_t grain_of(const moe_job *m, int64_t n)
 {
-    int64_t g = n / (16 * (int64_t)cpu_of(m->be)->n_thread);
-    return g < 1 ? 1 : g > 8 ? 8 : g;
+    int64_t g = n / (16 * (int64_t)cpu_of(m->be)->n_thread), most = m->n_pair > 8 * m->n_active ? 1 : 8;
+    return g < 1 ? 1 : g > most ? most : g;
+}
+
+/* One of the products with gate and up, or both where they take x in the same form. */
+static void gate_up(moe_job *m, bool gate, bool up)
+{
+    llm_pool *pool = cpu_of(m->be)->pool;
+    int64_t items = m->n_active * items_of(m, m->d_ff);
+
+    m->gate_now = gate, m->up_now = up;
+    m->xg.form = m->xr[gate ? 0 : 1].form, m->xg.stride = x_group_bytes(m->xg.form, m->d_model);
+    if (m->n_pair > m->n_active) pool_run(pool, m->first[m->n_active], 1, group_x, m);
+    pool_run(pool, items, grain_of(m, items), gate_up_items, m);
 }
 
 void moe_run(llm_backend *be, const linear_set *set, llm_rows y, llm_rows x, llm_rows weight, const int32_t *expert, const llm_moe_args *a)
@@ -239,7 +274,7 @@ void moe_run(llm_backend *be, const linear_set *set, llm_rows y, llm_rows x, llm
     moe_job m = { .be = be, .set = set, .a = a, .x = x, .y = y, .weight = weight, .n_used = weight.width };
     x_form up = matrix_form(a->up->dtype), gate = matrix_form(a->gate->dtype), down = matrix_form(a->down->dtype);
     llm_pool *pool = cpu_of(be)->pool;
-    int64_t tiles;
+    int64_t items;
 
     if (!backend_ok(be)) return;
     m.d_ff = a->gate->dim[1], m.d_model = a->gate->dim[2], m.n_pair = (int64_t)x.n * m.n_used;
@@ -248,21 +283,16 @@ void moe_run(llm_backend *be, const linear_set *set, llm_rows y, llm_rows x, llm
         return;
     }
     if (!lay_out(&m, a->gate->dim[0]) || !group(&m, expert, a->gate->dim[0])) return;
-    m.single = x.n == 1 && m.n_active == m.n_pair;
-    if (!x_prepare(be, set, &m.xg, 0, gate, NULL, m.d_model, x)) return;
-    m.xu = m.xg;
-    if (up != gate && !x_prepare(be, set, &m.xu, 1, up, NULL, m.d_model, x)) return;
-    if (x.n > 1) pool_run(pool, m.n_pair, 8, gather, &m);
-    else m.gathered = NULL;
+    m.single = x.n == 1 && m.n_active == m.n_pair, m.item_rows = m.single ? TILE_ROWS : ITEM_ROWS;
+    if (!x_records(be, set, &m.xr[0], 0, gate, m.d_model, x)) return;
+    m.xr[1] = m.xr[0];
+    if (up != gate && !x_records(be, set, &m.xr[1], 1, up, m.d_model, x)) return;
+    if (up == gate) gate_up(&m, true, true);
+    else gate_up(&m, true, false), gate_up(&m, false, true);
 
-    tiles = m.n_active * ((m.d_ff + TILE_ROWS - 1) / TILE_ROWS);
-    pool_run(pool, tiles, grain_of(&m, tiles), gate_up_tiles, &m);
-
-    m.xh.form = down, m.xh.stride = x_layout_of(down, m.d_ff).bytes;
-    if (down == X_F32) m.xh.data = (const uint8_t *)m.h;
-    else pool_run(pool, m.n_pair, m.n_pair > 16 ? 4 : m.n_pair, quantize_h, &m);
-
-    tiles = m.n_active * ((m.d_model + TILE_ROWS - 1) / TILE_ROWS);
-    pool_run(pool, tiles, grain_of(&m, tiles), down_tiles, &m);
+    m.hg.form = down, m.hg.stride = x_group_bytes(down, m.d_ff);
+    if (down != X_F32 || m.n_pair > m.n_active) pool_run(pool, m.first[m.n_active], x.n > 1 ? 1 : m.n_pair, group_h, &m);
+    items = m.n_active * items_of(&m, m.d_model);
+    pool_run(pool, items, grain_of(&m, items), down_items, &m);
     pool_run(pool, x.n, 4, combine, &m);
 }

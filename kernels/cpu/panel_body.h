@@ -1,18 +1,19 @@
 /* panel_body.h - 256 values of 16 rows of any integer type, brought into one shape: codes as bytes with a row in each
  * dword lane, scales as floats. Included by product_body.h for each instruction set; blocks are described in dequant.c.
  *
- * Each type has a function for its scales and one for its codes. Codes go into a panel in L1 that many columns multiply
- * with, or, for a single column, straight from the registers into its sums.
+ * Each type has a function for its scales and one for its codes.
  * Bound by shuffles: about one each 12 bytes of the file's form. */
 
 enum { CHUNK = 256, MAX_BLOCK = CHUNK / 32 };
 
 /* codes[i] holds values 4i .. 4i+3 of each row. d and m are by block of 32, or d[0] and m[0] (dmin) of the super-block, whose
- * sub-scales are sc and whose minima mn hold two sub-blocks in each dword (0|2, 1|3, 4|6, ... : sum_place). */
+ * sub-scales are sc and whose minima mn hold two sub-blocks in each dword (0|2, 1|3, 4|6, ... : sum_place). zero: by sub-block,
+ * product_body.h. */
 typedef struct {
     uint8_t codes[CHUNK / 4][TILE_ROWS * 4];
     float d[MAX_BLOCK][TILE_ROWS], m[MAX_BLOCK][TILE_ROWS], sc[16][TILE_ROWS];
     uint32_t mn[8][TILE_ROWS];
+    int32_t zero[16][TILE_ROWS];
 } panel;
 
 /* The f16 at p of each row, for n blocks that are size bytes apart. First all are put side by side with plain stores (the
@@ -34,14 +35,12 @@ SIMD_INLINE void panel_halves(float out[][TILE_ROWS], const uint8_t *p, steps st
     }
 }
 
-/* Where vectors of codes go: into a panel from codes[first] on, or (direct) at once into the sums of one column, whose values
- * begin at x: s[i] takes sub-block i, of per_sum vectors. */
-typedef struct { bool direct; panel *p; int first; const uint8_t *x; vi *s; int per_sum; bool is_signed; } sink;
+/* Where vectors of codes go: into a panel from codes[first] on, minus what the set wants taken off them. */
+typedef struct { panel *p; int first, minus; } sink;
 
 SIMD_INLINE void put(sink to, int i, int h, vi codes)
 {
-    if (!to.direct) i_store(to.p->codes[to.first + i] + 4 * h, codes);
-    else to.s[i / to.per_sum] = i_dot8(to.s[i / to.per_sum], codes, i_dword(to.x + 4 * i), to.is_signed);
+    i_store(to.p->codes[to.first + i] + 4 * h, to.minus ? i_sub8(codes, i_bytes(to.minus)) : codes);
 }
 SIMD_INLINE vi low_nibbles(vi v) { return i_and(v, i_bytes(15)); }
 SIMD_INLINE vi high_nibbles(vi v) { return i_and(i_shr(v, 4), i_bytes(15)); }
@@ -64,7 +63,7 @@ SIMD_INLINE void put_nibbles(sink to, int i, int h, const uint8_t *qs, steps ste
 SIMD_INLINE void codes_q4_0(sink to, int h, const uint8_t *b, steps step) { put_nibbles(to, 0, h, b + 2, step, NULL, i_zero()); }
 SIMD_INLINE void codes_q4_1(sink to, int h, const uint8_t *b, steps step) { put_nibbles(to, 0, h, b + 4, step, NULL, i_zero()); }
 
-#if defined(SIMD_AVX512)        /* 128 added: SIGNED_FLIP */
+#if defined(SIMD_DPBUSD)         /* 128 added: SIGNED_FLIP */
 static const int8_t iq4_codes[16] = { 1, 24, 45, 63, 79, 93, 106, 118, -127, -115, -103, -90, -75, -59, -39, -15 };
 #else
 static const int8_t iq4_codes[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };

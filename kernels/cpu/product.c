@@ -2,7 +2,9 @@
 #include "narrow.h"
 #include "matrix.h"
 #include "product.h"
+#include "x_group.h"
 #include <math.h>
+#include <string.h>
 
 static float dot_f32(const float *w, const float *x, int64_t n)
 {
@@ -70,28 +72,43 @@ static float dot_q256(const matrix *w, int64_t r, const uint8_t *x)
     return acc;
 }
 
-/* Of the vector sets: a panel, accumulators, and either 16 rows as they lie in the file or 16 rows as float. */
-size_t product_scratch(int64_t max_cols) { return 64 * 1024 + (size_t)max_cols * (TILE_ROWS * sizeof(float) + 16); }
+/* The most of: a panel of floats, its stack and a row; a panel of codes, its rows as they lie in the file and the sums of
+ * n_col columns; eight records or rows of x on their way into a group, and one more. */
+size_t product_scratch(int64_t max_cols, int64_t n_col)
+{
+    return 128 * 1024 + ((size_t)max_cols + 256) * (ITEM_ROWS + 2) * sizeof(float) + ((size_t)n_col + GROUP) * ITEM_ROWS * sizeof(float);
+}
+
+static void group_ref(x_form form, const uint8_t *const row[GROUP], int64_t cols, uint8_t *group)
+{
+    size_t slot = x_group_bytes(form, cols) / GROUP, bytes = x_layout_of(form, cols).bytes;
+
+    for (size_t c = 0; c < GROUP; c++) memcpy(group + c * slot, row[c], bytes < slot ? bytes : slot);
+}
+
+/* y[r] of one column, whose row of x is at x. */
+static void rows_ref(const matrix *w, int64_t row0, int64_t n_row, x_form form, const uint8_t *x, float *y, float *row)
+{
+    for (int64_t r = row0; r < row0 + n_row; r++) {
+        float v;
+        if (form == X_F32) matrix_row(w, r, row);
+        v = form == X_F32 ? dot_f32(row, (const float *)(const void *)x, w->cols) : form == X_Q32 ? dot_q32(w, r, x) : dot_q256(w, r, x);
+        y[r - row0] = w->bias ? v + matrix_bias(w, r) : v;
+    }
+}
 
 static void product_ref(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, uint8_t *scratch)
 {
-    float *row = (float *)(void *)scratch;
+    size_t slot = x_group_bytes(x->form, w->cols) / GROUP;
 
-    for (int64_t r = row0; r < row0 + n_row; r++) {
-        if (x->form == X_F32) matrix_row(w, r, row);
-        for (int64_t c = 0; c < n_col; c++) {
-            const uint8_t *xc = x->data + (size_t)c * x->stride;
-            float v = x->form == X_F32 ? dot_f32(row, (const float *)(const void *)xc, w->cols)
-                    : x->form == X_Q32 ? dot_q32(w, r, xc) : dot_q256(w, r, xc);
-            y[c * y_stride + r - row0] = w->bias ? v + matrix_bias(w, r) : v;
-        }
-    }
+    for (int64_t c = 0; c < n_col; c++)
+        rows_ref(w, row0, n_row, x->form, x->data + (size_t)(c / GROUP) * x->stride + (size_t)(c % GROUP) * slot, y + c * y_stride, (float *)(void *)scratch);
 }
 
 static void matvec_ref(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch, const uint8_t *next)
 {
     (void)next;
-    product_ref(w, row0, n_row, x, 1, y, 0, scratch);
+    rows_ref(w, row0, n_row, x->form, x->data, y, (float *)(void *)scratch);
 }
 
-const linear_set linear_set_ref = { quantize_act_ref, product_ref, matvec_ref };
+const linear_set linear_set_ref = { quantize_act_ref, group_ref, product_ref, matvec_ref };

@@ -1,253 +1,357 @@
-/* product_body.h - the matrix product of a kernel set (linear.h has the order of the sums). Included by product_avx2.c,
- * product_avx512.c and product_neon.c with SIMD_* and SIMD_NAME set as for simd.h.
+/* product_body.h - the matrix product of a kernel set with two columns and more (linear.h has the order of the sums). Included
+ * by product_avx2.c, product_avx512.c ... with SIMD_* and SIMD_NAME set as for simd.h. One column goes another way: matvec_body.h.
  *
- * Integer forms: a tile is 16 rows, one in each lane. Its weights are unpacked 256 values at a time (panel_body.h) and
- * multiply all columns while they are in L1; the accumulators wait in memory between chunks. Bound by integer
- * multiply-adds with many columns, by memory with few: the next tile is then prefetched in the order it lies in.
- * A single column goes another way: matvec_body.h. */
+ * Integer forms. A panel is PANEL_ROWS rows, one in each lane of ROW_VECTORS vectors, by PANEL_VALUES values: small enough to
+ * stay in L1 while all columns, a group of eight after the other (x_group.h), multiply with it. A tile of PANEL_ROWS by
+ * MOST_COLUMNS has its integer sums in registers for one block; its float sums lie beside it in L1, where loading and storing
+ * them costs nothing that the multiply-adds need.
+ * Bound by the ports that multiply: a block of 32 is 8 integer multiply-adds and 3 float steps for each vector of sums, so
+ * 73 % of the int8 peak is what blocks of 32 can reach, and 65 % what sub-blocks of 16 can. */
 #include "dequant.h"
 #include "lanes.h"
 #include "matrix.h"
 #include "narrow.h"
 #include "product.h"
 #include "panel_body.h"
-#include "product_float_body.h"
-#include "quantize_act_body.h"
+#include "x_group.h"
 
-enum { COLUMNS = 256 };                     /* per pass: their accumulators are 16 KiB */
+enum { PANEL_ROWS = ROW_VECTORS * VN, PANELS = PANEL_ROWS / TILE_ROWS, PANEL_CHUNKS = 2, PANEL_VALUES = PANEL_CHUNKS * CHUNK };
 
-/* Places of a chunk within the records of x. */
-typedef struct { const uint8_t *q, *d, *s, *sums, *zero; size_t stride; } x_chunk;
+/* The raw rows of a panel on their way into the cache, a few lines at each call: one row after the other, n_line lines each. */
+typedef struct { const uint8_t *from; size_t row_bytes, at, n_line, end; } line_fetch;
 
-SIMD_INLINE vf set_at(const uint8_t *p) { float f; memcpy(&f, p, sizeof f); return v_set(f); }
-SIMD_INLINE vi zero_at(const uint8_t *p, int shift) { return shift < 0 ? i_zero() : i_sar(i_dword(p), shift); }
-
-/* n_col columns by VN rows from h: blocks of 32. shift: codes are 128 >> shift too high; -1: they are exact. */
-SIMD_INLINE void tile32(const panel *p, int n_block, int h, float (*acc)[TILE_ROWS], const x_chunk *x, int n_col, int group, int shift, bool is_signed, bool has_min)
+static void fetch_lines(line_fetch *f, size_t n)
 {
-    vf a[8];
-    vi s[8];
-
-    UNROLL
-    for (int j = 0; j < n_col; j++) a[j] = v_load(acc[j] + h);
-    for (int b = 0; b < n_block; b++) {
-        vf d = v_load(p->d[b] + h);
-        UNROLL
-        for (int j = 0; j < n_col; j++) s[j] = zero_at(x->zero + (size_t)j * x->stride + 4 * b, shift);
-        dot_block(s, n_col, p->codes[8 * b] + 4 * h, 8, x->q + 32 * b, x->stride, group, is_signed);
-        UNROLL
-        for (int j = 0; j < n_col; j++)
-            a[j] = v_fma(v_mul(d, set_at(x->d + (size_t)j * x->stride + 4 * b)), i_float(s[j]), a[j]);
-        if (!has_min) continue;
-        d = v_load(p->m[b] + h);
-        UNROLL
-        for (int j = 0; j < n_col; j++) a[j] = v_fma(d, set_at(x->s + (size_t)j * x->stride + 4 * b), a[j]);
-    }
-    UNROLL
-    for (int j = 0; j < n_col; j++) v_store(acc[j] + h, a[j]);
+    for (n += f->at; f->at < n && f->at < f->end; f->at++)
+        __builtin_prefetch(f->from + f->at / f->n_line * f->row_bytes + f->at % f->n_line * 64, 0, 2);
 }
 
-/* The same for one super-block with sub-blocks of sub values. */
-SIMD_INLINE void tile256(const panel *p, int h, float (*acc)[TILE_ROWS], const x_chunk *x, int n_col, int sub, int group, int shift, bool is_signed, bool has_min)
+/* acc [n_col][PANEL_ROWS] to y, with the bias. */
+static void finish(const float *acc, int n_col, const float *bias, int n_row, float *y, int64_t y_stride)
 {
-    vf t[8], d = v_load(p->d[0] + h);
-    vi s[8];
-
-    UNROLL
-    for (int j = 0; j < n_col; j++) t[j] = v_set(0.0f);
-    for (int b = 0; b < CHUNK / sub; b++) {
-        vf sc = v_load(p->sc[b] + h);
-        UNROLL
-        for (int j = 0; j < n_col; j++) s[j] = zero_at(x->zero + (size_t)j * x->stride + 4 * b, shift);
-        dot_block(s, n_col, p->codes[sub / 4 * b] + 4 * h, sub / 4, x->q + sub * b, x->stride, group, is_signed);
-        UNROLL
-        for (int j = 0; j < n_col; j++) t[j] = v_fma(sc, i_float(s[j]), t[j]);
-    }
-    UNROLL
-    for (int j = 0; j < n_col; j++) t[j] = v_fma(v_mul(d, set_at(x->d + (size_t)j * x->stride)), t[j], v_load(acc[j] + h));
-    if (has_min) {
-        d = v_load(p->m[0] + h);
-        UNROLL
-        for (int j = 0; j < n_col; j++) s[j] = i_zero();
-        for (int i = 0; i < CHUNK / sub / 2; i++) {
-            vi mn = i_load(p->mn[i] + h);
-            UNROLL
-            for (int j = 0; j < n_col; j++) s[j] = i_dot16(s[j], mn, i_dword(x->sums + (size_t)j * x->stride + 4 * i));
-        }
-        UNROLL
-        for (int j = 0; j < n_col; j++) t[j] = v_fnma(v_mul(d, set_at(x->d + (size_t)j * x->stride)), i_float(s[j]), t[j]);
-    }
-    UNROLL
-    for (int j = 0; j < n_col; j++) v_store(acc[j] + h, t[j]);
-}
-
-/* n columns of a panel, for the classes of types below. */
-#define PANEL_TILE(name, kind, ...) \
-    static void name(const panel *p, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col) \
-    { \
-        (void)n_block; \
-        for (int c = 0; c < n_col;) { \
-            int n = MOST_COLUMNS; \
-            while (n > n_col - c) n /= 2; \
-            for (int h = 0; h < TILE_ROWS; h += VN) { \
-                if (n == MOST_COLUMNS) kind(MOST_COLUMNS, __VA_ARGS__); \
-                else if (n == 4) kind(4, __VA_ARGS__); \
-                else if (n == 2) kind(2, __VA_ARGS__); \
-                else kind(1, __VA_ARGS__); \
-            } \
-            c += n, acc += n, x = (x_chunk){ x.q + (size_t)n * x.stride, x.d + (size_t)n * x.stride, x.s + (size_t)n * x.stride, \
-                                             x.sums + (size_t)n * x.stride, x.zero + (size_t)n * x.stride, x.stride }; \
-        } \
-    }
-#define TILE32(n, ...) tile32(p, n_block, h, acc, &x, n, __VA_ARGS__)
-#define TILE256(n, ...) tile256(p, h, acc, &x, n, __VA_ARGS__)
-
-#if defined(SIMD_AVX512)
-enum { MOST_COLUMNS = 8, SIGNED_SHIFT = 0 };
-#else
-enum { MOST_COLUMNS = 4, SIGNED_SHIFT = -1 };
-#endif
-
-/* Classes by greatest code (15, 31, 63, a signed byte) and what was added to it; 256: by sub-block too. */
-PANEL_TILE(tile_15_8, TILE32, 8, 4, false, false)
-PANEL_TILE(tile_15_min, TILE32, 8, -1, false, true)
-PANEL_TILE(tile_31_16, TILE32, 4, 3, false, false)
-PANEL_TILE(tile_31_min, TILE32, 4, -1, false, true)
-PANEL_TILE(tile_byte, TILE32, 1, SIGNED_SHIFT, true, false)
-PANEL_TILE(tile_3_min_sub16, TILE256, 16, 8, -1, false, true)
-PANEL_TILE(tile_7_4_sub16, TILE256, 16, 8, 5, false, false)
-PANEL_TILE(tile_15_min_sub32, TILE256, 32, 8, -1, false, true)
-PANEL_TILE(tile_31_min_sub32, TILE256, 32, 4, -1, false, true)
-PANEL_TILE(tile_63_32_sub16, TILE256, 16, 2, 2, false, false)
-PANEL_TILE(tile_byte_sub32, TILE256, 32, 1, SIGNED_SHIFT, true, false)
-
-/* A chunk of a tile times n_col columns, by way of a panel. */
-typedef void (*chunk_fn)(panel *p, const uint8_t *b, steps step, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col);
-
-#define TYPE32(type, size, scales, tile) \
-    static void chunk_##type(panel *p, const uint8_t *b, steps step, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col) \
-    { \
-        scales; \
-        for (int i = 0; i < n_block; i++, b += size) \
-            for (int h = 0; h < TILE_ROWS; h += VN) codes_##type((sink){ .p = p, .first = 8 * i }, h, b + (size_t)h * step.s1, step); \
-        tile(p, n_block, acc, x, n_col); \
-    }
-#define TYPE256(type, parts, scales, tile) \
-    static void chunk_##type(panel *p, const uint8_t *b, steps step, int n_block, float (*acc)[TILE_ROWS], x_chunk x, int n_col) \
-    { \
-        scales(p, b, step); \
-        for (int h = 0; h < TILE_ROWS; h += VN) { \
-            UNROLL \
-            for (int i = 0; i < parts; i++) codes_##type((sink){ .p = p, .first = CHUNK / 4 / parts * i }, i, h, b + (size_t)h * step.s1, step); \
-        } \
-        tile(p, n_block, acc, x, n_col); \
-    }
-#define SCALES32(size, has_min) panel_halves(p->d, b, step, n_block, size); if (has_min) panel_halves(p->m, b + 2, step, n_block, size)
-
-TYPE32(q4_0, 18, SCALES32(18, false), tile_15_8)
-TYPE32(q4_1, 20, SCALES32(20, true), tile_15_min)
-TYPE32(q5_0, 22, SCALES32(22, false), tile_31_16)
-TYPE32(q5_1, 24, SCALES32(24, true), tile_31_min)
-TYPE32(q8_0, 34, SCALES32(34, false), tile_byte)
-TYPE32(iq4_nl, 18, SCALES32(18, false), tile_byte)
-TYPE32(mxfp4, 17, scales_mxfp4(p, b, step, n_block), tile_31_16)
-TYPE32(q4_g, 20, SCALES32(20, false), tile_31_16)
-TYPE256(q2_k, 2, scales_q2_k, tile_3_min_sub16)
-TYPE256(q3_k, 2, scales_q3_k, tile_7_4_sub16)
-TYPE256(q4_k, 2, scales_q45_k, tile_15_min_sub32)
-TYPE256(q5_k, 1, scales_q45_k, tile_31_min_sub32)
-TYPE256(q6_k, 2, scales_q6_k, tile_63_32_sub16)
-TYPE256(iq4_xs, 2, scales_iq4_xs, tile_byte_sub32)
-
-static chunk_fn chunk_of(llm_dtype dtype)
-{
-    switch (dtype) {
-    case DT_Q4_0:   return chunk_q4_0;
-    case DT_Q4_1:   return chunk_q4_1;
-    case DT_Q5_0:   return chunk_q5_0;
-    case DT_Q5_1:   return chunk_q5_1;
-    case DT_Q8_0:   return chunk_q8_0;
-    case DT_IQ4_NL: return chunk_iq4_nl;
-    case DT_MXFP4:  return chunk_mxfp4;
-    case DT_Q4_G:   return chunk_q4_g;
-    case DT_Q2_K:   return chunk_q2_k;
-    case DT_Q3_K:   return chunk_q3_k;
-    case DT_Q4_K:   return chunk_q4_k;
-    case DT_Q5_K:   return chunk_q5_k;
-    case DT_Q6_K:   return chunk_q6_k;
-    default:        return chunk_iq4_xs;
-    }
-}
-
-/* Chunk c of column col: 256 values, 8 blocks or one super-block. */
-static x_chunk x_chunk_at(const x_rows *x, const x_layout *l, const matrix *w, int64_t col, int64_t c)
-{
-    const uint8_t *r = x->data + (size_t)col * x->stride;
-    size_t i = (size_t)c;
-    bool sub16 = w->dtype == DT_Q2_K || w->dtype == DT_Q3_K || w->dtype == DT_Q6_K;
-
-    if (x->form == X_Q32) return (x_chunk){ r + CHUNK * i, r + l->d + 32 * i, r + l->s + 32 * i, r, r + l->zero32 + 32 * i, x->stride };
-    return (x_chunk){ r + CHUNK * i, r + l->d + 4 * i, r, sub16 ? r + l->sum16 + 32 * i : r + l->sum32 + 16 * i,
-                      sub16 ? r + l->zero16 + 64 * i : r + l->zero32 + 32 * i, x->stride };
-}
-
-static void finish(const matrix *w, int64_t row0, int n_row, float (*acc)[TILE_ROWS], int n_col, float *y, int64_t y_stride)
-{
-    float bias[TILE_ROWS] = { 0 };
-
-    for (int r = 0; r < n_row && w->bias; r++) bias[r] = matrix_bias(w, row0 + r);
-    for (int c = 0; c < n_col; c++, y += y_stride)
+    for (int c = 0; c < n_col; c++, y += y_stride, acc += PANEL_ROWS)
         for (int h = 0; h < n_row; h += VN) {
-            vf v = v_load(acc[c] + h);
-            if (w->bias) v = v_add(v, v_load(bias + h));
+            vf v = v_load(acc + h);
+            if (bias) v = v_add(v, v_load(bias + h));
             if (n_row - h >= VN) v_store(y + h, v);
             else v_store_part(y + h, v, n_row - h);
         }
 }
 
+#include "product_float_body.h"
+#include "quantize_act_body.h"
+#include "x_group_body.h"
+
+/* One class of types; everything is known when a tile is compiled. group, is_signed: see dot_tile. shift: codes in a panel are
+ * 128 >> shift too high, where the set multiplies unsigned with signed bytes in int16; -1: they are exact. sub: 16 or 32. */
+typedef struct { int sub, group, shift; bool is_signed, has_min; } panel_kind;
+
+SIMD_INLINE const panel *panel_of(const panel *p, int r) { return p + r * VN / TILE_ROWS; }
+SIMD_INLINE int lane_of(int r) { return r * VN % TILE_ROWS; }
+SIMD_INLINE vf set_at(const float *p) { return v_set(*p); }
+
+/* What the sums of sub-block b start with. */
+SIMD_INLINE void start_sums(vi (*s)[MOST_COLUMNS], int n_col, const panel *p, int b, const int32_t *zero, int shift)
+{
+    (void)p, (void)b, (void)zero, (void)shift;
+    UNROLL
+    for (int j = 0; j < n_col; j++) {
+        UNROLL
+        for (int r = 0; r < ROW_VECTORS; r++) {
+#if defined(SIMD_DPBUSD)
+            s[r][j] = i_load(panel_of(p, r)->zero[b] + lane_of(r));
+#elif defined(SIMD_AVX2)
+            s[r][j] = shift < 0 ? i_zero() : i_sar(i_dword(zero + j), shift);
+#else
+            s[r][j] = i_zero();
+#endif
+        }
+    }
+}
+
+#if defined(SIMD_AVX512)
+enum { PANEL_STEP = sizeof(panel) };        /* from a vector of codes to that of the next VN rows */
+#else
+enum { PANEL_STEP = 4 * VN };
+#endif
+
+/* acc [n_col][PANEL_ROWS] += a chunk of up to 8 blocks of 32. */
+SIMD_INLINE void tile32(const panel *p, int n_block, const x_chunk32 *x, int col, int n_col, float *acc, panel_kind kind)
+{
+    for (int b = 0; b < n_block; b++) {
+        vi s[ROW_VECTORS][MOST_COLUMNS];
+        vf d[ROW_VECTORS];
+        start_sums(s, n_col, p, b, x->zero[b] + col, kind.shift);
+        dot_tile(s, n_col, p->codes[8 * b], PANEL_STEP, 8, x->q[8 * b][col], kind.group, kind.is_signed);
+        UNROLL
+        for (int r = 0; r < ROW_VECTORS; r++) d[r] = v_load(panel_of(p, r)->d[b] + lane_of(r));
+        UNROLL
+        for (int j = 0; j < n_col; j++) {
+            vf xd = set_at(x->d[b] + col + j);
+            UNROLL
+            for (int r = 0; r < ROW_VECTORS; r++) {
+                float *to = acc + j * PANEL_ROWS + r * VN;
+                vf a = v_fma(v_mul(d[r], xd), i_float(s[r][j]), v_load(to));
+                if (kind.has_min) a = v_fma(v_load(panel_of(p, r)->m[b] + lane_of(r)), set_at(x->s[b] + col + j), a);
+                v_store(to, a);
+            }
+        }
+    }
+}
+
+/* The same for one super-block; t [n_col][PANEL_ROWS] is room for its sums. */
+SIMD_INLINE void tile256(const panel *p, const x_chunk256 *x, int col, int n_col, float *acc, float *t, panel_kind kind)
+{
+    vi s[ROW_VECTORS][MOST_COLUMNS];
+
+    for (int b = 0; b < CHUNK / kind.sub; b++) {
+        vf sc[ROW_VECTORS];
+        start_sums(s, n_col, p, b, x->zero[kind.sub == 16 ? b : 2 * b] + col, kind.shift);
+        dot_tile(s, n_col, p->codes[kind.sub / 4 * b], PANEL_STEP, kind.sub / 4, x->q[kind.sub / 4 * b][col], kind.group, kind.is_signed);
+        UNROLL
+        for (int r = 0; r < ROW_VECTORS; r++) sc[r] = v_load(panel_of(p, r)->sc[b] + lane_of(r));
+        UNROLL
+        for (int j = 0; j < n_col; j++) {
+            UNROLL
+            for (int r = 0; r < ROW_VECTORS; r++) {
+                float *to = t + j * PANEL_ROWS + r * VN;
+                v_store(to, v_fma(sc[r], i_float(s[r][j]), b == 0 ? v_set(0.0f) : v_load(to)));
+            }
+        }
+    }
+    if (kind.has_min) {
+        UNROLL
+        for (int r = 0; r < ROW_VECTORS; r++) UNROLL for (int j = 0; j < n_col; j++) s[r][j] = i_zero();
+        UNROLL
+        for (int i = 0; i < CHUNK / kind.sub / 2; i++) {
+            vi mn[ROW_VECTORS];
+            UNROLL
+            for (int r = 0; r < ROW_VECTORS; r++) mn[r] = i_load(panel_of(p, r)->mn[i] + lane_of(r));
+            UNROLL
+            for (int j = 0; j < n_col; j++) {
+                vi sum = i_dword((kind.sub == 16 ? x->sum16[i] : x->sum32[i]) + col + j);
+                UNROLL
+                for (int r = 0; r < ROW_VECTORS; r++) s[r][j] = i_dot16(s[r][j], mn[r], sum);
+            }
+        }
+    }
+    UNROLL
+    for (int j = 0; j < n_col; j++) {
+        vf xd = set_at(x->d[0] + col + j);
+        UNROLL
+        for (int r = 0; r < ROW_VECTORS; r++) {
+            float *to = acc + j * PANEL_ROWS + r * VN;
+            vf a = v_fma(v_mul(v_load(panel_of(p, r)->d[0] + lane_of(r)), xd), v_load(t + j * PANEL_ROWS + r * VN), v_load(to));
+            if (kind.has_min) a = v_fnma(v_mul(v_load(panel_of(p, r)->m[0] + lane_of(r)), xd), i_float(s[r][j]), a);
+            v_store(to, a);
+        }
+    }
+}
+
+/* Columns col .. col+n_col-1 of a group times n chunks of a panel. */
+SIMD_INLINE void tile(const panel *p, int64_t n_block, const uint8_t *x, int col, int n_col, float *acc, panel_kind kind, bool is32)
+{
+    float t[MOST_COLUMNS * PANEL_ROWS] __attribute__((aligned(64)));
+
+    for (; n_block > 0; n_block -= MAX_BLOCK, p += PANELS) {
+        if (is32) tile32(p, n_block < MAX_BLOCK ? (int)n_block : MAX_BLOCK, (const x_chunk32 *)(const void *)x, col, n_col, acc, kind);
+        else tile256(p, (const x_chunk256 *)(const void *)x, col, n_col, acc, t, kind);
+        x += is32 ? sizeof(x_chunk32) : sizeof(x_chunk256);
+    }
+}
+
+/* acc [n_col][PANEL_ROWS] += the first n_col columns of a group times a panel of n_block blocks of 32. */
+typedef void (*group_fn)(const panel *p, int64_t n_block, const uint8_t *x, int n_col, float *acc);
+
+#if defined(SIMD_AVX512)
+#define GROUP_TILES(...) \
+    if (n_col > 6) tile(p, n_block, x, 0, 8, acc, __VA_ARGS__); \
+    else if (n_col > 4) tile(p, n_block, x, 0, 6, acc, __VA_ARGS__); \
+    else if (n_col > 2) tile(p, n_block, x, 0, 4, acc, __VA_ARGS__); \
+    else tile(p, n_block, x, 0, 2, acc, __VA_ARGS__);
+#elif defined(SIMD_AVX2)
+#define GROUP_TILES(...) \
+    for (int c = 0; c < n_col; c += 4) { \
+        if (n_col - c > 2) tile(p, n_block, x, c, 4, acc + c * PANEL_ROWS, __VA_ARGS__); \
+        else tile(p, n_block, x, c, 2, acc + c * PANEL_ROWS, __VA_ARGS__); \
+    }
+#else
+#define GROUP_TILES(...) for (int c = 0; c < n_col; c += 4) tile(p, n_block, x, c, 4, acc + c * PANEL_ROWS, __VA_ARGS__);
+#endif
+#define GROUP_FN(name, is32, ...) \
+    static __attribute__((noinline)) void name(const panel *p, int64_t n_block, const uint8_t *x, int n_col, float *acc) \
+    { \
+        const panel_kind kind = { __VA_ARGS__ }; \
+        GROUP_TILES(kind, is32) \
+    }
+
+/* Classes by sub-block, greatest code (15, 31, 63, a signed byte) and what was added to it. Where bytes are multiplied in int32
+ * only the first and the minima make a difference. */
+#if defined(SIMD_AVX2) && !defined(SIMD_DPBUSD)
+GROUP_FN(group_15_8, true, 32, 8, 4, false, false)
+GROUP_FN(group_15_min, true, 32, 8, -1, false, true)
+GROUP_FN(group_31_16, true, 32, 4, 3, false, false)
+GROUP_FN(group_31_min, true, 32, 4, -1, false, true)
+GROUP_FN(group_byte, true, 32, 1, -1, true, false)
+GROUP_FN(group_3_min_sub16, false, 16, 8, -1, false, true)
+GROUP_FN(group_7_4_sub16, false, 16, 8, 5, false, false)
+GROUP_FN(group_15_min_sub32, false, 32, 8, -1, false, true)
+GROUP_FN(group_31_min_sub32, false, 32, 4, -1, false, true)
+GROUP_FN(group_63_32_sub16, false, 16, 2, 2, false, false)
+GROUP_FN(group_byte_sub32, false, 32, 1, -1, true, false)
+#define CODES_MINUS(n) 0
+#else
+GROUP_FN(group_byte, true, 32, 1, -1, true, false)
+GROUP_FN(group_15_min, true, 32, 1, -1, true, true)
+GROUP_FN(group_63_32_sub16, false, 16, 1, -1, true, false)
+GROUP_FN(group_3_min_sub16, false, 16, 1, -1, true, true)
+GROUP_FN(group_byte_sub32, false, 32, 1, -1, true, false)
+GROUP_FN(group_15_min_sub32, false, 32, 1, -1, true, true)
+#define group_15_8 group_byte
+#define group_31_16 group_byte
+#define group_31_min group_15_min
+#define group_7_4_sub16 group_63_32_sub16
+#define group_31_min_sub32 group_15_min_sub32
+#define CODES_MINUS(n) (n)
+#endif
+
+/* A chunk of TILE_ROWS rows in panel form. */
+typedef void (*unpack_fn)(panel *p, const uint8_t *b, steps step, int n_block);
+
+/* -128 times the sum of each sub-block's codes: what 128 added to every activation must be freed from. */
+static void unpack_zero(panel *p, int n_sum, int per_sum)
+{
+#if defined(SIMD_DPBUSD)
+    for (int b = 0; b < n_sum; b++)
+        for (int h = 0; h < TILE_ROWS; h += VN) {
+            vi s = i_zero();
+            for (int k = per_sum * b; k < per_sum * (b + 1); k++) s = i_dpbusd(s, i_bytes(-128), i_load(p->codes[k] + 4 * h));
+            i_store(p->zero[b] + h, i_sub(i_zero(), s));
+        }
+#else
+    (void)p, (void)n_sum, (void)per_sum;
+#endif
+}
+
+#define TYPE32(type, size, offset, scales) \
+    static void unpack_##type(panel *p, const uint8_t *b, steps step, int n_block) \
+    { \
+        scales; \
+        for (int i = 0; i < n_block; i++, b += size) \
+            for (int h = 0; h < TILE_ROWS; h += VN) codes_##type((sink){ .p = p, .first = 8 * i, .minus = CODES_MINUS(offset) }, h, b + (size_t)h * step.s1, step); \
+        unpack_zero(p, n_block, 8); \
+    }
+#define TYPE256(type, sub, parts, offset, scales) \
+    static void unpack_##type(panel *p, const uint8_t *b, steps step, int n_block) \
+    { \
+        (void)n_block; \
+        scales(p, b, step); \
+        for (int h = 0; h < TILE_ROWS; h += VN) { \
+            UNROLL \
+            for (int i = 0; i < parts; i++) \
+                codes_##type((sink){ .p = p, .first = CHUNK / 4 / parts * i, .minus = CODES_MINUS(offset) }, i, h, b + (size_t)h * step.s1, step); \
+        } \
+        unpack_zero(p, CHUNK / sub, sub / 4); \
+    }
+#define SCALES32(size, has_min) panel_halves(p->d, b, step, n_block, size); if (has_min) panel_halves(p->m, b + 2, step, n_block, size)
+
+TYPE32(q4_0, 18, 8, SCALES32(18, false))
+TYPE32(q4_1, 20, 0, SCALES32(20, true))
+TYPE32(q5_0, 22, 16, SCALES32(22, false))
+TYPE32(q5_1, 24, 0, SCALES32(24, true))
+TYPE32(q8_0, 34, SIGNED_FLIP, SCALES32(34, false))
+TYPE32(iq4_nl, 18, SIGNED_FLIP, SCALES32(18, false))
+TYPE32(mxfp4, 17, 16, scales_mxfp4(p, b, step, n_block))
+TYPE32(q4_g, 20, 16, SCALES32(20, false))
+TYPE256(q2_k, 16, 2, 0, scales_q2_k)
+TYPE256(q3_k, 16, 2, 4, scales_q3_k)
+TYPE256(q4_k, 32, 2, 0, scales_q45_k)
+TYPE256(q5_k, 32, 1, 0, scales_q45_k)
+TYPE256(q6_k, 16, 2, 32, scales_q6_k)
+TYPE256(iq4_xs, 32, 2, SIGNED_FLIP, scales_iq4_xs)
+
+typedef struct { unpack_fn unpack; group_fn group; } int_type;
+
+static int_type int_type_of(llm_dtype dtype)
+{
+    switch (dtype) {
+    case DT_Q4_0:   return (int_type){ unpack_q4_0, group_15_8 };
+    case DT_Q4_1:   return (int_type){ unpack_q4_1, group_15_min };
+    case DT_Q5_0:   return (int_type){ unpack_q5_0, group_31_16 };
+    case DT_Q5_1:   return (int_type){ unpack_q5_1, group_31_min };
+    case DT_Q8_0:   return (int_type){ unpack_q8_0, group_byte };
+    case DT_IQ4_NL: return (int_type){ unpack_iq4_nl, group_byte };
+    case DT_MXFP4:  return (int_type){ unpack_mxfp4, group_31_16 };
+    case DT_Q4_G:   return (int_type){ unpack_q4_g, group_31_16 };
+    case DT_Q2_K:   return (int_type){ unpack_q2_k, group_3_min_sub16 };
+    case DT_Q3_K:   return (int_type){ unpack_q3_k, group_7_4_sub16 };
+    case DT_Q4_K:   return (int_type){ unpack_q4_k, group_15_min_sub32 };
+    case DT_Q5_K:   return (int_type){ unpack_q5_k, group_31_min_sub32 };
+    case DT_Q6_K:   return (int_type){ unpack_q6_k, group_63_32_sub16 };
+    default:        return (int_type){ unpack_iq4_xs, group_byte_sub32 };
+    }
+}
+
+/* One panel of rows; acc [n_col rounded up to a group][PANEL_ROWS]. */
+typedef struct { panel *p; uint8_t *tail; float *acc; } int_room;
+
+static void panel_times(const matrix *w, int64_t row0, int n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, const int_room *room)
+{
+    const llm_dtype_info *info = dtype_info(w->dtype);
+    const size_t chunk_bytes = (size_t)(CHUNK / info->block * info->block_bytes), x_chunk_bytes = x->form == X_Q32 ? sizeof(x_chunk32) : sizeof(x_chunk256);
+    const steps step = steps_of(w->row_bytes);
+    const int_type type = int_type_of(w->dtype);
+    const uint8_t *b = w->data + (size_t)row0 * w->row_bytes;
+    float bias[PANEL_ROWS] = { 0 }, one[GROUP * PANEL_ROWS] __attribute__((aligned(64)));
+    bool once = w->cols <= PANEL_VALUES;
+
+    for (int r = 0; r < n_row && w->bias; r++) bias[r] = matrix_bias(w, row0 + r);
+    if (n_row < PANEL_ROWS) {                   /* rows that are not there read as zeros */
+        memcpy(room->tail, b, (size_t)n_row * w->row_bytes);
+        memset(room->tail + (size_t)n_row * w->row_bytes, 0, (size_t)(PANEL_ROWS - n_row) * w->row_bytes);
+        b = room->tail;
+    }
+    for (int64_t k = 0; k < w->cols; k += PANEL_VALUES, b += PANEL_CHUNKS * chunk_bytes) {
+        int64_t n_block = (w->cols - k < PANEL_VALUES ? w->cols - k : PANEL_VALUES) / 32;
+        line_fetch next = { b + PANEL_CHUNKS * chunk_bytes, w->row_bytes, 0, PANEL_CHUNKS * chunk_bytes / 64 + 1, 0 };
+        for (int64_t i = 0; i < n_block; i += MAX_BLOCK)
+            for (int t = 0; t < PANELS; t++)
+                type.unpack(room->p + i / MAX_BLOCK * PANELS + t, b + (size_t)(i / MAX_BLOCK) * chunk_bytes + (size_t)(t * TILE_ROWS) * w->row_bytes, step,
+                            n_block - i < MAX_BLOCK ? (int)(n_block - i) : MAX_BLOCK);
+        if (k + PANEL_VALUES < w->cols) next.end = PANEL_ROWS * next.n_line;
+        else next.from = w->data + (size_t)(row0 + PANEL_ROWS) * w->row_bytes, next.end = PANEL_ROWS * next.n_line;
+        for (int64_t c = 0; c < n_col; c += GROUP) {
+            const uint8_t *xg = x->data + (size_t)(c / GROUP) * x->stride + (size_t)(k / CHUNK) * x_chunk_bytes;
+            int n = n_col - c < GROUP ? (int)(n_col - c) : GROUP;
+            float *acc = once ? one : room->acc + c * PANEL_ROWS;
+            if (k == 0) memset(acc, 0, GROUP * PANEL_ROWS * sizeof *acc);
+            fetch_lines(&next, next.end / (size_t)x_groups_of(n_col) + 1);
+            type.group(room->p, n_block, xg, n, acc);
+            if (k + PANEL_VALUES >= w->cols) finish(acc, n, w->bias ? bias : NULL, n_row, y + c * y_stride, y_stride);
+        }
+    }
+}
+
 static void product_int(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, uint8_t *scratch)
 {
-    chunk_fn chunk = chunk_of(w->dtype);
-    x_layout l = x_layout_of(x->form, w->cols);
-    panel *p = (panel *)(void *)scratch;
-    float (*acc)[TILE_ROWS] = (float (*)[TILE_ROWS])(void *)(scratch + sizeof *p);
-    uint8_t *tail = (uint8_t *)(acc + COLUMNS);
-    const uint8_t *b = w->data + (size_t)row0 * w->row_bytes;
-    const llm_dtype_info *info = dtype_info(w->dtype);
-    size_t chunk_bytes = (size_t)(CHUNK / info->block * info->block_bytes), ahead = (size_t)TILE_ROWS * w->row_bytes;
+    int_room room = { .p = (panel *)(void *)scratch };
 
-    const steps step = steps_of(w->row_bytes);
-
-    if (n_row < TILE_ROWS) {                    /* rows that are not there read as zeros */
-        memcpy(tail, b, (size_t)n_row * w->row_bytes);
-        memset(tail + (size_t)n_row * w->row_bytes, 0, (size_t)(TILE_ROWS - n_row) * w->row_bytes);
-        b = tail;
-    }
-    for (int64_t col = 0; col < n_col; col += COLUMNS) {
-        int n = (int)(n_col - col < COLUMNS ? n_col - col : COLUMNS);
-        memset(acc, 0, (size_t)n * sizeof *acc);
-        for (int64_t c = 0; c * CHUNK < w->cols; c++) {
-            int n_block = (int)(w->cols - c * CHUNK < CHUNK ? (w->cols - c * CHUNK) / 32 : MAX_BLOCK);
-            if (col == 0)
-                for (size_t i = 0; i < TILE_ROWS * chunk_bytes; i += 64) __builtin_prefetch(b + ahead + (size_t)c * TILE_ROWS * chunk_bytes + i);
-            chunk(p, b + (size_t)c * chunk_bytes, step, n_block, acc, x_chunk_at(x, &l, w, col, c), n);
-        }
-        finish(w, row0, (int)n_row, acc, n, y + col * y_stride, y_stride);
-    }
+    room.tail = scratch + PANEL_CHUNKS * PANELS * sizeof(panel);
+    room.acc = (float *)(void *)(room.tail + ((PANEL_ROWS * w->row_bytes + 63) & ~(size_t)63));
+    for (int64_t r = 0; r < n_row; r += PANEL_ROWS, y += PANEL_ROWS)
+        panel_times(w, row0 + r, n_row - r < PANEL_ROWS ? (int)(n_row - r) : PANEL_ROWS, x, n_col, y, y_stride, &room);
 }
 
 static void SIMD_NAME(product)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, uint8_t *scratch)
 {
     if (x->form == X_F32) product_float(w, row0, n_row, x, n_col, y, y_stride, scratch);
-    else if (n_col == 1) SIMD_NAME(matvec)(w, row0, n_row, x, y, scratch, NULL);
     else product_int(w, row0, n_row, x, n_col, y, y_stride, scratch);
 }
 
 static void matvec(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch, const uint8_t *next)
 {
-    if (x->form != X_F32) { SIMD_NAME(matvec)(w, row0, n_row, x, y, scratch, next); return; }
-    for (int64_t r = 0; r < n_row; r += TILE_ROWS)
-        product_float(w, row0 + r, n_row - r < TILE_ROWS ? n_row - r : TILE_ROWS, x, 1, y + r, 0, scratch);
+    if (x->form == X_F32) float_matvec(w, row0, n_row, x, y, scratch);
+    else SIMD_NAME(matvec)(w, row0, n_row, x, y, scratch, next);
 }
 
-const linear_set SIMD_NAME(linear_set) = { SIMD_NAME(quantize_act), SIMD_NAME(product), matvec };
+const linear_set SIMD_NAME(linear_set) = { SIMD_NAME(quantize_act), group_rows, SIMD_NAME(product), matvec };

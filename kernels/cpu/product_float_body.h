@@ -1,20 +1,26 @@
-/* product_float_body.h - products with float weights: 16 partial sums of every output, the lanes of H vectors (linear.h, 1).
- * Included by product_body.h.
+/* product_float_body.h - products with float weights, and with types that become floats first: 16 partial sums of every
+ * output (linear.h, 1). Included by product_body.h.
  *
- * A tile is FLOAT_ROWS rows by FLOAT_COLS columns of accumulators in registers. F32 weights are used as they lie, F16 and
- * BF16 too where columns are few; anything else becomes 16 float rows in scratch. Bound by multiply-adds with many columns,
- * by memory with one: four rows then go together, with the next four prefetched in the order they lie in. */
+ * One column: the partial sums are the lanes of H vectors; F32, F16 and BF16 are used as they lie, anything else becomes a
+ * row of floats in scratch. Bound by memory: four rows go together, with the next four prefetched in the order they lie in.
+ *
+ * Many columns: each partial sum is a product of its own, over every sixteenth value. Rows become a panel that has those values
+ * side by side, a row in each lane; a tile of PANEL_ROWS by MOST_COLUMNS sums in registers runs over one of the sixteen at a
+ * time, in the order that lets the tree of linear.h be added up on a stack. Bound by multiply-adds. */
 
-enum { H = 16 / VN };
-#if defined(SIMD_AVX512)
-enum { FLOAT_ROWS = 4, FLOAT_COLS = 6 };    /* 24 accumulators of 32 registers */
-#else
-enum { FLOAT_ROWS = 2, FLOAT_COLS = 3 };    /* 12 of 16 */
-#endif
-enum { ROWS_OF_ONE = 4, HALF_DIRECT = 6, X_BLOCK_BYTES = 384 * 1024 };
+enum { H = 16 / VN, ROWS_OF_ONE = 4, COLUMNS = 128, SUMS = 16, STACK = 5 };
 
-typedef enum { W_F32, W_F16, W_BF16 } float_kind;
-typedef struct { const uint8_t *w, *x; size_t w_stride, x_stride; int64_t k; } float_args;
+typedef enum { W_F32, W_F16, W_BF16, W_OTHER } float_kind;
+
+static float_kind float_kind_of(const matrix *w)
+{
+    if (w->scale != NULL) return W_OTHER;
+    return w->dtype == DT_F32 ? W_F32 : w->dtype == DT_F16 ? W_F16 : w->dtype == DT_BF16 ? W_BF16 : W_OTHER;
+}
+
+/* --------------------------------------------------------------- one column */
+
+typedef struct { const uint8_t *w, *x; size_t w_stride; int64_t k; } float_args;
 
 SIMD_INLINE vf load_weight(float_kind kind, const uint8_t *w, int64_t k)
 {
@@ -30,105 +36,187 @@ static void pad_weight(float_kind kind, const uint8_t *w, int64_t k, int n, floa
     else dequant_row(kind == W_F16 ? DT_F16 : DT_BF16, w + 2 * k, out, n);
 }
 
-/* out[r][j] = row r times column j. */
-SIMD_INLINE void float_tile(float_kind kind, int rows, int cols, const float_args *a, float (*out)[TILE_ROWS])
+/* y[r] for rows rows. */
+SIMD_INLINE void float_rows(float_kind kind, int rows, const float_args *a, float *y)
 {
-    vf acc[4][6][H];
+    vf acc[ROWS_OF_ONE][H];
     int64_t k = 0, tail = a->k % 16;
-    float wt[4][16], xt[16];
+    float wt[16], xt[16];
 
     UNROLL
-    for (int r = 0; r < rows; r++) UNROLL for (int j = 0; j < cols; j++) UNROLL for (int h = 0; h < H; h++) acc[r][j][h] = v_set(0.0f);
+    for (int r = 0; r < rows; r++) UNROLL for (int h = 0; h < H; h++) acc[r][h] = v_set(0.0f);
     for (; k < a->k - tail; k += 16) {
         UNROLL
         for (int h = 0; h < H; h++) {
-            vf w[4];
+            vf x = v_load((const float *)(const void *)a->x + k + h * VN);
             UNROLL
-            for (int r = 0; r < rows; r++) w[r] = load_weight(kind, a->w + (size_t)r * a->w_stride, k + h * VN);
-            UNROLL
-            for (int j = 0; j < cols; j++) {
-                vf x = v_load((const float *)(const void *)(a->x + (size_t)j * a->x_stride) + k + h * VN);
-                UNROLL
-                for (int r = 0; r < rows; r++) acc[r][j][h] = v_fma(w[r], x, acc[r][j][h]);
-            }
+            for (int r = 0; r < rows; r++) acc[r][h] = v_fma(load_weight(kind, a->w + (size_t)r * a->w_stride, k + h * VN), x, acc[r][h]);
         }
-        if (cols == 1 && rows == ROWS_OF_ONE) {
+        if (rows == ROWS_OF_ONE) {
             const uint8_t *next = a->w + ROWS_OF_ONE * a->w_stride + k * (kind == W_F32 ? 16 : 8);
             __builtin_prefetch(next), __builtin_prefetch(next + 64);
             if (kind == W_F32) __builtin_prefetch(next + 128), __builtin_prefetch(next + 192);
         }
     }
-    for (int r = 0; r < rows && tail; r++) pad_weight(kind, a->w + (size_t)r * a->w_stride, k, (int)tail, wt[r]);
+    if (tail) pad_weight(W_F32, a->x, k, (int)tail, xt);
     UNROLL
-    for (int j = 0; j < cols; j++) {
-        if (tail) pad_weight(W_F32, a->x + (size_t)j * a->x_stride, k, (int)tail, xt);
-        UNROLL
-        for (int r = 0; r < rows; r++) {
-            if (tail) UNROLL for (int h = 0; h < H; h++) acc[r][j][h] = v_fma(v_load(wt[r] + h * VN), v_load(xt + h * VN), acc[r][j][h]);
-            out[j][r] = v_tree(acc[r][j]);
+    for (int r = 0; r < rows; r++) {
+        if (tail) {
+            pad_weight(kind, a->w + (size_t)r * a->w_stride, k, (int)tail, wt);
+            UNROLL
+            for (int h = 0; h < H; h++) acc[r][h] = v_fma(v_load(wt + h * VN), v_load(xt + h * VN), acc[r][h]);
         }
+        y[r] = v_tree(acc[r]);
     }
 }
 
-/* out[c][r] for n_row rows and n_col columns. */
 #define FLOAT_SWEEP(name, kind) \
-    static void name(float_args a, int n_row, int n_col, float (*out)[TILE_ROWS]) \
+    static void name(float_args a, int64_t n_row, float *y) \
     { \
-        for (int c = 0; c < n_col;) { \
-            int n = n_col - c >= FLOAT_COLS ? FLOAT_COLS : n_col - c >= 3 ? 3 : 1, step = n == 1 ? ROWS_OF_ONE : FLOAT_ROWS; \
-            float_args t = a; \
-            for (int r = 0; r < n_row;) { \
-                int m = n_row - r >= step ? step : 1; \
-                float (*to)[TILE_ROWS] = (float (*)[TILE_ROWS])(void *)(&out[c][r]); \
-                if (n == FLOAT_COLS && m > 1) float_tile(kind, FLOAT_ROWS, FLOAT_COLS, &t, to); \
-                else if (n == FLOAT_COLS) float_tile(kind, 1, FLOAT_COLS, &t, to); \
-                else if (n == 3 && m > 1) float_tile(kind, FLOAT_ROWS, 3, &t, to); \
-                else if (n == 3) float_tile(kind, 1, 3, &t, to); \
-                else if (m > 1) float_tile(kind, ROWS_OF_ONE, 1, &t, to); \
-                else float_tile(kind, 1, 1, &t, to); \
-                r += m, t.w += (size_t)m * t.w_stride; \
-            } \
-            c += n, a.x += (size_t)n * a.x_stride; \
-        } \
+        for (; n_row >= ROWS_OF_ONE; n_row -= ROWS_OF_ONE, y += ROWS_OF_ONE, a.w += ROWS_OF_ONE * a.w_stride) float_rows(kind, ROWS_OF_ONE, &a, y); \
+        for (; n_row > 0; n_row--, y++, a.w += a.w_stride) float_rows(kind, 1, &a, y); \
     }
 FLOAT_SWEEP(sweep_f32, W_F32)
 FLOAT_SWEEP(sweep_f16, W_F16)
 FLOAT_SWEEP(sweep_bf16, W_BF16)
 
-static void float_row(const matrix *w, int64_t r, float *y)
+static void float_matvec(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch)
 {
-    const uint16_t *p = (const uint16_t *)(const void *)(w->data + (size_t)r * w->row_bytes);
-    int64_t k = 0;
+    float_args a = { w->data + (size_t)row0 * w->row_bytes, x->data, w->row_bytes, w->cols };
+    float *row = (float *)(void *)scratch;
 
-    if (w->scale == NULL && (w->dtype == DT_F16 || w->dtype == DT_BF16)) {
-        for (; k + VN <= w->cols; k += VN) v_store(y + k, w->dtype == DT_F16 ? v_load_f16(p + k) : v_load_bf16(p + k));
-        dequant_row(w->dtype, p + k, y + k, w->cols - k);
-    } else {
-        matrix_row(w, r, y);
+    switch (float_kind_of(w)) {
+    case W_F32:  sweep_f32(a, n_row, y); break;
+    case W_F16:  sweep_f16(a, n_row, y); break;
+    case W_BF16: sweep_bf16(a, n_row, y); break;
+    default:
+        a.w = scratch, a.w_stride = 0;
+        for (int64_t r = 0; r < n_row; r++) matrix_row(w, row0 + r, row), sweep_f32(a, 1, y + r);
+    }
+    for (int64_t r = 0; r < n_row && w->bias; r++) y[r] += matrix_bias(w, row0 + r);
+}
+
+/* ------------------------------------------------------------- many columns */
+
+/* A panel: float [SUMS][n][PANEL_ROWS], n = cols / 16 rounded up, and one line more between sums so that they do not meet in
+ * one set of the cache. */
+static size_t panel_chain(int64_t cols) { return (size_t)((cols + 15) / 16) * PANEL_ROWS + 16; }
+
+/* Values k .. k+15 of VN rows at w, to lane h on of the panel. */
+SIMD_INLINE void float_block(float_kind kind, const uint8_t *w, steps step, size_t chain, float *to)
+{
+    const int n_field = kind == W_F32 ? 4 : 2;
+    vi v[4];
+
+    for (int q = 0; q < n_field; q++) {
+        field16(w + 16 * q, step, v);
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            if (kind == W_F32) { v_store(to + (size_t)(4 * q + i) * chain, i_as_float(v[i])); continue; }
+            v_store(to + (size_t)(8 * q + 2 * i) * chain, kind == W_F16 ? i_half(i_and(v[i], i_dwords(0xffff))) : i_as_float(i_shl(v[i], 16)));
+            v_store(to + (size_t)(8 * q + 2 * i + 1) * chain, kind == W_F16 ? i_half(i_shr(v[i], 16)) : i_as_float(i_and(v[i], i_dwords(0xffff0000))));
+        }
+    }
+}
+
+#define FLOAT_BLOCKS(name, kind, size) \
+    static void name(const uint8_t *w, size_t row_bytes, int64_t n, size_t chain, float *to) \
+    { \
+        const steps step = steps_of(row_bytes); \
+        for (int64_t i = 0; i < n; i++) \
+            for (int h = 0; h < PANEL_ROWS; h += VN) float_block(kind, w + (size_t)h * row_bytes + (size_t)i * (16 * (size)), step, chain, to + i * PANEL_ROWS + h); \
+    }
+FLOAT_BLOCKS(blocks_f32, W_F32, 4)
+FLOAT_BLOCKS(blocks_f16, W_F16, 2)
+FLOAT_BLOCKS(blocks_bf16, W_BF16, 2)
+
+/* Rows row0 .. row0+n_row-1 and zeros up to PANEL_ROWS. row: room for one. */
+static void float_panel(const matrix *w, int64_t row0, int n_row, float *panel_, float *row)
+{
+    const size_t chain = panel_chain(w->cols);
+    const uint8_t *from = w->data + (size_t)row0 * w->row_bytes;
+    float_kind kind = n_row == PANEL_ROWS ? float_kind_of(w) : W_OTHER;
+    int64_t done = kind == W_OTHER ? 0 : w->cols & ~(int64_t)15, end = (w->cols + 15) & ~(int64_t)15;
+
+    if (kind == W_F32) blocks_f32(from, w->row_bytes, done / 16, chain, panel_);
+    else if (kind == W_F16) blocks_f16(from, w->row_bytes, done / 16, chain, panel_);
+    else if (kind == W_BF16) blocks_bf16(from, w->row_bytes, done / 16, chain, panel_);
+    for (int r = 0; r < PANEL_ROWS && done < end; r++) {
+        if (r < n_row) matrix_row(w, row0 + r, row);
+        for (int64_t k = done; k < end; k++) panel_[(size_t)(k % 16) * chain + (size_t)(k / 16) * PANEL_ROWS + (size_t)r] = r < n_row && k < w->cols ? row[k] : 0.0f;
+    }
+}
+
+/* One partial sum of a tile, then plus n_add of those on the stack below top, in whose place the result goes. The distance
+ * between two on the stack is level. */
+SIMD_INLINE void float_tile(const float *w, const float *x, int64_t n, int n_col, int n_add, float *top, size_t level)
+{
+    vf a[ROW_VECTORS][MOST_COLUMNS];
+
+    UNROLL
+    for (int j = 0; j < n_col; j++) UNROLL for (int r = 0; r < ROW_VECTORS; r++) a[r][j] = v_set(0.0f);
+    for (int64_t k = 0; k < n; k++, w += PANEL_ROWS, x += GROUP) {
+        vf v[ROW_VECTORS];
+        UNROLL
+        for (int r = 0; r < ROW_VECTORS; r++) v[r] = v_load(w + r * VN);
+        UNROLL
+        for (int j = 0; j < n_col; j++) {
+            vf xj = v_set(x[j]);
+            UNROLL
+            for (int r = 0; r < ROW_VECTORS; r++) a[r][j] = v_fma(v[r], xj, a[r][j]);
+        }
+    }
+    for (; n_add > 0; n_add--) {
+        top -= level;
+        UNROLL
+        for (int j = 0; j < n_col; j++) UNROLL for (int r = 0; r < ROW_VECTORS; r++) a[r][j] = v_add(v_load(top + j * PANEL_ROWS + r * VN), a[r][j]);
+    }
+    UNROLL
+    for (int j = 0; j < n_col; j++) UNROLL for (int r = 0; r < ROW_VECTORS; r++) v_store(top + j * PANEL_ROWS + r * VN, a[r][j]);
+}
+
+static __attribute__((noinline)) void float_group(const float *w, const float *x, int64_t n, int n_col, int n_add, float *top, size_t level)
+{
+    for (int c = 0; c < n_col; c += MOST_COLUMNS) {
+        float *to = top + c * PANEL_ROWS;
+        if (n_col - c > MOST_COLUMNS / 2) float_tile(w, x + c, n, MOST_COLUMNS, n_add, to, level);
+        else if (n_col - c > 2) float_tile(w, x + c, n, 4, n_add, to, level);
+        else float_tile(w, x + c, n, 2, n_add, to, level);
+    }
+}
+
+/* n_col columns, at most COLUMNS, of a panel; the result is the lowest on the stack. */
+static void float_columns(const float *w, int64_t cols, const x_rows *x, int64_t col0, int n_col, float *stack, line_fetch *next, size_t n_fetch)
+{
+    static const uint8_t order[SUMS] = { 0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15 };
+    const int64_t n = (cols + 15) / 16;
+    const size_t chain = panel_chain(cols), level = (size_t)COLUMNS * PANEL_ROWS;
+
+    for (int i = 0, depth = 0; i < SUMS; i++) {
+        int n_add = 0;
+        while (i >> n_add & 1) n_add++;
+        for (int c = 0; c < n_col; c += GROUP) {
+            const float *xg = (const float *)(const void *)(x->data + (size_t)((col0 + c) / GROUP) * x->stride) + (size_t)order[i] * (size_t)n * GROUP;
+            fetch_lines(next, n_fetch);
+            float_group(w + order[i] * chain, xg, n, n_col - c < GROUP ? n_col - c : GROUP, n_add, stack + (size_t)depth * level + (size_t)c * PANEL_ROWS, level);
+        }
+        depth += 1 - n_add;
     }
 }
 
 static void product_float(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, uint8_t *scratch)
 {
-    float (*out)[TILE_ROWS] = (float (*)[TILE_ROWS])(void *)scratch, *rows = (float *)(void *)(scratch + 32 * 1024), bias[TILE_ROWS];
-    float_args a = { w->data + (size_t)row0 * w->row_bytes, x->data, w->row_bytes, x->stride, w->cols };
-    float_kind kind = W_F32;
-    int64_t block = X_BLOCK_BYTES / (4 * w->cols + 1) / FLOAT_COLS * FLOAT_COLS;
+    float *stack = (float *)(void *)scratch, *packed = stack + STACK * COLUMNS * PANEL_ROWS, *row = packed + SUMS * panel_chain(w->cols), bias[PANEL_ROWS] = { 0 };
 
-    block = block < FLOAT_COLS ? FLOAT_COLS : block > 256 ? 252 : block;
-    if (w->scale == NULL && n_col < HALF_DIRECT && w->dtype == DT_F16) kind = W_F16;
-    else if (w->scale == NULL && n_col < HALF_DIRECT && w->dtype == DT_BF16) kind = W_BF16;
-    else if (w->dtype != DT_F32 || w->scale != NULL) {
-        for (int64_t r = 0; r < n_row; r++) float_row(w, row0 + r, rows + r * w->cols);
-        a.w = (const uint8_t *)rows, a.w_stride = (size_t)w->cols * sizeof *rows;
-    }
-    for (int64_t r = 0; r < n_row && w->bias; r++) bias[r] = matrix_bias(w, row0 + r);
-    for (int64_t c = 0; c < n_col; c += block, a.x += (size_t)block * a.x_stride) {
-        int n = (int)(n_col - c < block ? n_col - c : block);
-        if (kind == W_F16) sweep_f16(a, (int)n_row, n, out);
-        else if (kind == W_BF16) sweep_bf16(a, (int)n_row, n, out);
-        else sweep_f32(a, (int)n_row, n, out);
-        for (int j = 0; j < n; j++)
-            for (int r = 0; r < n_row; r++) y[(c + j) * y_stride + r] = w->bias ? out[j][r] + bias[r] : out[j][r];
+    for (int64_t r = 0; r < n_row; r += PANEL_ROWS) {
+        int rows = n_row - r < PANEL_ROWS ? (int)(n_row - r) : PANEL_ROWS;
+        line_fetch next = { w->data + (size_t)(row0 + r + PANEL_ROWS) * w->row_bytes, w->row_bytes, 0, w->row_bytes / 64 + 1, PANEL_ROWS * (w->row_bytes / 64 + 1) };
+        for (int i = 0; i < rows && w->bias; i++) bias[i] = matrix_bias(w, row0 + r + i);
+        float_panel(w, row0 + r, rows, packed, row);
+        for (int64_t c = 0; c < n_col; c += COLUMNS) {
+            int n = n_col - c < COLUMNS ? (int)(n_col - c) : COLUMNS;
+            float_columns(packed, w->cols, x, c, n, stack, &next, next.end / (size_t)(SUMS * x_groups_of(n_col)) + 1);
+            finish(stack, n, w->bias ? bias : NULL, rows, y + c * y_stride + r, y_stride);
+        }
     }
 }

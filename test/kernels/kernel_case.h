@@ -105,12 +105,10 @@ static inline void case_open(case_backend *c, llm_isa isa, int n_thread, const l
     c->be.impl = &c->impl;
     linear_ops_ref(&c->be.op);
 #if defined(__x86_64__)
-#if defined(__x86_64__)
     if (isa == ISA_AVX2) linear_ops_avx2(&c->be.op);
     if (isa == ISA_AVX512) linear_ops_avx512(&c->be.op);
 #elif defined(__aarch64__)
     if (isa == ISA_NEON) linear_ops_neon(&c->be.op);
-#endif
 #endif
 }
 

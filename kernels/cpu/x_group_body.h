@@ -1,0 +1,68 @@
+/* x_group_body.h - rows of x put side by side (x_group.h) for one instruction set. Included by product_body.h.
+ * Bound by shuffles: a dword of a record needs about three of them a group. */
+
+#if defined(SIMD_DPBUSD)
+enum { CODE_FLIP = (int)0x80808080 };
+#else
+enum { CODE_FLIP = 0 };
+#endif
+
+/* n dwords at `at` of each record: [n][GROUP] from out on. */
+static void cross_dwords(const uint8_t *const p[GROUP], size_t at, int n, uint32_t flip, void *out)
+{
+    uint8_t *to = out;
+
+    for (int i = 0; i + 4 <= n; i += 4) cross8(p, at + 4 * (size_t)i, flip, to + (size_t)i * X_STEP, X_STEP);
+    for (int i = n & ~3; i < n; i++)
+        for (int c = 0; c < GROUP; c++) {
+            uint32_t v = load_u32(p[c] + at + 4 * (size_t)i) ^ flip;
+            memcpy(to + (size_t)i * X_STEP + 4 * c, &v, 4);
+        }
+}
+
+static void group_q32(const uint8_t *const p[GROUP], int64_t cols, x_chunk32 *out)
+{
+    x_layout l = x_layout_of(X_Q32, cols);
+
+    for (size_t i = 0; (int64_t)i * CHUNK < cols; i++, out++) {
+        int n = (int)(cols - (int64_t)i * CHUNK < CHUNK ? (cols - (int64_t)i * CHUNK) / 32 : MAX_BLOCK);
+        cross_dwords(p, CHUNK * i, 8 * n, (uint32_t)CODE_FLIP, out->q);
+        cross_dwords(p, l.d + 32 * i, n, 0, out->d);
+        cross_dwords(p, l.s + 32 * i, n, 0, out->s);
+        cross_dwords(p, l.zero32 + 32 * i, n, 0, out->zero);
+    }
+}
+
+static void group_q256(const uint8_t *const p[GROUP], int64_t cols, x_chunk256 *out)
+{
+    x_layout l = x_layout_of(X_Q256, cols);
+
+    for (size_t i = 0; (int64_t)i * CHUNK < cols; i++, out++) {
+        cross_dwords(p, CHUNK * i, CHUNK / 4, (uint32_t)CODE_FLIP, out->q);
+        cross_dwords(p, l.sum32 + 16 * i, 4, 0, out->sum32);
+        cross_dwords(p, l.sum16 + 32 * i, 8, 0, out->sum16);
+        cross_dwords(p, l.zero16 + 64 * i, 16, 0, out->zero);
+        cross_dwords(p, l.d + 4 * i, 1, 0, out->d);
+    }
+}
+
+static void group_f32(const uint8_t *const p[GROUP], int64_t cols, float *out)
+{
+    size_t n = ((size_t)cols + 15) / 16, chain = n * GROUP;         /* floats of one partial sum */
+
+    for (size_t i = 0; i < (size_t)cols / 16; i++)
+        for (size_t q = 0; q < 4; q++) cross8(p, 64 * i + 16 * q, 0, (uint8_t *)(out + 4 * q * chain + i * GROUP), chain * sizeof *out);
+    for (int64_t k = cols & ~(int64_t)15; k < (int64_t)n * 16; k++)
+        for (int c = 0; c < GROUP; c++) {
+            float v = 0.0f;
+            if (k < cols) memcpy(&v, p[c] + 4 * k, sizeof v);
+            out[(size_t)(k % 16) * chain + (size_t)(k / 16) * GROUP + (size_t)c] = v;
+        }
+}
+
+static void group_rows(x_form form, const uint8_t *const row[GROUP], int64_t cols, uint8_t *group)
+{
+    if (form == X_Q32) group_q32(row, cols, (x_chunk32 *)(void *)group);
+    else if (form == X_Q256) group_q256(row, cols, (x_chunk256 *)(void *)group);
+    else group_f32(row, cols, (float *)(void *)group);
+}
