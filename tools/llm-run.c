@@ -21,6 +21,7 @@ static const opt_row rows[] = {
     { "Prompt", "raw", 0, OPT_FLAG, NULL, &o.raw, 0, 0, "plain completion: no chat format around the prompt", false },
     { "Prompt", "tools", 0, OPT_STR, "FILE", &o.tools_path, 0, 0, "a JSON list of tools the model may call, as OpenAI's interface has them", false },
     { "Prompt", "load", 0, OPT_STR, "FILE", &o.load_path, 0, 0, "go on with a conversation that --save, /save or a program wrote: {\"messages\": [...]}", false },
+    { "Prompt", "tool-result", 0, OPT_STRS, "TEXT", &o.results, 0, 0, "with --load: what the tool says that the model called last; once for each call", false },
     { "Prompt", "save", 0, OPT_STR, "FILE", &o.keep_path, 0, 0, "write the conversation to FILE at the end", false },
     { "Prompt", "chat-format", 0, OPT_STR, "NAME", &o.chat_name, 0, 0, "harmony, chatml, gemma, llama3, deepseek, deepseek-llm, llama2 (default: the model's)", true },
     { "Prompt", "date", 0, OPT_STR, "YYYY-MM-DD", &o.date, 0, 0, "the day that templates tell the model (default: today)", true },

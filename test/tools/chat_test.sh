@@ -69,6 +69,8 @@ check "--tools" sh -c "$run $scripted -q --tools '$tmp/tools.json' -p 'Weather?'
 check "a call" grep -qF 'tool_call get_weather {"city":"Seoul"}' "$tmp/a"
 check "as an event" sh -c "$run $scripted --json --tools '$tmp/tools.json' -p 'Weather?' | grep -qF '\"event\":\"tool_call\",\"message\":0,\"name\":\"get_weather\",\"arguments\":\"{'"
 check "--save" grep -q get_weather "$tmp/talk.json"
+check "--tool-result" sh -c "$run $scripted -q --load '$tmp/talk.json' --tool-result '21 degrees' </dev/null | grep -q 'The answer is'"
+check "one too many" sh -c "! $run $scripted -q --load '$tmp/talk.json' --tool-result a --tool-result b </dev/null 2>'$tmp/err' && grep -q '2 times' '$tmp/err'"
 check "--load" sh -c "$run $scripted -q --load '$tmp/talk.json' -p 'And now?' >'$tmp/a' 2>&1"
 check "goes on" test -s "$tmp/a"
 printf '{"messages": [{"role": "user", "content": "hello"}]}' >"$tmp/one.json"

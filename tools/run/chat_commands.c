@@ -74,18 +74,32 @@ static void set_system(chat *c, const char *text)
     chat_say(c, *text ? "The system message is set." : "There is no system message now.");
 }
 
+/* What the model recommends for a setting that is left alone; "" where nothing is known. */
+static void usual_value(const chat *c, const char *name, char *out, size_t cap)
+{
+    llm_sampler_options s = { .size = sizeof s };
+
+    *out = '\0';
+    llm_sampler_defaults(c->t.m, &s);
+    if (strcmp(name, "temp") == 0) snprintf(out, cap, "%g", (double)s.temperature);
+    if (strcmp(name, "top-k") == 0) snprintf(out, cap, "%d", s.top_k);
+    if (strcmp(name, "top-p") == 0) snprintf(out, cap, "%g", (double)s.top_p);
+    if (strcmp(name, "min-p") == 0) snprintf(out, cap, "%g", (double)s.min_p);
+}
+
 static void show_settings(const chat *c)
 {
     for (const char *const *s = settable; *s; s++) {
-        char value[80];
+        char value[80], usual[32];
         const opt_row *r = opt_find(&run_table, *s);
-        bool usual;
         if (r == NULL) continue;
         opt_value(r, value, sizeof value);
-        usual = value[0] == '-' || ((r->kind == OPT_FLOAT || r->kind == OPT_INT) && strstr(*s, "penalty") && strcmp(value, "0") == 0);
-        printf("  %-20s %-12s %s\n", *s, usual ? "(default)" : value, r->help);
+        usual_value(c, *s, usual, sizeof usual);
+        if (value[0] == '-' || (strstr(*s, "penalty") && strcmp(value, "0") == 0))
+            snprintf(value, sizeof value, "(%s)", *usual ? usual : "default");
+        printf("  %-20s %-12s %s\n", *s, value, r->help);
     }
-    printf("  %-20s %s\n", "system", c->o->system_text ? c->o->system_text : "(default)");
+    printf("  %-20s %s\n  Values in brackets are the model's own.\n", "system", c->o->system_text ? c->o->system_text : "(default)");
     fflush(stdout);
 }
 

@@ -53,33 +53,23 @@ static void say_end(const chat *c, const turn_result *r)
 /* Asks the user for what each called tool says, and adds it. False: the user did not want to. */
 static bool tool_results(chat *c)
 {
-    const char *text;
-    size_t len, n = llm_chat_count(c->t.c), i;
+    json_t *calls = talk_calls(&c->t), *call;
+    bool done = calls != NULL;
     llm_error err;
-    json_t *message, *call;
-    bool done = true;
+    size_t i;
 
-    if (n == 0 || llm_chat_get(c->t.c, n - 1, &text, &len, &err) != LLM_OK || (message = json_loadb(text, len, 0, NULL)) == NULL) return false;
     chat_say(c, "The model calls a tool. Type or paste what the tool answers (Ctrl-C: none).");
-    json_array_foreach(json_object_get(message, "tool_calls"), i, call) {
+    json_array_foreach(calls, i, call) {
         const char *name = json_string_value(json_object_get(json_object_get(call, "function"), "name"));
-        json_t *result = NULL;
-        char prompt[48], *answer = NULL, *sent = NULL;
+        char prompt[48], *answer = NULL;
 
         snprintf(prompt, sizeof prompt, "%.40s> ", name ? name : "tool");
-        done = chat_line_read(c->line, prompt, &answer) == LINE_TEXT;
-        if (done) result = json_pack("{s:s, s:s, s:s}", "role", "tool", "name", name ? name : "tool", "content", answer);
-        if (result && json_object_get(call, "id")) json_object_set(result, "tool_call_id", json_object_get(call, "id"));
-        if (result) sent = json_dumps(result, JSON_COMPACT);
-        if (done && (sent == NULL || llm_chat_add(c->t.c, sent, strlen(sent), &err) != LLM_OK)) {
-            chat_say(c, "%s", sent ? err.text : "the answer is not UTF-8");
-            done = false;
-        }
-        free(answer), free(sent);
-        json_decref(result);
-        if (!done) break;
+        if (!(done = chat_line_read(c->line, prompt, &answer) == LINE_TEXT)) break;
+        done = talk_result(&c->t, call, answer, &err) == LLM_OK;
+        free(answer);
+        if (!done) { chat_say(c, "%s", err.text); break; }
     }
-    json_decref(message);
+    json_decref(calls);
     return done;
 }
 

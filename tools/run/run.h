@@ -26,7 +26,7 @@ typedef struct {
     bool list, verify, plan;
     bool raw, show_tokens, show_prompt, quiet, greedy, ignore_end, think, no_think, show_thinking, hide_thinking, trusted, json, interactive,
         no_history, full_hash;
-    opt_list stops, biases;
+    opt_list stops, biases, results;
 } run_options;
 
 extern const opt_table run_table;           /* llm-run.c; for opt_fail and opt_set */

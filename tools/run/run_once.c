@@ -64,13 +64,28 @@ static show *open_show(const run_options *o)
     return s;
 }
 
+/* --tool-result: what the tools say that the loaded conversation ends with calling, one text each. */
+static void add_results(talk *t, const run_options *o)
+{
+    json_t *calls = talk_calls(t);
+    llm_error err;
+
+    if (json_array_size(calls) != o->results.n)
+        tool_die_text(EXIT_USAGE, "--tool-result was given %zu times, and the conversation ends with %zu tool calls", o->results.n, json_array_size(calls));
+    for (size_t i = 0; i < o->results.n; i++)
+        if (talk_result(t, json_array_get(calls, i), o->results.item[i], &err) != LLM_OK) tool_die(&err);
+    json_decref(calls);
+}
+
 /* What the user gave, as the next message. With --load, a conversation whose last message is not the assistant's needs none. */
 static void add_prompt(talk *t, const run_options *o)
 {
     size_t len;
     llm_error err;
-    char *text = run_read_prompt(o, !(o->load_path && t->c), &len);
+    char *text;
 
+    if (o->results.n > 0) add_results(t, o);
+    text = run_read_prompt(o, !(o->load_path && t->c), &len);
     if (text == NULL) return;
     if (talk_user(t, text, len, &err) != LLM_OK) tool_die(&err);
     if (o->show_prompt && !o->json) fwrite(text, 1, len, stdout);

@@ -189,6 +189,35 @@ llm_status talk_user(talk *t, const char *text, size_t len, llm_error *err)
     return st;
 }
 
+json_t *talk_calls(talk *t)
+{
+    size_t len, n = t->c ? llm_chat_count(t->c) : 0;
+    const char *text;
+    json_t *message, *calls;
+    llm_error err;
+
+    if (n == 0 || llm_chat_get(t->c, n - 1, &text, &len, &err) != LLM_OK || (message = json_loadb(text, len, 0, NULL)) == NULL) return NULL;
+    calls = json_incref(json_object_get(message, "tool_calls"));
+    json_decref(message);
+    return calls;
+}
+
+llm_status talk_result(talk *t, const json_t *call, const char *text, llm_error *err)
+{
+    const char *name = json_string_value(json_object_get(json_object_get(call, "function"), "name"));
+    json_t *id = json_object_get(call, "id"), *message = json_pack("{s:s, s:s, s:s}", "role", "tool", "name", name ? name : "tool", "content", text);
+    char *sent = NULL;
+    llm_status st;
+
+    if (message && id) json_object_set(message, "tool_call_id", id);
+    if (message) sent = json_dumps(message, JSON_COMPACT);
+    json_decref(message);
+    if (sent == NULL) return fail(err, LLM_ERR_ARG, "what the tool says is not UTF-8");
+    st = llm_chat_add(t->c, sent, strlen(sent), err);
+    free(sent);
+    return st;
+}
+
 llm_status talk_prompt(talk *t, llm_token **ids, size_t *n, llm_error *err)
 {
     const llm_token *chat = NULL, *held = t->s ? llm_session_tokens(t->s, 0) : NULL;

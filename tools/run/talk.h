@@ -4,6 +4,7 @@
 #include "progress.h"
 #include "run.h"
 #include "show.h"
+#include <jansson.h>
 
 typedef struct {
     run_options *o;
@@ -34,6 +35,9 @@ llm_status talk_update(talk *t, llm_error *err);
 llm_status talk_set_system(talk *t, const char *text, llm_error *err);
 /* Appends what the user says; may be any bytes (in a conversation wrong UTF-8 is an error). */
 llm_status talk_user(talk *t, const char *text, size_t len, llm_error *err);
+/* The tool calls of the last message, a list to be released, or NULL; and what the tool of one of them says. */
+json_t *talk_calls(talk *t);
+llm_status talk_result(talk *t, const json_t *call, const char *text, llm_error *err);
 /* Tokens that the next turn begins with; *ids malloc'ed. */
 llm_status talk_prompt(talk *t, llm_token **ids, size_t *n, llm_error *err);
 /* Writes the conversation as JSON, to a temporary name that is then renamed; and reads one in place of this. */
