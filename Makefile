@@ -35,6 +35,14 @@ TOOLS  := $(patsubst tools/%.c,%,$(wildcard tools/llm-*.c)) $(patsubst bench/%.c
 FUZZ   := $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 TESTS  := $(patsubst test/%.c,$(B)/test/%,$(wildcard test/*/*_test.c))
 
+# The CUDA kernels: the tests in test/cuda run them on the processor, through kernels/cuda/shim.h and a C++ compiler.
+CXX    := $(if $(filter default,$(origin CXX)),$(if $(filter clang%,$(CC)),clang++,g++),$(CXX))
+SHIM   := $(patsubst %.cu,$(B)/shim/%.o,$(wildcard kernels/cuda/*.cu)) $(B)/shim/kernels/backend.o
+SHIM_CXXFLAGS = -std=c++17 -D_GNU_SOURCE -U_FORTIFY_SOURCE $(OPT) -fPIC -fvisibility=hidden -ffp-contract=off -fno-strict-aliasing -Wall -Wextra $(INC) -Ikernels/cuda
+ifneq ($(filter tsan fuzz,$(MODE))$(if $(shell command -v $(CXX)),,none),)
+TESTS  := $(filter-out $(B)/test/cuda/%,$(TESTS))
+endif
+
 all: $(B)/libllm.a $(TOOLS:%=$(B)/%)
 
 # Instruction sets by suffix; they are chosen at run time.
@@ -71,6 +79,17 @@ $(B)/llm-%: $(B)/bench/llm-%.o $(SHARED) $(B)/libllm.a
 $(B)/test/%: $(B)/test/%.o $(B)/libllm.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(OPT) $(LDWRAP) -o $@ $(filter %.o,$^) $(B)/libllm.a $(shell pkg-config --libs check) $(LIBS)
+
+$(B)/shim/%.o: %.cu | third_party-ok
+	@mkdir -p $(@D)
+	@$(if $(V),,echo "  c++  $<")
+	$(Q)$(CXX) $(SHIM_CXXFLAGS) -x c++ -MMD -MP -c -o $@ $<
+$(B)/shim/%.o: %.c | third_party-ok
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -DLLM_CUDA -MMD -MP -c -o $@ $<
+$(B)/test/cuda/%: $(B)/test/cuda/%.o $(SHIM) $(B)/libllm.a
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(OPT) -o $@ $(filter %.o,$^) $(B)/libllm.a $(shell pkg-config --libs check) $(LIBS)
 
 # Tests that fail the n-th allocation stand between the library and these (test/hard/alloc_fail.h).
 $(B)/test/hard/%: LDWRAP = $(foreach f,malloc calloc realloc free strdup strndup posix_memalign aligned_alloc mmap munmap,-Wl,--wrap=$(f))

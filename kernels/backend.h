@@ -145,7 +145,9 @@ typedef struct {
     void (*release)(llm_backend *be, void *p);
     void (*upload)(llm_backend *be, void *to, const void *from, size_t n);      /* from may change when it returns */
     void (*download)(llm_backend *be, void *to, const void *from, size_t n);    /* to is there when it returns */
-    void (*begin)(llm_backend *be, const llm_batch *b);     /* a step over b begins; b and what it points to stay until end */
+    /* A step over b begins; b and what it points to stay until end. want [b->n]: the rows whose logits will be asked for; NULL:
+     * rows are read in between, too. */
+    void (*begin)(llm_backend *be, const llm_batch *b, const uint8_t *want);
     void (*end)(llm_backend *be);                           /* waits for the step; errors of its ops are known then */
 } llm_remote;
 
@@ -153,6 +155,7 @@ struct llm_backend {
     llm_ops op;
     llm_error err;                      /* status LLM_OK until the first failure */
     void *impl;                         /* the backend's own state: threads, scratch */
+    int layer;                          /* under way, for messages; -1 outside the layers */
     const llm_remote *remote;           /* NULL: rows and cells are the process's own memory */
 };
 

@@ -206,9 +206,11 @@ static void positions(llm_run *r, const llm_batch *b)
         r->cs[i] = run_rows_of(r->cs[i], b->n, c->n_rot);
         if (used[i]) r->be->op.rope_table(r->be, r->cs[i], &c->rope[i], b->pos);
     }
-    for (int i = 0; c->logn_ctx > 1 && i < b->n; i++) {
-        float grow = b->pos[i] >= c->logn_ctx ? (float)(log((double)b->pos[i] + 1) / log((double)c->logn_ctx)) : 1;
-        backend_upload(r->be, r->grow.data + i, &grow, sizeof grow);
+    for (int i = 0, n; c->logn_ctx > 1 && i < b->n; i += n) {
+        float grow[128];
+        for (n = 0; n < 128 && i + n < b->n; n++)
+            grow[n] = b->pos[i + n] >= c->logn_ctx ? (float)(log((double)b->pos[i + n] + 1) / log((double)c->logn_ctx)) : 1;
+        backend_upload(r->be, r->grow.data + i, grow, (size_t)n * sizeof *grow);
     }
 }
 
@@ -218,14 +220,16 @@ llm_status llm_forward(llm_run *r, const llm_batch *b, const uint8_t *want, floa
     llm_rows x = run_rows_of(r->x, b->n, c->d_model);
 
     r->be->err.status = LLM_OK;
-    if (r->be->remote) r->be->remote->begin(r->be, b);
+    if (r->be->remote) r->be->remote->begin(r->be, b, r->tap ? NULL : want);
     positions(r, b);
     r->be->op.embed(r->be, x, &r->m->embed, b->token, c->embed_scale);
     run_tap(r, "embed", -1, x);
     for (int il = 0; il < c->n_layer && r->be->err.status == LLM_OK; il++) {
         if (r->stop && r->stop(r->stop_user)) return llm_fail(err, LLM_ERR_CANCELLED, "stopped before layer %d of %d", il, c->n_layer);
+        r->be->layer = il;
         layer(r, b, il);
     }
+    r->be->layer = -1;
     if (r->be->err.status == LLM_OK) head(r, b, want, logits);
     if (r->be->remote) r->be->remote->end(r->be);
     if (r->be->err.status != LLM_OK) return llm_fail(err, r->be->err.status, "%s", r->be->err.text);

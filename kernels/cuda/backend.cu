@@ -1,0 +1,296 @@
+/* backend.cu - a session's share of the device: its stream, its scratch, its step. */
+#include "cuda_impl.h"
+#include <stdlib.h>
+#include <string.h>
+
+extern int cuda_n_sm(const llm_device *d);
+
+enum { PARTIAL_FLOATS = 4 << 20 };      /* attention: enough for 32 rows of 64 heads in 16 parts */
+
+typedef struct { size_t ints, span, code, code_d, code_sum, half, half_mul, row, pair_ff, pair_y, index, partial, total; } areas;
+
+static bool area(size_t *total, size_t *out, size_t count, size_t size)
+{
+    return ck_mul(count, size, out) && ck_align(*out, 256, out) && ck_add(*total, *out, total);
+}
+
+/* Values of x that a product may have at once, and the bytes of every area. False when a size wraps. */
+static bool measure(areas *a, const llm_limits *l)
+{
+    size_t n = (size_t)l->n_batch, cols = (size_t)(l->max_cols > l->d_model ? l->max_cols : l->d_model) + 255, values, pairs, pair_values;
+
+    memset(a, 0, sizeof *a);
+    if (l->n_batch < 1 || l->max_cols < 1) return false;
+    if (!ck_mul(n, (size_t)l->n_expert_used, &pairs) || !ck_mul(n, cols & ~(size_t)255, &values) || !ck_mul(pairs, ((size_t)l->d_ff_expert + 255) & ~(size_t)255, &pair_values)) return false;
+    if (pair_values > values) values = pair_values;
+    return area(&a->total, &a->ints, 3 * n, sizeof(int32_t)) && area(&a->total, &a->span, n, sizeof(llm_span))
+        && area(&a->total, &a->code, values, 1) && area(&a->total, &a->code_d, values / 32, sizeof(float)) && area(&a->total, &a->code_sum, values / 32, sizeof(uint32_t))
+        && area(&a->total, &a->half, values, sizeof(uint16_t)) && area(&a->total, &a->half_mul, values / 16, sizeof(float))
+        && area(&a->total, &a->row, values, sizeof(float))
+        && area(&a->total, &a->pair_ff, 2 * pairs, (size_t)l->d_ff_expert * sizeof(float)) && area(&a->total, &a->pair_y, pairs, (size_t)l->d_model * sizeof(float))
+        && area(&a->total, &a->index, 6 * pairs + 8 * (size_t)l->n_expert + 16, sizeof(int32_t))
+        && area(&a->total, &a->partial, PARTIAL_FLOATS, sizeof(float));
+}
+
+size_t backend_cuda_scratch(const llm_limits *limits)
+{
+    areas a;
+    return measure(&a, limits) ? a.total : 0;
+}
+
+bool cuda_check(llm_backend *be, cudaError_t e, const char *op, int64_t n, int64_t rows, int64_t cols)
+{
+    if (e == cudaSuccess) e = cudaGetLastError();
+    if (e == cudaSuccess) return true;
+    cuda_fail(be, LLM_ERR_INTERNAL, "device cuda: %s of layer %d (%lld rows, %lld by %lld): %s", op, be->layer, (long long)n, (long long)rows, (long long)cols, cudaGetErrorString(e));
+    return false;
+}
+
+/* ---- memory ---- */
+
+static void *device_alloc(llm_backend *be, size_t n)
+{
+    cuda_impl *impl = cuda_of(be);
+    void *p = NULL;
+
+    if (cudaMalloc(&p, n) != cudaSuccess) { (void)cudaGetLastError(); return NULL; }
+    if (cudaMemsetAsync(p, 0, n, impl->stream) == cudaSuccess && cudaStreamSynchronize(impl->stream) == cudaSuccess) return p;
+    (void)cudaFree(p);
+    return NULL;
+}
+
+static void device_release(llm_backend *be, void *p)
+{
+    (void)cudaStreamSynchronize(cuda_of(be)->stream);
+    (void)cudaFree(p);
+}
+
+static void device_upload(llm_backend *be, void *to, const void *from, size_t n)
+{
+    cuda_impl *impl = cuda_of(be);
+
+    if (be->err.status != LLM_OK) return;
+    /* what is being recorded, or replayed, runs after this */
+    cudaStream_t s = impl->mode == STEP_CAPTURE || impl->mode == STEP_REPLAY ? impl->side : impl->stream;
+    if (cuda_check(be, cudaMemcpyAsync(to, from, n, cudaMemcpyHostToDevice, s), "upload", (int64_t)n, 0, 0)) cuda_check(be, cudaStreamSynchronize(s), "upload", (int64_t)n, 0, 0);
+}
+
+/* ---- steps: the first of a shape runs as it comes, the second is recorded, further ones are replayed ---- */
+
+static uint64_t mix(uint64_t h, uint64_t v)
+{
+    h = (h ^ v) * 0x9e3779b97f4a7c15u;
+    return h ^ h >> 29;
+}
+
+/* What the launches of a decoding step depend on: how many rows, which are wanted, how long the sequences are (to a power of two).
+ * 0: the step is not of that kind. */
+static uint64_t shape_of(const llm_batch *b, const uint8_t *want)
+{
+    uint64_t h = mix(1, (uint64_t)b->n);
+    int length = 256;
+
+    if (want == NULL || b->n != b->n_span || b->n > 64) return 0;
+    for (int i = 0; i < b->n; i++) {
+        h = mix(h, want[i] != 0);
+        while (b->pos[i] >= length) length *= 2;
+    }
+    return mix(h, (uint64_t)length) | 1;
+}
+
+static void graphs_clear(cuda_impl *impl)
+{
+    for (int i = 0; i < impl->n_graph; i++) if (impl->graph[i].exec) (void)cudaGraphExecDestroy(impl->graph[i].exec);
+    impl->n_graph = 0;
+}
+
+static step_mode choose_mode(cuda_impl *impl, uint64_t key)
+{
+    if (key == 0) return STEP_EAGER;
+    for (int i = 0; i < impl->n_graph; i++)
+        if (impl->graph[i].key == key) {
+            impl->graph_now = i;
+            return impl->graph[i].exec ? STEP_REPLAY : STEP_CAPTURE;
+        }
+    if (impl->n_graph == GRAPH_MAX) graphs_clear(impl);
+    impl->graph_now = impl->n_graph++;
+    impl->graph[impl->graph_now] = step_graph{ key, NULL, 1 };
+    return STEP_EAGER;
+}
+
+/* Ends a recording that was given up: a step that failed or was stopped. */
+static void drop_capture(cuda_impl *impl)
+{
+    cudaGraph_t g = NULL;
+
+    if (impl->mode == STEP_CAPTURE && cudaStreamEndCapture(impl->stream, &g) == cudaSuccess && g) (void)cudaGraphDestroy(g);
+    (void)cudaGetLastError();
+    impl->mode = STEP_NONE;
+}
+
+/* The step's arrays on their way to the device. */
+static void send_batch(llm_backend *be, const llm_batch *b)
+{
+    cuda_impl *impl = cuda_of(be);
+    size_t n = (size_t)b->n, ints = n * sizeof(int32_t);
+    uint8_t *p = impl->pinned;
+    const struct { void *to; const void *from; size_t bytes; } part[] = {
+        { impl->token, b->token, ints }, { impl->pos, b->pos, ints }, { impl->seq, b->seq, ints }, { impl->span, b->span, (size_t)b->n_span * sizeof *b->span },
+    };
+
+    cuda_check(be, cudaStreamSynchronize(impl->stream), "begin", b->n, 0, 0);    /* the pinned bytes are free again */
+    for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) {
+        memcpy(p, part[i].from, part[i].bytes);
+        cuda_check(be, cudaMemcpyAsync(part[i].to, p, part[i].bytes, cudaMemcpyHostToDevice, impl->stream), "begin", b->n, 0, 0);
+        p += part[i].bytes;
+    }
+}
+
+static void step_begin(llm_backend *be, const llm_batch *b, const uint8_t *want)
+{
+    cuda_impl *impl = cuda_of(be);
+
+    drop_capture(impl);
+    impl->batch = b;
+    send_batch(be, b);
+    impl->mode = choose_mode(impl, shape_of(b, want));
+    if (impl->mode == STEP_CAPTURE && cudaStreamBeginCapture(impl->stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
+        (void)cudaGetLastError();
+        impl->mode = STEP_EAGER;
+    }
+}
+
+/* Whatever of the step waits to be run is given to the stream. */
+static void launch_step(llm_backend *be)
+{
+    cuda_impl *impl = cuda_of(be);
+    step_graph *s = &impl->graph[impl->graph_now];
+    cudaGraph_t g = NULL;
+    cudaError_t e = cudaSuccess;
+
+    if (impl->mode == STEP_CAPTURE) {
+        e = cudaStreamEndCapture(impl->stream, &g);
+        if (e == cudaSuccess) e = cudaGraphInstantiate(&s->exec, g, 0);
+        if (g) (void)cudaGraphDestroy(g);
+    }
+    if ((impl->mode == STEP_CAPTURE || impl->mode == STEP_REPLAY) && e == cudaSuccess) e = cudaGraphLaunch(s->exec, impl->stream);
+    impl->mode = STEP_EAGER;
+    cuda_check(be, e, "launch of a recorded step", impl->batch ? impl->batch->n : 0, 0, 0);
+}
+
+static void device_download(llm_backend *be, void *to, const void *from, size_t n)
+{
+    cuda_impl *impl = cuda_of(be);
+
+    if (be->err.status != LLM_OK) return;
+    launch_step(be);
+    if (cuda_check(be, cudaMemcpyAsync(to, from, n, cudaMemcpyDeviceToHost, impl->stream), "download", (int64_t)n, 0, 0))
+        cuda_check(be, cudaStreamSynchronize(impl->stream), "download", (int64_t)n, 0, 0);
+}
+
+static void step_end(llm_backend *be)
+{
+    cuda_impl *impl = cuda_of(be);
+
+    if (be->err.status == LLM_OK && impl->mode != STEP_NONE) {
+        launch_step(be);
+        cuda_check(be, cudaStreamSynchronize(impl->stream), "end", impl->batch ? impl->batch->n : 0, 0, 0);
+    }
+    drop_capture(impl);
+    impl->batch = NULL;
+}
+
+const int32_t *cuda_ints(llm_backend *be, const int32_t *host, int n, int32_t *scratch)
+{
+    cuda_impl *impl = cuda_of(be);
+
+    if (impl->batch != NULL && host == impl->batch->token) return impl->token;
+    if (impl->batch != NULL && host == impl->batch->pos) return impl->pos;
+    if (impl->batch != NULL && host == impl->batch->seq) return impl->seq;
+    device_upload(be, scratch, host, (size_t)n * sizeof *host);
+    return scratch;
+}
+
+const float *cuda_frequencies(llm_backend *be, const float *host, int n)
+{
+    cuda_impl *impl = cuda_of(be);
+    size_t bytes = (size_t)n * sizeof *host;
+    int i = 0;
+
+    for (; i < 4 && impl->freq[i].device; i++)
+        if (impl->freq[i].n == n && memcmp(impl->freq[i].host, host, bytes) == 0) return impl->freq[i].device;
+    if (i == 4) { cuda_fail(be, LLM_ERR_INTERNAL, "device cuda: more than 4 tables of rotation frequencies"); return NULL; }
+    if ((impl->freq[i].host = (float *)malloc(bytes)) == NULL || cudaMalloc((void **)&impl->freq[i].device, bytes) != cudaSuccess) {
+        free(impl->freq[i].host), impl->freq[i].host = NULL;
+        cuda_fail(be, LLM_ERR_MEMORY, "device cuda: no memory for %zu bytes of rotation frequencies", bytes);
+        return NULL;
+    }
+    memcpy(impl->freq[i].host, host, bytes), impl->freq[i].n = n;
+    device_upload(be, impl->freq[i].device, host, bytes);
+    return impl->freq[i].device;
+}
+
+/* ---- opening ---- */
+
+static const llm_remote remote = { device_alloc, device_release, device_upload, device_download, step_begin, step_end };
+
+static void place(cuda_impl *impl, const areas *a)
+{
+    uint8_t *at = impl->scratch;
+    size_t n = (size_t)impl->limits.n_batch;
+
+    impl->token = (int32_t *)(void *)at, impl->pos = impl->token + n, impl->seq = impl->pos + n, at += a->ints;
+    impl->span = (llm_span *)(void *)at, at += a->span;
+    impl->code = (int8_t *)at, at += a->code;
+    impl->code_d = (float *)(void *)at, at += a->code_d;
+    impl->code_sum = (uint32_t *)(void *)at, at += a->code_sum;
+    impl->half = (uint16_t *)(void *)at, at += a->half;
+    impl->half_mul = (float *)(void *)at, at += a->half_mul;
+    impl->row = (float *)(void *)at, at += a->row;
+    impl->pair_h = (float *)(void *)at, impl->pair_up = impl->pair_h + a->pair_ff / 2 / sizeof(float), at += a->pair_ff;
+    impl->pair_y = (float *)(void *)at, at += a->pair_y;
+    impl->moe_index = (int32_t *)(void *)at, at += a->index;
+    impl->partial = (float *)(void *)at;
+    impl->code_bytes = a->code, impl->half_bytes = a->half, impl->row_bytes = a->row, impl->partial_bytes = a->partial;
+}
+
+llm_status backend_cuda_open(llm_backend *be, llm_device *d, const llm_limits *limits, llm_error *err)
+{
+    cuda_impl *impl;
+    areas a;
+
+    memset(be, 0, sizeof *be);
+    if (!measure(&a, limits)) return llm_fail(err, LLM_ERR_MEMORY, "device cuda: scratch for %d rows: the size does not fit", limits->n_batch);
+    if ((impl = (cuda_impl *)calloc(1, sizeof *impl)) == NULL) return llm_fail_memory(err, sizeof *impl, "the cuda backend");
+    be->impl = impl, be->remote = &remote;
+    impl->device = d, impl->limits = *limits, impl->n_sm = cuda_n_sm(d), impl->scratch_bytes = a.total;
+    if (cudaSetDevice(0) != cudaSuccess || cudaStreamCreateWithFlags(&impl->stream, cudaStreamNonBlocking) != cudaSuccess
+        || cudaStreamCreateWithFlags(&impl->side, cudaStreamNonBlocking) != cudaSuccess) {
+        backend_cuda_close(be);
+        return llm_fail(err, LLM_ERR_UNSUPPORTED, "device cuda: no stream: %s", cudaGetErrorString(cudaGetLastError()));
+    }
+    if (cudaMallocHost((void **)&impl->pinned, a.ints + a.span) != cudaSuccess || cudaMalloc((void **)&impl->scratch, a.total) != cudaSuccess) {
+        (void)cudaGetLastError();
+        backend_cuda_close(be);
+        return llm_fail(err, LLM_ERR_MEMORY, "device cuda: scratch needs %.1f MiB, %.1f MiB are free: a smaller n_batch (now %d) needs less",
+                        (double)a.total / 1048576, (double)cuda_available(d) / 1048576, limits->n_batch);
+    }
+    place(impl, &a);
+    cuda_elementwise_ops(&be->op), cuda_route_ops(&be->op), cuda_kv_ops(&be->op), cuda_attend_ops(&be->op), cuda_linear_ops(&be->op);
+    return LLM_OK;
+}
+
+void backend_cuda_close(llm_backend *be)
+{
+    cuda_impl *impl = cuda_of(be);
+
+    if (impl != NULL) {
+        if (impl->stream) drop_capture(impl), (void)cudaStreamSynchronize(impl->stream), (void)cudaStreamDestroy(impl->stream);
+        if (impl->side) (void)cudaStreamDestroy(impl->side);
+        graphs_clear(impl);
+        for (int i = 0; i < 4; i++) free(impl->freq[i].host), (void)cudaFree(impl->freq[i].device);
+        (void)cudaFree(impl->scratch), (void)cudaFreeHost(impl->pinned);
+        free(impl);
+    }
+    memset(be, 0, sizeof *be);
+}

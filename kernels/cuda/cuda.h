@@ -1,0 +1,19 @@
+/* cuda.h - the CUDA backend as backend.c sees it. */
+#ifndef LLM_CUDA_H
+#define LLM_CUDA_H
+#include "../backend.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+llm_status cuda_device_open(llm_device **out, llm_error *err);
+llm_status cuda_import(llm_device *d, llm_tensor *const *w, size_t n, llm_progress_fn progress, void *user, llm_error *err);
+void cuda_device_close(llm_device *d);
+uint64_t cuda_available(llm_device *d);
+llm_status backend_cuda_open(llm_backend *be, llm_device *d, const llm_limits *limits, llm_error *err);
+void backend_cuda_close(llm_backend *be);
+size_t backend_cuda_scratch(const llm_limits *limits);
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,100 @@
+/* cuda_impl.h - what the files of the CUDA backend share: a weight on the device, a backend, its scratch. */
+#ifndef LLM_CUDA_IMPL_H
+#define LLM_CUDA_IMPL_H
+#include "device.h"
+extern "C" {
+#include "cuda.h"
+#include "checked.h"
+}
+
+/* A weight on the device. Blocks are taken apart into two planes, so that codes lie on multiples of 16 bytes: plane a has the
+ * codes of every block of a row one after the other, plane b the scales (blocks.h says what is in each). Values that are not
+ * in blocks are plane a alone; their rows are filled up to 16 bytes with zeros. Experts follow each other: matrix e begins at row
+ * e * rows. */
+typedef struct {
+    int dtype;
+    int64_t n, rows, cols;              /* n matrices, 1 for a plain one */
+    const uint8_t *a, *b;
+    int64_t a_row, b_row;               /* bytes of a row */
+    float shrink;                       /* BF16: a power of two that brings every value into a half's range; else 1 */
+    const float *scale;                 /* FP8: [n][scale_rows][scale_cols], or NULL */
+    int64_t tile_rows, tile_cols, scale_rows, scale_cols;
+    const int32_t *perm;                /* column k multiplies x[perm[k]]; NULL: k */
+    const float *values;                /* a vector, or a bias [n, rows], as floats; NULL: too long to be one */
+} cuda_weight;
+
+static inline const cuda_weight *weight_of(const llm_tensor *t) { return (const cuda_weight *)t->packed; }
+
+/* Rows of x as 8-bit codes (kernels/cpu/quantize_act.h has the rule): d for each 32 values, sums of each 16 codes as two int16. */
+typedef struct { int8_t *q; float *d; uint32_t *sum; int64_t blocks; } x_codes;    /* row i at i * 32 * blocks, i * blocks */
+/* Rows of x as halves, each divided by a power of two, mul. */
+typedef struct { uint16_t *h; float *mul; int64_t stride; } x_halves;
+
+enum { GRAPH_MAX = 16 };                /* steps of different shape that are kept as graphs */
+
+typedef enum { STEP_NONE, STEP_EAGER, STEP_CAPTURE, STEP_REPLAY } step_mode;
+
+/* One shape of a step, recorded. */
+typedef struct { uint64_t key; cudaGraphExec_t exec; int seen; } step_graph;
+
+typedef struct {
+    llm_device *device;
+    cudaStream_t stream, side;          /* side: what must be there before a recorded step runs */
+    llm_limits limits;
+    int n_sm;
+    uint8_t *scratch;                   /* device: the areas below */
+    size_t scratch_bytes;
+    uint8_t *pinned;                    /* host: token, pos, seq and spans on their way to the device */
+    int32_t *token, *pos, *seq;         /* device: of the step */
+    llm_span *span;
+    const llm_batch *batch;             /* host: the step that begin was given, or NULL */
+    int8_t *code; float *code_d; uint32_t *code_sum;        /* x as codes */
+    uint16_t *half; float *half_mul;                        /* x as halves */
+    float *row;                         /* x as floats in aligned rows */
+    float *pair_up, *pair_h, *pair_y;   /* experts: [n_pair, d_ff] twice, [n_pair, d_model] */
+    int32_t *moe_index;                 /* experts: counts, places, tiles (moe.cu) */
+    float *partial;                     /* attention: results of parts of the keys */
+    size_t partial_bytes;
+    size_t code_bytes, half_bytes, row_bytes;
+    step_mode mode;
+    step_graph graph[GRAPH_MAX];
+    int n_graph, graph_now;
+    struct { float *host, *device; int n; } freq[4];        /* tables of frequencies met so far */
+} cuda_impl;
+
+static inline cuda_impl *cuda_of(llm_backend *be) { return (cuda_impl *)be->impl; }
+
+/* True when an op has something to do now: no failure so far, and the step is not being replayed. */
+static inline bool cuda_go(llm_backend *be) { return be->err.status == LLM_OK && cuda_of(be)->mode != STEP_REPLAY; }
+
+/* Keeps the first failure. */
+#define cuda_fail(be, ...) ((be)->err.status == LLM_OK ? (void)llm_fail(&(be)->err, __VA_ARGS__) : (void)0)
+/* Reports e, or what the last launch left, naming the op, the layer and the shape. False on failure. */
+bool cuda_check(llm_backend *be, cudaError_t e, const char *op, int64_t n, int64_t rows, int64_t cols);
+
+/* Most dynamic shared memory a block may ask for. */
+enum { CUDA_SHARED_MAX = 99 << 10 };
+
+/* ---- one file each: fill their entries of the table ---- */
+void cuda_elementwise_ops(llm_ops *op);     /* embed norm rope_table rope copy_heads scale_rows glu add add_gated softcap */
+void cuda_route_ops(llm_ops *op);
+void cuda_kv_ops(llm_ops *op);
+void cuda_attend_ops(llm_ops *op);
+void cuda_linear_ops(llm_ops *op);          /* linear absorb moe */
+
+/* The step's arrays on the device; else (tests of single ops) host is brought into scratch. */
+const int32_t *cuda_ints(llm_backend *be, const int32_t *host, int n, int32_t *scratch);
+
+/* n frequencies of a rotation on the device; they are kept. NULL after a failure. */
+const float *cuda_frequencies(llm_backend *be, const float *host, int n);
+
+/* weights.cu: bytes of t on the device, and the planes a and b of each type. False for a type that has none. */
+typedef struct { int block, a_at, a_bytes, b_bytes, b_stride; } cuda_planes;
+bool cuda_planes_of(int dtype, cuda_planes *p);
+
+/* Experts, one column for each pair p (row p / n_used of x, or p itself where by_pair): matrix expert[p]. */
+typedef struct { const int32_t *expert; int n_pair, n_used; bool by_pair; int heads; } pairs;
+
+bool type_has_codes(int dtype);             /* x must be codes; else floats or halves */
+int type_code_group(int dtype);             /* 32 or 256 values of x share a scale */
+#endif

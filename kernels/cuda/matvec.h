@@ -1,0 +1,88 @@
+/* matvec.h - the products of a few columns: a warp takes R rows of the weight and reads each once, 16 bytes a lane at a time, for up
+ * to NC columns of x. Bound by the bytes of the weight: x comes from the caches. Included by matvec_codes.cu and matvec_values.cu. */
+#ifndef LLM_CUDA_MATVEC_H
+#define LLM_CUDA_MATVEC_H
+#include "activate.h"
+#include "blocks.h"
+
+enum { MV_WARPS = 4, MV_JOINED = 4 };
+
+/* Up to MV_JOINED weights of one type and one x: block b works on matrix i with first[i] <= b < first[i+1]. */
+typedef struct {
+    struct { cuda_weight w; const float *bias; float *y; int64_t y_stride; } m[MV_JOINED];
+    int first[MV_JOINED + 1], n_matrix;
+    x_codes x;
+    const float *f; int64_t f_stride;
+    int n;                              /* columns; blockIdx.y takes NC of them, or one pair */
+    pairs e;                            /* e.expert or e.heads set: pair blockIdx.y */
+    bool glu;                           /* m[1] is up: y = activate(m[0] x, m[1] x) */
+    int act;
+    float limit;
+} mv_job;
+
+/* What one warp works on. */
+template <int R> struct mv_place {
+    const uint8_t *a[R], *b[R];
+    const float *scale[R];
+    int matrix;
+    int64_t row0, base, column;         /* first row, first row of the matrix (expert), first row of x */
+    float *y;
+};
+
+/* Finds the place of this warp; false when its rows are beyond the end. With glu rows 2j and 2j + 1 are gate and up of one output. */
+template <int R> static __device__ __forceinline__ bool mv_find(const mv_job &g, mv_place<R> *p, int n_column)
+{
+    int i = 0, outputs = g.glu ? R / 2 : R;
+    int64_t pair = blockIdx.y;
+
+    while (i + 1 < g.n_matrix && (int)blockIdx.x >= g.first[i + 1]) i++;
+    const cuda_weight &w = g.m[i].w;
+    p->matrix = i, p->base = 0, p->column = pair * n_column;
+    p->y = g.m[i].y + pair * n_column * g.m[i].y_stride;
+    if (g.e.expert) {
+        p->base = g.e.expert[pair] * w.rows, p->column = g.e.by_pair ? pair : pair / g.e.n_used;
+    } else if (g.e.heads) {
+        p->base = pair % g.e.heads * w.rows, p->column = pair;
+        p->y = g.m[i].y + pair / g.e.heads * g.m[i].y_stride + pair % g.e.heads * g.e.n_used;
+    }
+    p->row0 = ((int64_t)((int)blockIdx.x - g.first[i]) * MV_WARPS + warp_id()) * outputs;
+    if (p->row0 >= w.rows) return false;
+    UNROLL for (int r = 0; r < R; r++) {
+        const cuda_weight &t = g.glu && r % 2 ? g.m[1].w : w;
+        int64_t row = p->row0 + (g.glu ? r / 2 : r);
+        row = p->base + (row < w.rows ? row : w.rows - 1);
+        p->a[r] = t.a + row * t.a_row, p->b[r] = t.b + row * t.b_row;
+        p->scale[r] = t.scale ? t.scale + (p->base / t.rows * t.scale_rows + row % t.rows / t.tile_rows) * t.scale_cols : NULL;
+    }
+    return true;
+}
+
+/* Adds the lanes up and writes the outputs, their bias added. */
+template <int NC, int R> static __device__ __forceinline__ void mv_finish(const mv_job &g, const mv_place<R> &p, float acc[R][NC], int n_column)
+{
+    const float *bias = g.m[p.matrix].bias, *up_bias = g.m[1].bias;
+    int64_t rows = g.m[p.matrix].w.rows;
+
+    UNROLL for (int c = 0; c < NC; c++) {
+        UNROLL for (int r = 0; r < R; r++) acc[r][c] = warp_sum(acc[r][c]);
+        if (c >= n_column || lane_id() != c) continue;
+        UNROLL for (int r = 0; r < R; r++) {
+            int64_t row = p.row0 + (g.glu ? r / 2 : r);
+            if (row >= rows || (g.glu && r % 2)) continue;
+            float v = acc[r][c] + (bias ? bias[p.base + row] : 0.0f);
+            if (g.glu) v = activate(v, acc[r + 1 < R ? r + 1 : r][c] + (up_bias ? up_bias[p.base + row] : 0.0f), g.act, g.limit);
+            p.y[c * g.m[p.matrix].y_stride + row] = v;
+        }
+    }
+}
+
+static __device__ __forceinline__ int mv_columns(const mv_job &g, int nc)
+{
+    int left = g.n - (int)blockIdx.y * nc;
+    return g.e.expert || g.e.heads ? 1 : left < nc ? left : nc;
+}
+
+cudaError_t matvec_codes_launch(const mv_job *g, dim3 grid, int nc, cudaStream_t s);
+cudaError_t matvec_values_launch(const mv_job *g, dim3 grid, int nc, cudaStream_t s);
+static __host__ __device__ constexpr int mv_rows(int nc) { return nc == 1 ? 2 : 4; }
+#endif

@@ -1,0 +1,361 @@
+/* shim.h - CUDA C++ on the host: what kernels/cuda needs of the language and of the runtime library, for machines without
+ * either. An ordinary C++ compiler turns the .cu files into tests that run anywhere.
+ *
+ * A launch runs its blocks one after the other. The threads of a block are fibers: each runs until it meets a barrier or an
+ * operation of its warp (shuffle, matrix tile) that others have not reached, then the next one goes on. A block in which all
+ * wait for what cannot come ends the program and names the kernel: a barrier that not all threads reach is a bug on a GPU too.
+ * Device memory is the process's own, filled with bytes that are NaN as float, as is dynamic shared memory.
+ * One launch at a time in a thread; any number of threads. */
+#ifndef LLM_CUDA_SHIM_H
+#define LLM_CUDA_SHIM_H
+#include <math.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <functional>
+#include <vector>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __shared__ static thread_local
+#define __constant__ static const
+#define __restrict__
+#define __align__(n) __attribute__((aligned(n)))
+#define __launch_bounds__(...)
+
+struct dim3 { unsigned x, y, z; dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {} };
+struct uint2 { unsigned x, y; };
+struct alignas(16) uint4 { unsigned x, y, z, w; };
+struct alignas(16) float4 { float x, y, z, w; };
+struct alignas(8) float2 { float x, y; };
+struct int4 { int x, y, z, w; };
+
+/* ---- fibers ---- */
+
+namespace shim {
+
+enum { MAX_THREAD = 1024, WARP = 32, STACK = 256 << 10, SLOT = 32, SHARED = 232448 };
+
+struct fiber {
+    ucontext_t context;
+    jmp_buf env;
+    char *stack;
+    bool started, done;
+    dim3 thread;
+    int index, parity;
+    const unsigned *gate;               /* waits while *gate == ticket */
+    unsigned ticket;
+};
+
+/* A barrier of `alive` threads: the last one to arrive opens it. */
+struct barrier { unsigned arrived, alive, generation; };
+struct warp { barrier meet; unsigned char slot[2][WARP][SLOT]; };
+
+struct engine {
+    fiber *f = nullptr;
+    warp *w = nullptr;
+    unsigned char *shared = nullptr;
+    fiber *now = nullptr;
+    jmp_buf main_env;
+    barrier all;
+    dim3 grid, block, at;
+    const std::function<void()> *body = nullptr;
+    const char *name = "";
+    const void *main_bottom = nullptr;
+    size_t main_size = 0;
+    ~engine();
+};
+
+inline thread_local engine e;
+
+inline engine::~engine()
+{
+    for (int i = 0; f && i < MAX_THREAD; i++) if (f[i].stack) munmap(f[i].stack, STACK);
+    free(f), free(w), free(shared);
+}
+
+inline void pass(barrier *b)
+{
+    b->arrived = 0;
+    b->generation++;
+}
+
+inline void leave(barrier *b) { if (--b->alive > 0 && b->arrived == b->alive) pass(b); }
+
+inline void to_main()
+{
+    fiber *f = e.now;
+#if defined(__SANITIZE_ADDRESS__)
+    void *fake;
+    __sanitizer_start_switch_fiber(&fake, e.main_bottom, e.main_size);
+    if (_setjmp(f->env) == 0) _longjmp(e.main_env, 1);
+    __sanitizer_finish_switch_fiber(fake, &e.main_bottom, &e.main_size);
+#else
+    if (_setjmp(f->env) == 0) _longjmp(e.main_env, 1);
+#endif
+}
+
+inline void entry()
+{
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(nullptr, &e.main_bottom, &e.main_size);
+#endif
+    for (;;) {
+        fiber *f = e.now;
+        (*e.body)();
+        f->done = true;
+        leave(&e.all), leave(&e.w[f->index / WARP].meet);
+        to_main();
+    }
+}
+
+inline void to_fiber(fiber *f)
+{
+    e.now = f;
+#if defined(__SANITIZE_ADDRESS__)
+    void *fake;
+    __sanitizer_start_switch_fiber(&fake, f->stack, STACK);
+#endif
+    if (_setjmp(e.main_env) == 0) {
+        if (f->started) _longjmp(f->env, 1);
+        f->started = true;
+        setcontext(&f->context);
+    }
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
+#endif
+}
+
+inline void wait(barrier *b)
+{
+    fiber *f = e.now;
+
+    if (++b->arrived == b->alive) { pass(b); return; }
+    f->gate = &b->generation, f->ticket = b->generation;
+    to_main();
+}
+
+/* Every lane of the warp leaves n <= SLOT bytes; all of them, by lane, are there when it returns, until the lane's next call. */
+inline unsigned char (*exchange(const void *mine, size_t n))[SLOT]
+{
+    fiber *f = e.now;
+    warp *w = &e.w[f->index / WARP];
+    unsigned char (*slot)[SLOT] = w->slot[f->parity ^= 1];
+
+    memcpy(slot[f->index % WARP], mine, n);
+    wait(&w->meet);
+    return slot;
+}
+
+inline void fail(const char *what)
+{
+    fprintf(stderr, "shim: %s: %s, block (%u %u %u)\n", e.name, what, e.at.x, e.at.y, e.at.z);
+    abort();
+}
+
+inline void prepare(int n)
+{
+    if (e.f == nullptr) {
+        e.f = (fiber *)calloc(MAX_THREAD, sizeof *e.f), e.w = (warp *)calloc(MAX_THREAD / WARP, sizeof *e.w);
+        e.shared = (unsigned char *)aligned_alloc(64, SHARED);
+        if (!e.f || !e.w || !e.shared) fail("out of memory");
+    }
+    for (int i = 0; i < n; i++) {
+        fiber *f = &e.f[i];
+        if (f->stack) continue;
+        f->stack = (char *)mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (f->stack == MAP_FAILED) fail("no stack");
+        getcontext(&f->context);
+        f->context.uc_stack.ss_sp = f->stack, f->context.uc_stack.ss_size = STACK, f->context.uc_link = nullptr;
+        makecontext(&f->context, entry, 0);
+    }
+}
+
+inline void run_block(int n, size_t shared)
+{
+    int left = n;
+
+    memset(e.shared, 0xff, shared);
+    e.all = { 0, (unsigned)n, 0 };
+    for (int i = 0; i < n; i++) {
+        fiber *f = &e.f[i];
+        unsigned x = e.block.x, y = e.block.y;
+        f->done = false, f->gate = nullptr, f->parity = 0, f->index = i;
+        f->thread = dim3((unsigned)i % x, (unsigned)i / x % y, (unsigned)i / x / y);
+        if (i % WARP == 0) e.w[i / WARP].meet = { 0, (unsigned)(n - i < WARP ? n - i : WARP), 0 };
+    }
+    while (left > 0) {
+        bool any = false;
+        for (int i = 0; i < n; i++) {
+            fiber *f = &e.f[i];
+            if (f->done || (f->gate && *f->gate == f->ticket)) continue;
+            f->gate = nullptr, any = true;
+            to_fiber(f);
+            if (f->done) left--;
+        }
+        if (!any) fail("its threads wait at different barriers");
+    }
+}
+
+inline void run(const char *name, dim3 grid, dim3 block, size_t shared, const std::function<void()> &body)
+{
+    unsigned n = block.x * block.y * block.z;
+
+    e.name = name, e.grid = grid, e.block = block, e.body = &body;
+    if (n == 0 || n > MAX_THREAD || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535) fail("not a launch");
+    if (shared > SHARED) fail("too much shared memory");
+    prepare((int)n);
+    for (unsigned z = 0; z < grid.z; z++) for (unsigned y = 0; y < grid.y; y++) for (unsigned x = 0; x < grid.x; x++) {
+        e.at = dim3(x, y, z);
+        run_block((int)n, shared);
+    }
+}
+
+}
+
+#define threadIdx (shim::e.now->thread)
+#define blockIdx (shim::e.at)
+#define blockDim (shim::e.block)
+#define gridDim (shim::e.grid)
+static inline void __syncthreads() { shim::wait(&shim::e.all); }
+static inline void __syncwarp() { shim::wait(&shim::e.w[shim::e.now->index / shim::WARP].meet); }
+
+template <class T> static inline T __shfl_xor_sync(unsigned, T v, int mask)
+{
+    T out;
+    memcpy(&out, shim::exchange(&v, sizeof v)[(shim::e.now->index % shim::WARP) ^ mask], sizeof out);
+    return out;
+}
+
+template <class T> static inline T __shfl_sync(unsigned, T v, int lane)
+{
+    T out;
+    memcpy(&out, shim::exchange(&v, sizeof v)[lane & 31], sizeof out);
+    return out;
+}
+
+static inline unsigned __ballot_sync(unsigned, int v)
+{
+    unsigned char (*slot)[shim::SLOT] = shim::exchange(&v, sizeof v);
+    unsigned out = 0;
+    for (int i = 0; i < 32; i++) { int x; memcpy(&x, slot[i], sizeof x); out |= (unsigned)(x != 0) << i; }
+    return out;
+}
+
+static inline unsigned __byte_perm(unsigned a, unsigned b, unsigned s)
+{
+    uint64_t all = (uint64_t)b << 32 | a;
+    unsigned out = 0;
+    for (int i = 0; i < 4; i++) out |= (unsigned)(all >> 8 * (s >> 4 * i & 7) & 255) << 8 * i;
+    return out;
+}
+
+static inline int __dp4a(int a, int b, int c)
+{
+    for (int i = 0; i < 4; i++) c += (int8_t)(a >> 8 * i) * (int8_t)(b >> 8 * i);
+    return c;
+}
+
+static inline int atomicAdd(int *p, int v) { int old = *p; *p += v; return old; }
+static inline int __popc(unsigned v) { return __builtin_popcount(v); }
+static inline float __uint_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }
+static inline unsigned __float_as_uint(float f) { unsigned u; memcpy(&u, &f, 4); return u; }
+
+/* ---- the runtime library: one device whose work is done when a call returns ---- */
+
+typedef enum { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2 } cudaError_t;
+typedef enum { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 } cudaMemcpyKind;
+typedef enum { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 } cudaFuncAttribute;
+typedef enum { cudaStreamCaptureModeThreadLocal = 1 } cudaStreamCaptureMode;
+struct cudaDeviceProp { char name[64]; int major, minor, multiProcessorCount; size_t sharedMemPerBlockOptin; };
+
+/* A graph is the list of what was launched while a stream was captured. */
+typedef std::vector<std::function<void()>> *cudaGraph_t, *cudaGraphExec_t;
+struct shim_stream { cudaGraph_t graph; };
+typedef shim_stream *cudaStream_t;
+
+/* What is left on the device; tests lower it. */
+extern "C" { inline size_t shim_memory_left = (size_t)8 << 30; }
+
+namespace shim {
+inline void enqueue(cudaStream_t s, std::function<void()> work)
+{
+    if (s != nullptr && s->graph != nullptr) s->graph->push_back(work);
+    else work();
+}
+}
+
+#define LAUNCH(kernel, grid, block, shared, stream, ...) \
+    do { \
+        dim3 grid_ = (grid), block_ = (block); \
+        size_t shared_ = (shared); \
+        shim::enqueue(stream, [=] { shim::run(#kernel, grid_, block_, shared_, [=] { kernel(__VA_ARGS__); }); }); \
+    } while (0)
+
+static inline cudaError_t cudaMalloc(void **p, size_t n)
+{
+    size_t *head;
+
+    *p = nullptr;
+    if (n > shim_memory_left || (head = (size_t *)aligned_alloc(256, (n + 256 + 255) & ~(size_t)255)) == nullptr) return cudaErrorMemoryAllocation;
+    *head = n, shim_memory_left -= n;
+    *p = (char *)head + 256;
+    memset(*p, 0xff, n);
+    return cudaSuccess;
+}
+
+static inline cudaError_t cudaFree(void *p)
+{
+    if (p == nullptr) return cudaSuccess;
+    size_t *head = (size_t *)((char *)p - 256);
+    shim_memory_left += *head;
+    free(head);
+    return cudaSuccess;
+}
+
+static inline cudaError_t cudaMallocHost(void **p, size_t n) { return (*p = malloc(n)) ? cudaSuccess : cudaErrorMemoryAllocation; }
+static inline cudaError_t cudaFreeHost(void *p) { free(p); return cudaSuccess; }
+static inline cudaError_t cudaMemcpy(void *to, const void *from, size_t n, cudaMemcpyKind) { memcpy(to, from, n); return cudaSuccess; }
+static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind, cudaStream_t s)
+{
+    shim::enqueue(s, [=] { memcpy(to, from, n); });
+    return cudaSuccess;
+}
+static inline cudaError_t cudaMemsetAsync(void *p, int v, size_t n, cudaStream_t s)
+{
+    shim::enqueue(s, [=] { memset(p, v, n); });
+    return cudaSuccess;
+}
+static inline cudaError_t cudaMemGetInfo(size_t *left, size_t *all) { *left = *all = shim_memory_left; return cudaSuccess; }
+static inline cudaError_t cudaGetDeviceCount(int *n) { *n = 1; return cudaSuccess; }
+static inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+static inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
+{
+    *p = { "cuda-shim", 9, 0, 4, shim::SHARED };
+    return cudaSuccess;
+}
+static inline cudaError_t cudaStreamCreate(cudaStream_t *s) { return (*s = (cudaStream_t)calloc(1, sizeof **s)) ? cudaSuccess : cudaErrorMemoryAllocation; }
+enum { cudaStreamNonBlocking = 1 };
+static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) { return cudaStreamCreate(s); }
+static inline cudaError_t cudaStreamDestroy(cudaStream_t s) { free(s); return cudaSuccess; }
+static inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+static inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+static inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+static inline const char *cudaGetErrorString(cudaError_t s) { return s == cudaErrorMemoryAllocation ? "out of memory" : s ? "invalid argument" : "no error"; }
+template <class F> static inline cudaError_t cudaFuncSetAttribute(F, cudaFuncAttribute, int) { return cudaSuccess; }
+static inline cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) { s->graph = new std::vector<std::function<void()>>; return cudaSuccess; }
+static inline cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g) { *g = s->graph, s->graph = nullptr; return cudaSuccess; }
+static inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g, unsigned long long) { *x = new std::vector<std::function<void()>>(*g); return cudaSuccess; }
+static inline cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t) { for (auto &f : *x) f(); return cudaSuccess; }
+static inline cudaError_t cudaGraphDestroy(cudaGraph_t g) { delete g; return cudaSuccess; }
+static inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t x) { delete x; return cudaSuccess; }
+#endif
