@@ -43,7 +43,7 @@ struct int4 { int x, y, z, w; };
 
 namespace shim {
 
-enum { MAX_THREAD = 1024, WARP = 32, STACK = 256 << 10, SLOT = 32, SHARED = 232448 };
+enum { MAX_THREAD = 1024, WARP = 32, STACK = 256 << 10, SLOT = 16, TILE = 4096, SHARED = 232448 };
 
 struct fiber {
     ucontext_t context;
@@ -58,7 +58,7 @@ struct fiber {
 
 /* A barrier of `alive` threads: the last one to arrive opens it. */
 struct barrier { unsigned arrived, alive, generation; };
-struct warp { barrier meet; unsigned char slot[2][WARP][SLOT]; };
+struct warp { barrier meet; unsigned char slot[2][WARP][SLOT]; alignas(16) unsigned char tile[2][TILE]; };
 
 struct engine {
     fiber *f = nullptr;
@@ -135,14 +135,17 @@ inline void to_fiber(fiber *f)
 #endif
 }
 
-inline void wait(barrier *b)
+/* Waits for the others; the last one does `work` first. */
+template <class F> inline void wait(barrier *b, F work)
 {
     fiber *f = e.now;
 
-    if (++b->arrived == b->alive) { pass(b); return; }
+    if (++b->arrived == b->alive) { work(), pass(b); return; }
     f->gate = &b->generation, f->ticket = b->generation;
     to_main();
 }
+
+inline void wait(barrier *b) { wait(b, [] {}); }
 
 /* Every lane of the warp leaves n <= SLOT bytes; all of them, by lane, are there when it returns, until the lane's next call. */
 inline unsigned char (*exchange(const void *mine, size_t n))[SLOT]

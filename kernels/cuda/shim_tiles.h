@@ -1,48 +1,40 @@
-/* shim_tiles.h - scalar twins of the matrix instructions (device.h). Included by it. */
+/* shim_tiles.h - scalar twins of the matrix instructions (device.h), which include it. The lane that comes last computes the tile
+ * for all. */
 #ifndef LLM_CUDA_SHIM_TILES_H
 #define LLM_CUDA_SHIM_TILES_H
 
-/* Word `reg` that lane `lane` left. */
-static inline uint32_t shim_word(unsigned char (*slot)[shim::SLOT], int lane, int reg)
+/* Along k a lane's word of a holds the values of column place l % 4 + 4 (reg / 2), of b l % 4 + 4 reg; N values a word. */
+template <class T, int N, int WORDS> struct shim_tile { T a[16][N * WORDS], b[8][N * WORDS], d[16][8]; };
+
+/* Each lane's registers into the tile, then the product, then each lane's share of it. `value` makes value i of a word a T. */
+template <class T, int N, int WORDS, class F> static inline void shim_mma(T d[4], const uint32_t *a, const uint32_t *b, F value)
 {
-    uint32_t w;
-    memcpy(&w, slot[lane] + 4 * reg, sizeof w);
-    return w;
-}
+    typedef shim_tile<T, N, WORDS> tile;
+    shim::fiber *f = shim::e.now;
+    tile *t = (tile *)shim::e.w[f->index / 32].tile[f->parity ^= 1];
+    int lane = f->index % 32;
 
-/* a [16, 4 n] and b [4 n, 8] bytes a word, n words of each along k: n 8 (k32) or 4 (k16). */
-static inline void shim_s8(int d[4], const uint32_t *a, const uint32_t *b, int n_a, int n_b)
-{
-    unsigned char mine[shim::SLOT];
-    int lane = shim::e.now->index % 32;
-
-    memcpy(mine, a, 4 * (size_t)n_a), memcpy(mine + 16, b, 4 * (size_t)n_b);
-    unsigned char (*slot)[shim::SLOT] = shim::exchange(mine, sizeof mine);
-    for (int i = 0; i < 4; i++) {
-        int row = lane / 4 + 8 * (i / 2), col = lane % 4 * 2 + i % 2;
-        for (int w = 0; w < 4 * n_b; w++)
-            d[i] = __dp4a((int)shim_word(slot, row % 8 * 4 + w % 4, row / 8 + 2 * (w / 4)), (int)shim_word(slot, col * 4 + w % 4, 4 + w / 4), d[i]);
-    }
-}
-static inline void mma_s8_k32(int d[4], const uint32_t a[4], const uint32_t b[2]) { shim_s8(d, a, b, 4, 2); }
-static inline void mma_s8_k16(int d[4], const uint32_t a[2], uint32_t b) { shim_s8(d, a, &b, 2, 1); }
-
-static inline void mma_f16(float d[4], const uint32_t a[4], const uint32_t b[2])
-{
-    unsigned char mine[shim::SLOT];
-    int lane = shim::e.now->index % 32;
-
-    memcpy(mine, a, 16), memcpy(mine + 16, b, 8);
-    unsigned char (*slot)[shim::SLOT] = shim::exchange(mine, sizeof mine);
-    for (int i = 0; i < 4; i++) {
-        int row = lane / 4 + 8 * (i / 2), col = lane % 4 * 2 + i % 2;
-        for (int w = 0; w < 8; w++) {
-            uint32_t x = shim_word(slot, row % 8 * 4 + w % 4, row / 8 + 2 * (w / 4)), y = shim_word(slot, col * 4 + w % 4, 4 + w / 4);
-            d[i] = fmaf(f16_float((uint16_t)x), f16_float((uint16_t)y), d[i]);
-            d[i] = fmaf(f16_float((uint16_t)(x >> 16)), f16_float((uint16_t)(y >> 16)), d[i]);
+    static_assert(sizeof(tile) <= shim::TILE, "the tile fits");
+    for (int r = 0; r < WORDS / 2; r++) for (int i = 0; i < N; i++)
+        t->a[lane / 4 + 8 * (r % 2)][N * (lane % 4 + 4 * (r / 2)) + i] = value(a[r], i);
+    for (int r = 0; r < WORDS / 4; r++) for (int i = 0; i < N; i++)
+        t->b[lane / 4][N * (lane % 4 + 4 * r) + i] = value(b[r], i);
+    shim::wait(&shim::e.w[f->index / 32].meet, [t] {
+        for (int i = 0; i < 16; i++) for (int j = 0; j < 8; j++) {
+            T sum = 0;
+            for (int k = 0; k < N * WORDS; k++) sum += t->a[i][k] * t->b[j][k];
+            t->d[i][j] = sum;
         }
-    }
+    });
+    for (int i = 0; i < 4; i++) d[i] += t->d[lane / 4 + 8 * (i / 2)][lane % 4 * 2 + i % 2];
 }
+
+static inline int shim_s8(uint32_t w, int i) { return (int8_t)(w >> 8 * i); }
+static inline float shim_half(uint32_t w, int i) { return f16_float((uint16_t)(w >> 16 * i)); }
+
+static inline void mma_s8_k32(int d[4], const uint32_t a[4], const uint32_t b[2]) { shim_mma<int, 4, 8>(d, a, b, shim_s8); }
+static inline void mma_s8_k16(int d[4], const uint32_t a[2], uint32_t b) { shim_mma<int, 4, 4>(d, a, &b, shim_s8); }
+static inline void mma_f16(float d[4], const uint32_t a[4], const uint32_t b[2]) { shim_mma<float, 2, 8>(d, a, b, shim_half); }
 
 static inline void shim_tiles(uint32_t r[4], const void *row, bool turned)
 {

@@ -1,0 +1,128 @@
+/* The cache and attention on the device (or its shim) against the scalar reference: every type of cache, shapes of heads, windows, sinks,
+ * caps, latents; prefill, decoding of several sequences, long contexts in parts. */
+#include "cuda_case.h"
+
+typedef struct { const char *name; int n_head, n_kv_head, d_k, d_v, window; bool latent, sinks; float softcap; } shape;
+static const shape shapes[] = {
+    { "one head",          1, 1,  16,  16,   0, false, false, 0 },
+    { "odd width",         6, 2,  20,  20,   0, false, false, 0 },
+    { "grouped 64",        8, 2,  64,  64,   0, false, false, 0 },
+    { "gpt-oss",          16, 2,  64,  64, 100, false, true,  0 },
+    { "128",               4, 4, 128, 128,   0, false, false, 0 },
+    { "capped 256",        4, 2, 256, 256,  70, false, false, 30 },
+    { "wide keys",         2, 2,  96,  64,   0, false, false, 0 },
+    { "latent",           20, 1, 144, 128,   0, true,  false, 0 },
+    { "latent 576",       16, 1, 576, 512,   0, true,  false, 0 },
+};
+#define COUNT(a) (int)(sizeof (a) / sizeof (a)[0])
+enum { N_SEQ = 3, CELLS = 1024 };
+static const llm_limits limits = { .n_batch = 200, .max_cols = 8192, .max_rows = 4096, .n_expert = 1, .n_expert_used = 1, .d_ff_expert = 1, .d_model = 64, .n_head = 20, .max_d_head = 576, .n_ctx = CELLS };
+
+typedef struct { llm_kv_layer ref, dev; int length[N_SEQ]; } caches;
+
+static llm_kv_layer layer_of(const shape *s, llm_dtype type)
+{
+    int cells = s->window ? (s->window + limits.n_batch + 2 * KV_BLOCK) / KV_BLOCK * KV_BLOCK : CELLS;
+    return (llm_kv_layer){ .dtype = type, .n_kv_head = s->n_kv_head, .d_k = s->d_k, .d_v = s->d_v, .n_cell = cells, .n_seq = N_SEQ, .latent = s->latent };
+}
+
+static void caches_open(pair *p, caches *c, const shape *s, llm_dtype type)
+{
+    memset(c, 0, sizeof *c);
+    c->ref = c->dev = layer_of(s, type);
+    ck_assert(p->ref.op.kv_size(&c->ref) && p->be.op.kv_size(&c->dev));
+    c->ref.k = calloc(N_SEQ, c->ref.k_seq_bytes), c->ref.v = s->latent ? NULL : calloc(N_SEQ, c->ref.v_seq_bytes);
+    c->dev.k = p->be.remote->alloc(&p->be, N_SEQ * c->dev.k_seq_bytes), c->dev.v = s->latent ? NULL : p->be.remote->alloc(&p->be, N_SEQ * c->dev.v_seq_bytes);
+}
+
+static void caches_close(pair *p, caches *c)
+{
+    free(c->ref.k), free(c->ref.v);
+    p->be.remote->release(&p->be, c->dev.k);
+    if (c->dev.v) p->be.remote->release(&p->be, c->dev.v);
+}
+
+/* One step of rows[s] rows of each sequence through store and, if asked to, attend on both sides. */
+static void step(pair *p, caches *c, const shape *s, llm_dtype type, const llm_tensor *sinks, const int rows[N_SEQ], bool attend)
+{
+    llm_span span[N_SEQ];
+    int32_t token[256] = { 0 }, pos[256], seq[256];
+    llm_batch b = { 0, 0, token, pos, seq, span };
+    llm_attn_args a = { s->n_head, s->window, 1 / sqrtf((float)s->d_k), s->softcap, s->sinks ? sinks : NULL };
+
+    for (int i = 0; i < N_SEQ; i++) {
+        if (rows[i] == 0) continue;
+        span[b.n_span++] = (llm_span){ i, b.n, rows[i], c->length[i] };
+        for (int k = 0; k < rows[i]; k++) pos[b.n] = c->length[i]++, seq[b.n++] = i;
+    }
+    llm_rows q = case_rows(b.n, s->n_head * s->d_k), k = case_rows(b.n, s->n_kv_head * s->d_k), v = case_rows(b.n, s->n_kv_head * s->d_v);
+    llm_rows want = blank_rows(b.n, s->n_head * s->d_v, s->n_head * s->d_v), dq = put_rows(&p->be, q), dk = put_rows(&p->be, k), dv = put_rows(&p->be, v), got = put_rows(&p->be, want);
+    p->ref.op.store(&p->ref, &c->ref, k, v, &b);
+    p->be.remote->begin(&p->be, &b, NULL);
+    p->be.op.store(&p->be, &c->dev, dk, dv, &b);
+    if (attend) p->ref.op.attend(&p->ref, want, q, &c->ref, &b, &a), p->be.op.attend(&p->be, got, dq, &c->dev, &b, &a);
+    p->be.remote->end(&p->be);
+    if (attend) check_rows(p, got, want, 1e-3, "%s, %s, %d rows, %d tokens", s->name, dtype_name(type), b.n, c->length[0]);
+    else p->be.remote->release(&p->be, got.data);
+    p->be.remote->release(&p->be, dq.data), p->be.remote->release(&p->be, dk.data), p->be.remote->release(&p->be, dv.data);
+    free(q.data), free(k.data), free(v.data), free(want.data);
+}
+
+/* What kv_get gives is what the reference's gives, and kv_put of it into another sequence reads the same. */
+static void check_cells(pair *p, caches *c, const shape *s, llm_dtype type)
+{
+    size_t kb = 0, vb = 0, n = (size_t)(c->length[0] < 90 ? c->length[0] : 90);
+    int from = c->length[0] - (int)n;
+
+    dtype_bytes((int)type, s->n_kv_head * s->d_k, &kb), dtype_bytes((int)type, s->n_kv_head * s->d_v, &vb);
+    uint8_t *k = malloc(3 * n * kb), *v = malloc(3 * n * vb);
+    p->ref.op.kv_get(&c->ref, 0, from, (int)n, k, s->latent ? NULL : v), p->be.op.kv_get(&c->dev, 0, from, (int)n, k + n * kb, s->latent ? NULL : v + n * vb);
+    ck_assert_msg(memcmp(k, k + n * kb, n * kb) == 0 && (s->latent || memcmp(v, v + n * vb, n * vb) == 0), "%s %s: cells differ", s->name, dtype_name(type));
+    p->be.op.kv_put(&c->dev, 2, from, (int)n, k, s->latent ? NULL : v), p->be.op.kv_get(&c->dev, 2, from, (int)n, k + 2 * n * kb, s->latent ? NULL : v + 2 * n * vb);
+    ck_assert_msg(memcmp(k, k + 2 * n * kb, n * kb) == 0 && (s->latent || memcmp(v, v + 2 * n * vb, n * vb) == 0), "%s %s: cells put back differ", s->name, dtype_name(type));
+    free(k), free(v);
+}
+
+START_TEST(prefill_and_decoding)
+{
+    static const int plan[][N_SEQ] = { { 70, 5, 0 }, { 1, 1, 0 }, { 1, 1, 1 }, { 40, 0, 3 }, { 1, 2, 1 } };
+    static const llm_dtype types[] = { DT_F16, DT_F32, DT_Q8_0 };
+    pair p;
+
+    if (!pair_open(&p, &limits, "cuda/attend")) return;
+    for (int is = 0; is < COUNT(shapes); is++) for (int t = 0; t < COUNT(types); t++) {
+        const shape *s = &shapes[is];
+        llm_tensor sinks = case_tensor(DT_F32, 0, s->n_head, 1), *all[1] = { &sinks };
+        llm_device *d;
+        caches c;
+        if (types[t] == DT_Q8_0 && (s->latent || s->d_k % 32 || s->d_v % 32)) continue;
+        d = put_weights(all, 1), caches_open(&p, &c, s, types[t]);
+        for (int i = 0; i < COUNT(plan); i++) step(&p, &c, s, types[t], &sinks, plan[i], true);
+        check_cells(&p, &c, s, types[t]);
+        caches_close(&p, &c), device_close(d), free((void *)(uintptr_t)sinks.data);
+    }
+    pair_close(&p);
+}
+END_TEST
+
+START_TEST(long_contexts_in_parts)
+{
+    static const int fill[N_SEQ] = { 190, 0, 0 }, one[N_SEQ] = { 1, 1, 0 };
+    pair p;
+
+    if (!pair_open(&p, &limits, "cuda/attend parts")) return;
+    for (int is = 2; is < COUNT(shapes); is += 2) {
+        const shape *s = &shapes[is];
+        llm_tensor sinks = case_tensor(DT_F32, 0, s->n_head, 1), *all[1] = { &sinks };
+        llm_device *d = put_weights(all, 1);
+        caches c;
+        caches_open(&p, &c, s, DT_F16);
+        for (int i = 0; i < 5; i++) step(&p, &c, s, DT_F16, &sinks, fill, false);
+        for (int i = 0; i < 2; i++) step(&p, &c, s, DT_F16, &sinks, one, true);
+        caches_close(&p, &c), device_close(d), free((void *)(uintptr_t)sinks.data);
+    }
+    pair_close(&p);
+}
+END_TEST
+
+LLM_TEST_MAIN("cuda/attend", prefill_and_decoding, long_contexts_in_parts)

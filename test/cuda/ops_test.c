@@ -1,0 +1,134 @@
+/* The other ops on the device (or its shim) against the scalar reference: norm, rotation, elements, embedding, routing. */
+#include "cuda_case.h"
+
+static const llm_limits limits = { .n_batch = 40, .max_cols = 4096, .max_rows = 4096, .n_expert = 256, .n_expert_used = 8, .d_ff_expert = 64, .d_model = 4096, .n_head = 8, .max_d_head = 64, .n_ctx = 256 };
+#define COUNT(a) (int)(sizeof (a) / sizeof (a)[0])
+
+START_TEST(norm_add_and_activations)
+{
+    static const int width[] = { 1, 31, 64, 129, 2880 };
+    pair p;
+
+    if (!pair_open(&p, &limits, "cuda/elements")) return;
+    for (int iw = 0; iw < COUNT(width); iw++) for (int n = 1; n < 8; n += 5) {
+        int w = width[iw];
+        llm_tensor t = case_tensor(iw % 2 ? DT_F32 : DT_BF16, 0, w, 1), *all[1] = { &t };
+        llm_device *d = put_weights(all, 1);
+        llm_rows x = case_rows(n, w), y = case_rows(n, w), gate = case_rows(n, 1), want, got, dx = put_rows(&p.be, x), dy = put_rows(&p.be, y), dg = put_rows(&p.be, gate);
+        float *s = malloc((size_t)n * sizeof *s), *ds;
+        for (int i = 0; i < n; i++) s[i] = case_float();
+        ds = put_bytes(&p.be, s, (size_t)n * sizeof *s);
+        want = blank_rows(n, w, w + 2), got = put_rows(&p.be, want);
+        p.ref.op.norm(&p.ref, want, x, &t, 1e-6f, 1.0f), p.be.op.norm(&p.be, got, dx, &t, 1e-6f, 1.0f);
+        check_rows(&p, got, want, 2e-6, "norm %d", w);
+        for (int act = ACT_SILU; act <= ACT_SWIGLU_OAI; act++) {
+            got = put_rows(&p.be, want);
+            p.ref.op.glu(&p.ref, want, x, y, (llm_act)act, 0.7f), p.be.op.glu(&p.be, got, dx, dy, (llm_act)act, 0.7f);
+            check_rows(&p, got, want, 2e-6, "glu %d width %d", act, w);
+        }
+        got = put_rows(&p.be, want), p.ref.op.add(&p.ref, want, x), p.be.op.add(&p.be, got, dx);
+        check_rows(&p, got, want, 1e-7, "add %d", w);
+        got = put_rows(&p.be, want), p.ref.op.add_gated(&p.ref, want, y, gate), p.be.op.add_gated(&p.be, got, dy, dg);
+        check_rows(&p, got, want, 2e-6, "add_gated %d", w);
+        got = put_rows(&p.be, want), p.ref.op.softcap(&p.ref, want, 3), p.be.op.softcap(&p.be, got, 3);
+        check_rows(&p, got, want, 2e-6, "softcap %d", w);
+        got = put_rows(&p.be, want), p.ref.op.scale_rows(&p.ref, want, s), p.be.op.scale_rows(&p.be, got, ds);
+        check_rows(&p, got, want, 1e-7, "scale_rows %d", w);
+        p.be.remote->release(&p.be, dx.data), p.be.remote->release(&p.be, dy.data), p.be.remote->release(&p.be, dg.data), p.be.remote->release(&p.be, ds);
+        free(x.data), free(y.data), free(gate.data), free(want.data), free(s), free((void *)(uintptr_t)t.data), device_close(d);
+    }
+    pair_close(&p);
+}
+END_TEST
+
+START_TEST(rotation_and_moves_of_heads)
+{
+    enum { N = 5, HEADS = 3, D = 40, ROT = 24 };
+    static const int32_t pos[N] = { 0, 1, 77, 4095, 131071 };
+    float freq[ROT / 2];
+    llm_rope rope = { freq, ROT, 1.25f };
+    pair p;
+
+    if (!pair_open(&p, &limits, "cuda/rope")) return;
+    for (int i = 0; i < ROT / 2; i++) freq[i] = powf(10000.0f, -2.0f * (float)i / ROT);
+    llm_rows cs = blank_rows(N, ROT, ROT), dcs = put_rows(&p.be, cs), copy;
+    p.ref.op.rope_table(&p.ref, cs, &rope, pos), p.be.op.rope_table(&p.be, dcs, &rope, pos);
+    copy = put_rows(&p.be, cs);
+    check_rows(&p, dcs, cs, 1e-7, "rope table");
+    for (int style = ROPE_HALF; style <= ROPE_PAIRS; style++) for (int offset = 0; offset <= 16; offset += 16) {
+        llm_rows x = case_rows(N, HEADS * D), dx = put_rows(&p.be, x);
+        p.ref.op.rope(&p.ref, x, cs, D, offset, (llm_rope_style)style), p.be.op.rope(&p.be, dx, copy, D, offset, (llm_rope_style)style);
+        check_rows(&p, dx, x, 1e-6, "rope style %d offset %d", style, offset);
+        free(x.data);
+    }
+    llm_rows x = case_rows(N, HEADS * D), dx = put_rows(&p.be, x), y = case_rows(N, HEADS * 20), dy = put_rows(&p.be, y);
+    p.ref.op.copy_heads(&p.ref, y, 20, x, D, HEADS, 17), p.be.op.copy_heads(&p.be, dy, 20, dx, D, HEADS, 17);
+    check_rows(&p, dy, y, 0, "copy_heads");
+    p.be.remote->release(&p.be, dx.data), p.be.remote->release(&p.be, copy.data);
+    free(x.data), free(y.data), free(cs.data);
+    pair_close(&p);
+}
+END_TEST
+
+START_TEST(embedding_of_every_type)
+{
+    static const llm_dtype types[] = { DT_F32, DT_F16, DT_BF16, DT_F8_E4M3, DT_F8_E5M2, DT_Q4_0, DT_Q4_1, DT_Q5_0, DT_Q5_1, DT_Q8_0, DT_IQ4_NL, DT_MXFP4, DT_Q4_G,
+                                       DT_Q2_K, DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_IQ4_XS };
+    static const int32_t token[] = { 6, 0, 3, 6 };
+    pair p;
+
+    if (!pair_open(&p, &limits, "cuda/embed")) return;
+    for (int t = 0; t < COUNT(types); t++) {
+        int cols = dtype_info(types[t])->block > 1 ? 512 : 50;
+        case_state = (uint64_t)t;
+        llm_tensor w = case_tensor(types[t], 0, 7, cols), *all[1] = { &w };
+        llm_rows want = blank_rows(4, cols, cols + 1), got = put_rows(&p.be, want);
+        llm_device *d = put_weights(all, 1);
+        p.ref.op.embed(&p.ref, want, &w, token, 1.5f), p.be.op.embed(&p.be, got, &w, token, 1.5f);
+        check_rows(&p, got, want, 1e-6, "embed %s", dtype_name(types[t]));
+        device_close(d), free(want.data), free((void *)(uintptr_t)w.data);
+    }
+    static const int32_t beyond[] = { 1, 50 };
+    llm_tensor w = case_tensor(DT_F32, 0, 50, 16), *all[1] = { &w };
+    llm_rows y = blank_rows(2, 16, 16), dy = put_rows(&p.be, y);
+    llm_device *d = put_weights(all, 1);
+    p.be.op.embed(&p.be, dy, &w, beyond, 1);
+    ck_assert_int_eq(p.be.err.status, LLM_ERR_ARG);
+    p.be.err.status = LLM_OK;
+    p.be.remote->release(&p.be, dy.data), device_close(d), free(y.data), free((void *)(uintptr_t)w.data);
+    pair_close(&p);
+}
+END_TEST
+
+static void routing(pair *p, const llm_route_args *a, int n, bool with_bias)
+{
+    llm_tensor bias = case_tensor(DT_F32, 0, a->n_expert, 1), *all[1] = { &bias };
+    llm_rows score = case_rows(n, a->n_expert), want = blank_rows(n, a->n_used, a->n_used), ds = put_rows(&p->be, score), got = put_rows(&p->be, want);
+    size_t bytes = (size_t)(n * a->n_used) * sizeof(int32_t);
+    int32_t *we = malloc(bytes), *ge = malloc(bytes), *de;
+    llm_device *d = put_weights(all, 1);
+
+    memset(we, 0, bytes), de = put_bytes(&p->be, we, bytes);
+    p->ref.op.route(&p->ref, want, we, score, with_bias ? &bias : NULL, a), p->be.op.route(&p->be, got, de, ds, with_bias ? &bias : NULL, a);
+    p->be.remote->download(&p->be, ge, de, bytes);
+    check_rows(p, got, want, 2e-6, "route gate %d of %d", (int)a->gate, a->n_expert);
+    for (int i = 0; i < n * a->n_used; i++) ck_assert_msg(we[i] == ge[i], "gate %d: place %d has expert %d, want %d", (int)a->gate, i, ge[i], we[i]);
+    p->be.remote->release(&p->be, ds.data), p->be.remote->release(&p->be, de), device_close(d);
+    free(score.data), free(want.data), free(we), free(ge), free((void *)(uintptr_t)bias.data);
+}
+
+START_TEST(routing_of_every_kind)
+{
+    static const llm_route_args kind[] = {
+        { GATE_SOFTMAX, 60, 4, 0, 0, false, false, 1 }, { GATE_SOFTMAX, 128, 8, 0, 0, true, false, 1 }, { GATE_TOPK_SOFTMAX, 32, 4, 0, 0, false, false, 1 },
+        { GATE_SIGMOID, 256, 8, 8, 4, true, true, 2.5f }, { GATE_SOFTMAX, 160, 6, 8, 3, false, false, 16 }, { GATE_TOPK_SOFTMAX, 1, 1, 0, 0, true, false, 1 },
+    };
+    pair p;
+
+    if (!pair_open(&p, &limits, "cuda/route")) return;
+    for (int i = 0; i < COUNT(kind); i++) routing(&p, &kind[i], 37, kind[i].gate == GATE_SIGMOID);
+    pair_close(&p);
+}
+END_TEST
+
+LLM_TEST_MAIN("cuda/ops", norm_add_and_activations, rotation_and_moves_of_heads, embedding_of_every_type, routing_of_every_kind)
