@@ -11,6 +11,15 @@
 #define ROOT "test/data/ref"
 enum { MAX_TOKEN = 256 };
 
+/* test/cuda/models_test.c runs the same models on another backend, whose matrix units round more coarsely. */
+#ifndef TEST_BACKEND
+#define TEST_BACKEND LLM_BACKEND_CPU
+#define TEST_NAME "model/reference"
+#define TOLERANCE_FACTOR 1
+#define OUTLIERS 0                  /* positions that may be further off: where a router's choice was a near tie */
+#define CHECK_LOGITS(path, got, row, n, width)
+#endif
+
 typedef struct { const char *folder; double tol; json_t *skip; char first[160]; } watch;
 
 static double distance(const float *a, const float *b, size_t n, double *scale)
@@ -56,7 +65,7 @@ static void on_tap(void *user, const char *name, int il, const float *data, int 
 
 static void check_model(const char *path, watch *w, const npy_array *tokens, const npy_array *logits)
 {
-    llm_model_options mo = { .size = sizeof mo, .path = path, .n_threads = 2 };
+    llm_model_options mo = { .size = sizeof mo, .path = path, .n_threads = 2, .backend = TEST_BACKEND };
     llm_session_options so = { .size = sizeof so, .n_ctx = MAX_TOKEN, .kv_type = LLM_KV_F32 };
     llm_row row[MAX_TOKEN];
     size_t n = tokens->cols;
@@ -64,20 +73,24 @@ static void check_model(const char *path, watch *w, const npy_array *tokens, con
     llm_session *s = NULL;
     llm_error err = { LLM_OK, "" };
     double scale = 0, worst = 0;
+    int outliers = 0;
 
     for (size_t i = 0; i < n; i++) row[i] = (llm_row){ (llm_token)tokens->data[i], 0, 1 };
     w->first[0] = '\0';
-    ck_assert_msg(llm_model_open(&m, &mo, &err) == LLM_OK, "%s: %s", path, err.text);
+    if (llm_model_open(&m, &mo, &err) == LLM_ERR_UNSUPPORTED && TEST_BACKEND != LLM_BACKEND_CPU) { test_skip(path, err.text); return; }
+    ck_assert_msg(m != NULL, "%s: %s", path, err.text);
     ck_assert_msg(llm_session_open(&s, m, &so, &err) == LLM_OK, "%s: %s", path, err.text);
     llm_session_set_tap(s, on_tap, w);
     ck_assert_msg(llm_session_decode_rows(s, row, n, &err) == LLM_OK, "%s: %s", path, err.text);
     distance(llm_session_logits(s), logits->data, n * logits->cols, &scale);
     for (size_t i = 0; i < n; i++) {
         double unused = 0, d = distance(llm_session_logits(s) + i * logits->cols, logits->data + i * logits->cols, logits->cols, &unused);
+        if (!(d <= w->tol * scale) && outliers++ < OUTLIERS) continue;
         if (!(d <= worst)) worst = d;
         ck_assert_msg(d <= w->tol * scale, "%s: position %zu: logits off by %.3g of %.3g (allowed %.3g); first to differ: %s", path, i, d, scale,
                       w->tol * scale, *w->first ? w->first : "no activation on file");
     }
+    CHECK_LOGITS(path, llm_session_logits(s), row, n, logits->cols);
     printf("  %-44s largest difference %.2g of the largest logit (allowed %.2g)\n", path, worst / scale, w->tol);
     llm_session_close(s);
     llm_model_close(m);
@@ -108,7 +121,7 @@ static int check_case(const char *name)
     read_npy(folder, "logits.npy", &logits);
     ck_assert(tokens.cols <= MAX_TOKEN && logits.rows == tokens.cols);
     v = json_object_get(c, "tol_int8");
-    w.tol = json_number_value(v ? v : json_object_get(c, "tol"));
+    w.tol = v ? json_number_value(v) : TOLERANCE_FACTOR * json_number_value(json_object_get(c, "tol"));
     if (json_is_true(json_object_get(c, "hf"))) snprintf(path, sizeof path, "%s/hf", folder), check_model(path, &w, &tokens, &logits), n++;
     w.skip = json_object_get(c, "gguf_skip_taps");
     if (json_is_true(json_object_get(c, "gguf"))) snprintf(path, sizeof path, "%s/model.gguf", folder), check_model(path, &w, &tokens, &logits), n++;
@@ -133,4 +146,4 @@ START_TEST(logits_equal_the_official_ones)
 }
 END_TEST
 
-LLM_TEST_MAIN("model/reference", logits_equal_the_official_ones)
+LLM_TEST_MAIN(TEST_NAME, logits_equal_the_official_ones)
