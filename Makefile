@@ -3,9 +3,15 @@
 # make install    DESTDIR= PREFIX=/usr/local           make fuzz     libFuzzer targets, FUZZ_SECONDS each
 # MODE=release|asan|tsan|hard|fuzz   CC=gcc|clang   V=1
 MODE   ?= release
+.DEFAULT_GOAL := all
 CC     := $(if $(filter default,$(origin CC)),gcc,$(CC))
 PREFIX ?= /usr/local
-B      := build/$(if $(filter gcc,$(CC))$(filter fuzz,$(MODE)),,$(CC)-)$(MODE)
+# CUDA=1 builds the kernels for NVIDIA GPUs with nvcc, CUDA=0 does not; auto: where nvcc and a GPU are. CUDA_ARCH=90 for one kind of GPU;
+# else the one that is here, or all that nvcc knows of the list, with PTX for later ones.
+CUDA   ?= auto
+NVCC   ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
+override CUDA := $(if $(filter auto,$(CUDA)),$(if $(NVCC),$(if $(wildcard /dev/nvidiactl),1,0),0),$(CUDA))
+B      := build/$(if $(filter gcc,$(CC))$(filter fuzz,$(MODE)),,$(CC)-)$(MODE)$(if $(filter 1,$(CUDA)),-cuda)
 Q      := $(if $(V),,@)
 DEPS   := jansson libutf8proc libpcre2-8
 
@@ -29,6 +35,20 @@ ARCH   := $(shell $(CC) -dumpmachine | cut -d- -f1)
 OFF    := $(if $(filter x86_64,$(ARCH)),%_neon.c,%_avx2.c %_avx512.c %_shani.c)
 SRC    := $(filter-out $(OFF),$(wildcard libllm/*.c libllm/*/*.c kernels/*.c kernels/cpu/*.c))
 OBJ    := $(SRC:%.c=$(B)/%.o)
+ifeq ($(CUDA),1)
+$(if $(NVCC),,$(error CUDA=1: nvcc is not found; NVCC=path/to/nvcc names it))
+CUDA_ARCH ?= $(or $(subst .,,$(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sort -u)),$(filter $(subst compute_,,$(shell $(NVCC) --list-gpu-arch)),80 86 89 90 100 120))
+CUDA_HOME := $(patsubst %/bin/nvcc,%,$(NVCC))
+NVCCFLAGS = -std=c++17 -O3 -D_GNU_SOURCE $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
+            -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH)) -Xcompiler -fPIC,-fvisibility=hidden $(INC) -Ikernels/cuda
+OBJ    += $(patsubst %.cu,$(B)/%.o,$(wildcard kernels/cuda/*.cu))
+LIBS   += -L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/lib -lcudart_static -ldl -lrt -lstdc++
+$(B)/kernels/backend.o: ALL_CFLAGS += -DLLM_CUDA
+$(B)/%.o: %.cu | third_party-ok
+	@mkdir -p $(@D)
+	@$(if $(V),,echo "  nvcc $<")
+	$(Q)$(NVCC) $(NVCCFLAGS) -MD -MP -c -o $@ $<
+endif
 SHARED := $(patsubst %.c,$(B)/%.o,$(filter-out tools/llm-%.c,$(wildcard tools/*.c)) bench/machine.c)
 RUN    := $(patsubst %.c,$(B)/%.o,$(wildcard tools/run/*.c))
 TOOLS  := $(patsubst tools/%.c,%,$(wildcard tools/llm-*.c)) $(patsubst bench/%.c,%,$(wildcard bench/llm-*.c))
@@ -105,9 +125,20 @@ run: all
 bench: all
 	$(Q)$(B)/llm-bench -m $(or $(MODEL),tools/demo/demo-gpt-oss.gguf)
 
+# The tests of the CUDA kernels on the GPU itself: make CUDA=1 check-cuda.
+CUDA_TESTS := $(patsubst test/cuda/%.c,$(B)/gpu/%,$(wildcard test/cuda/*_test.c))
+$(B)/gpu/%: $(B)/test/cuda/%.o $(B)/tools/npy.o $(B)/libllm.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(OPT) -o $@ $(filter %.o,$^) $(B)/libllm.a $(shell pkg-config --libs check) $(LIBS)
+check-cuda:
+	$(Q)if [ -n "$(NVCC)" ]; then $(MAKE) --no-print-directory CUDA=1 gpu-run; \
+	    else echo "SKIP check-cuda: nvcc is missing"; echo "0 passed, 0 failed, 1 skipped"; fi
+gpu-run: $(CUDA_TESTS)
+	$(Q)sh test/run-tests.sh $(B) $(CUDA_TESTS)
+
 tests: $(TESTS)
 check: all tests $(B)/install/libllm.a
-	$(Q)MAKE='$(MAKE)' MODE=$(MODE) CC='$(CC)' sh test/run-tests.sh $(B) $(TESTS) $(sort $(wildcard test/*/*_test.sh))
+	$(Q)MAKE='$(MAKE)' MODE=$(MODE) CC='$(CC)' CXX='$(CXX)' sh test/run-tests.sh $(B) $(TESTS) $(sort $(wildcard test/*/*_test.sh))
 
 # What is installed is one object in which only the functions of llm.h are visible.
 $(B)/install/libllm.a: $(B)/libllm.a
@@ -159,5 +190,5 @@ clean:
 	rm -rf build
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
-.PHONY: all tests check check-neon plain-run clean third_party-ok run bench fuzz install
+.PHONY: all tests check check-cuda gpu-run check-neon plain-run clean third_party-ok run bench fuzz install
 .SECONDARY:

@@ -1,7 +1,9 @@
 /* weights.cu - opens the device and brings a model's weights to it: one arena for all, two pinned buffers through which pieces
  * go while the next one is read from the file. */
 #include "cuda_impl.h"
-#include "blocks.h"
+extern "C" {
+#include "half.h"
+}
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -222,10 +224,7 @@ static float float_at(llm_dtype t, const uint8_t *p, int64_t i)
 
     if (t == DT_F32) { memcpy(&f, p + 4 * i, 4); return f; }
     memcpy(&h, p + 2 * i, 2);
-    if (t == DT_F16) return f16_float(h);
-    uint32_t bits = (uint32_t)h << 16;
-    memcpy(&f, &bits, 4);
-    return f;
+    return t == DT_F16 ? f16_to_float(h) : bf16_to_float(h);
 }
 
 /* n matrices of `per` values each, as floats, to `to`. */
