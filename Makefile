@@ -107,6 +107,7 @@ $(B)/shim/%.o: %.cu | third_party-ok
 $(B)/shim/%.o: %.c | third_party-ok
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -DLLM_CUDA -MMD -MP -c -o $@ $<
+$(if $(filter 1,$(CUDA)),,$(eval $(B)/test/cuda/%.o: ALL_CFLAGS += -DLLM_CUDA_SHIM))
 $(B)/test/cuda/%: $(B)/test/cuda/%.o $(SHIM) $(B)/libllm.a
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(OPT) -o $@ $(filter %.o,$^) $(B)/libllm.a $(shell pkg-config --libs check) $(LIBS)

@@ -19,7 +19,7 @@ typedef struct { int prompt, generate, depth, threads, batch; } bench_test;
 typedef struct { double mean, dev, floor_share; } bench_rate;
 
 static opt_list models;
-static const char *p_text = "512", *n_text = "128", *d_text = "0", *t_text, *b_text = "512", *o_text = "md", *kv_type, *cpu, *compare_path;
+static const char *p_text = "512", *n_text = "128", *d_text = "0", *t_text, *b_text = "512", *o_text = "md", *kv_type, *cpu, *device, *compare_path;
 static opt_list pg_text;
 static int repetitions = 5;
 static bool no_warmup, no_limits;
@@ -34,6 +34,7 @@ static const opt_row rows[] = {
     { "What to run", "batch", 'b', OPT_STR, "LIST", &b_text, 0, 0, "rows computed at once (default 512)", false },
     { "What to run", "repetitions", 'r', OPT_INT, "N", &repetitions, 1, 1000, "runs of each test (default 5)", false },
     { "What to run", "kv-type", 0, OPT_STR, "f16|q8_0|f32", &kv_type, 0, 0, "keys and values (default f16)", false },
+    { "What to run", "device", 0, OPT_STR, "cpu|cuda", &device, 0, 0, "what computes: the processor (default) or the first NVIDIA GPU", false },
     { "What to run", "cpu", 0, OPT_STR, "SET", &cpu, 0, 0, "kernel set: scalar, avx2, avx512, neon", false },
     { "What to run", "no-warmup", 0, OPT_FLAG, NULL, &no_warmup, 0, 0, "measure the first run too", false },
     { "What to run", "no-limits", 0, OPT_FLAG, NULL, &no_limits, 0, 0, "do not measure the machine (no floor column)", false },
@@ -190,8 +191,8 @@ static json_t *result_row(const char *path, const llm_model_info *info, const be
     const char *base = strrchr(path, '/');
 
     test_name(t, name, sizeof name);
-    return json_pack("{s:s, s:s, s:f, s:f, s:i, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "model", base && base[1] ? base + 1 : path,
-                     "arch", info->arch, "size_gib", (double)info->weight_bytes / (1 << 30), "params_b", (double)info->n_param / 1e9,
+    return json_pack("{s:s, s:s, s:s, s:f, s:f, s:i, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "model", base && base[1] ? base + 1 : path,
+                     "arch", info->arch, "device", device ? device : "cpu", "size_gib", (double)info->weight_bytes / (1 << 30), "params_b", (double)info->n_param / 1e9,
                      "threads", t->threads, "batch", t->batch, "test", name, "tokens_per_second", r->mean, "deviation", r->dev,
                      "floor_share", r->floor_share, "peak_rss_mib", peak_mib(), "read_gbs", lim->read_gbs, "int8_gops", lim->int8_gops);
 }
@@ -272,7 +273,7 @@ static int make_tests(bench_test *out, int cap, int threads, int batch)
 
 static void bench_model(const char *path, int threads, int batch, json_t *all, json_t *old)
 {
-    model_choice choice = { .path = path, .cpu = cpu, .n_threads = threads, .quiet = true };
+    model_choice choice = { .path = path, .cpu = cpu, .device = device, .n_threads = threads, .quiet = true };
     llm_model *m = tool_open_model(&choice);
     llm_model_info info = { .size = sizeof info };
     bench_test tests[4 * MAX_LIST];
@@ -306,6 +307,7 @@ int main(int argc, char **argv)
 
     tool_name = "llm-bench";
     opt_parse(&table, argc, argv, &r);
+    if (device != NULL && strcmp(device, "cuda") == 0) no_limits = true;       /* those of the processor are not its own */
     if (r.n_operand > 0) opt_fail(&table, "got '%s'; a model is given with -m", r.operand[0]);
     if (models.n == 0) opt_fail(&table, "want a model: -m MODEL");
     if (strcmp(o_text, "md") && strcmp(o_text, "csv") && strcmp(o_text, "json") && strcmp(o_text, "jsonl"))

@@ -93,10 +93,18 @@ static void quantized(const model_choice *c, const char *path, char *out, size_t
     if (made.bytes > 0 && !c->quiet) fprintf(stderr, "%s: quantized to %s: %.1f MB, kept as %s\n", tool_name, c->quant, (double)made.bytes / 1e6, out);
 }
 
+/* Value of --device; a wrong one ends the program. */
+static llm_backend_kind device_kind(const char *name)
+{
+    if (name == NULL || strcmp(name, "cpu") == 0) return LLM_BACKEND_CPU;
+    if (strcmp(name, "cuda") == 0) return LLM_BACKEND_CUDA;
+    tool_die_text(EXIT_USAGE, "--device: got '%s', want cpu or cuda", name);
+}
+
 llm_model *tool_open_model(const model_choice *c)
 {
     static char copy[4200];
-    llm_model_options opt = { .size = sizeof opt, .path = c->path, .n_threads = c->n_threads, .cpu = c->cpu,
+    llm_model_options opt = { .size = sizeof opt, .path = c->path, .n_threads = c->n_threads, .cpu = c->cpu, .backend = device_kind(c->device),
                               .log = on_log, .progress = on_progress, .user = (void *)(uintptr_t)c, .vocab_only = c->vocab_only,
                               .memory_limit = c->memory_limit, .allow_paging = c->allow_paging, .plan_only = c->plan_only };
     const store_entry *found;

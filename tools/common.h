@@ -15,7 +15,7 @@ extern const char *tool_name;               /* for messages */
 extern void (*tool_on_die)(int code, const char *text);     /* may be set: hears why the program ends */
 
 typedef struct {
-    const char *path, *cpu;
+    const char *path, *cpu, *device;        /* device: "cpu", "cuda", NULL: the default */
     int n_threads;
     bool vocab_only, quiet;
     uint64_t memory_limit;

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <functional>
+#include <tuple>
 #include <vector>
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
@@ -297,12 +298,15 @@ inline void enqueue(cudaStream_t s, std::function<void()> work)
 }
 }
 
-#define LAUNCH(kernel, grid, block, shared, stream, ...) \
-    do { \
-        dim3 grid_ = (grid), block_ = (block); \
-        size_t shared_ = (shared); \
-        shim::enqueue(stream, [=] { shim::run(#kernel, grid_, block_, shared_, [=] { kernel(__VA_ARGS__); }); }); \
-    } while (0)
+namespace shim {
+/* The arguments are taken now, as a launch does: the step may be recorded and run later. */
+template <class... P, class... A> inline void launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t s, const A &...arg)
+{
+    std::tuple<P...> all(arg...);
+    enqueue(s, [=] { run(name, grid, block, shared, [&] { std::apply(kernel, all); }); });
+}
+}
+#define LAUNCH(kernel, grid, block, shared, stream, ...) shim::launch(#kernel, kernel, grid, block, shared, stream, __VA_ARGS__)
 
 static inline cudaError_t cudaMalloc(void **p, size_t n)
 {

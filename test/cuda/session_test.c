@@ -1,0 +1,212 @@
+/* Sessions on the device (or its shim), on the bundled model: greedy tokens equal the CPU's, the same bits from run to run and from
+ * recorded steps, several sequences, saving and copying, memory that runs out. */
+#include "../llm_test.h"
+#include "llm.h"
+#include <string.h>
+
+#define MODEL "tools/demo/demo-gpt-oss.gguf"
+enum { PROMPT = 40, MORE = 48 };
+
+static const char text[] = "It was a cold evening in the old town, and the lamps along the river had just been lit when the stranger came to the door. "
+                           "He carried a small bag and asked for a room; nobody knew him there.";
+
+/* False, said and counted, where there is no GPU and these tests are for one. */
+static int open_model(llm_model **m, llm_backend_kind kind, const char *name)
+{
+    llm_model_options o = { .size = sizeof o, .path = MODEL, .backend = kind, .n_threads = 2 };
+    llm_error err = { LLM_OK, "" };
+    llm_status st = llm_model_open(m, &o, &err);
+
+    if (st == LLM_ERR_UNSUPPORTED) { test_skip(name, err.text); return 0; }
+    ck_assert_msg(st == LLM_OK, "%s", err.text);
+    return 1;
+}
+
+static llm_session *open_session(llm_model *m, int n_seq)
+{
+    llm_session_options o = { .size = sizeof o, .n_ctx = 256, .n_seq = n_seq, .n_batch = 64 };
+    llm_session *s;
+    llm_error err;
+
+    ck_assert_msg(llm_session_open(&s, m, &o, &err) == LLM_OK, "%s", err.text);
+    return s;
+}
+
+static int n_vocab(const llm_model *m)
+{
+    llm_model_info i = { .size = sizeof i };
+    llm_model_get_info(m, &i);
+    return i.n_vocab;
+}
+
+static int best(const float *y, int n)
+{
+    int at = 0;
+    for (int i = 1; i < n; i++) if (y[i] > y[at]) at = i;
+    return at;
+}
+
+static void prompt(const llm_model *m, llm_token out[PROMPT])
+{
+    llm_token all[256];
+    size_t n;
+    llm_error err;
+
+    ck_assert_msg(llm_tokenize(m, text, strlen(text), 0, all, 256, &n, &err) == LLM_OK && n >= 20, "%s", err.text);
+    for (int i = 0; i < PROMPT; i++) out[i] = all[(size_t)i % n];
+}
+
+/* MORE greedy tokens after the prompt; last [n_vocab] gets the last logits where it is not NULL. */
+static void greedy(llm_model *m, llm_session *s, llm_token out[MORE], float *last)
+{
+    llm_token p[PROMPT];
+    llm_error err;
+
+    prompt(m, p);
+    ck_assert_msg(llm_session_decode(s, p, PROMPT, &err) == LLM_OK, "%s", err.text);
+    for (int i = 0; i < MORE; i++) {
+        out[i] = best(llm_session_logits(s), n_vocab(m));
+        ck_assert_msg(llm_session_decode(s, &out[i], 1, &err) == LLM_OK, "%s", err.text);
+    }
+    if (last) memcpy(last, llm_session_logits(s), (size_t)n_vocab(m) * sizeof *last);
+}
+
+START_TEST(greedy_tokens_equal_the_cpu)
+{
+    llm_model *cpu, *gpu;
+    llm_token want[MORE], got[MORE];
+
+    if (!open_model(&gpu, LLM_BACKEND_CUDA, "cuda/greedy")) return;
+    ck_assert(open_model(&cpu, LLM_BACKEND_CPU, "cpu"));
+    llm_session *a = open_session(cpu, 1), *b = open_session(gpu, 1);
+    greedy(cpu, a, want, NULL), greedy(gpu, b, got, NULL);
+    for (int i = 0; i < MORE; i++) ck_assert_msg(want[i] == got[i], "token %d is %d, want %d", i, (int)got[i], (int)want[i]);
+    llm_session_close(a), llm_session_close(b), llm_model_close(cpu), llm_model_close(gpu);
+}
+END_TEST
+
+static void ignore(void *user, const char *name, int il, const float *data, int n, int width) { (void)user, (void)name, (void)il, (void)data, (void)n, (void)width; }
+
+/* A tap reads activations between ops, so that steps are not recorded. */
+START_TEST(runs_and_recorded_steps_give_the_same_bits)
+{
+    llm_model *m;
+    llm_token got[3][MORE];
+
+    if (!open_model(&m, LLM_BACKEND_CUDA, "cuda/same bits")) return;
+    size_t bytes = (size_t)n_vocab(m) * sizeof(float);
+    float *last[3];
+    for (int i = 0; i < 3; i++) {
+        llm_session *s = open_session(m, 1);
+        last[i] = malloc(bytes);
+        if (i == 2) llm_session_set_tap(s, ignore, NULL);
+        greedy(m, s, got[i], last[i]);
+        llm_session_close(s);
+        ck_assert(memcmp(got[0], got[i], sizeof got[0]) == 0);
+        ck_assert_msg(memcmp(last[0], last[i], bytes) == 0, "run %d", i);
+    }
+    for (int i = 0; i < 3; i++) free(last[i]);
+    llm_model_close(m);
+}
+END_TEST
+
+/* Three sequences in one batch, step by step, choose what each chooses alone. */
+START_TEST(sequences_side_by_side)
+{
+    enum { N = 3, STEPS = 12 };
+    llm_model *m;
+    llm_token p[PROMPT], alone[N][STEPS], next[N];
+    llm_error err;
+
+    if (!open_model(&m, LLM_BACKEND_CUDA, "cuda/sequences")) return;
+    int v = n_vocab(m);
+    prompt(m, p);
+    for (int q = 0; q < N; q++) {
+        llm_session *s = open_session(m, 1);
+        ck_assert_msg(llm_session_decode(s, p, (size_t)(PROMPT - 7 * q), &err) == LLM_OK, "%s", err.text);
+        for (int i = 0; i < STEPS; i++) alone[q][i] = best(llm_session_logits(s), v), ck_assert(llm_session_decode(s, &alone[q][i], 1, &err) == LLM_OK);
+        llm_session_close(s);
+    }
+    llm_session *s = open_session(m, N);
+    for (int q = 0; q < N; q++) {
+        llm_row row[PROMPT];
+        for (int i = 0; i < PROMPT - 7 * q; i++) row[i] = (llm_row){ p[i], q, i + 1 == PROMPT - 7 * q };
+        ck_assert_msg(llm_session_decode_rows(s, row, (size_t)(PROMPT - 7 * q), &err) == LLM_OK, "%s", err.text);
+        next[q] = best(llm_session_logits(s), v);
+    }
+    for (int i = 0; i < STEPS; i++) {
+        llm_row row[N];
+        for (int q = 0; q < N; q++) {
+            ck_assert_msg(next[q] == alone[q][i], "sequence %d token %d", q, i);
+            row[q] = (llm_row){ next[q], q, 1 };
+        }
+        ck_assert_msg(llm_session_decode_rows(s, row, N, &err) == LLM_OK, "%s", err.text);
+        for (int q = 0; q < N; q++) next[q] = best(llm_session_logits(s) + (size_t)q * (size_t)v, v);
+    }
+    llm_session_close(s), llm_model_close(m);
+}
+END_TEST
+
+START_TEST(copies_and_files_go_on_alike)
+{
+    char path[] = "/tmp/llm-cuda-session-XXXXXX";
+    llm_model *m;
+    llm_token p[PROMPT];
+    llm_error err;
+    int fd = mkstemp(path);
+
+    if (!open_model(&m, LLM_BACKEND_CUDA, "cuda/state")) { close(fd), unlink(path); return; }
+    int v = n_vocab(m);
+    llm_session *s = open_session(m, 2), *r = open_session(m, 2);
+    prompt(m, p);
+    ck_assert(llm_session_decode(s, p, PROMPT - 1, &err) == LLM_OK);
+    ck_assert_msg(llm_session_save(s, path, &err) == LLM_OK, "%s", err.text);
+    ck_assert_msg(llm_session_restore(r, path, &err) == LLM_OK, "%s", err.text);
+    ck_assert_msg(llm_session_copy(s, 0, 1, &err) == LLM_OK, "%s", err.text);
+    llm_row row[2] = { { p[PROMPT - 1], 0, 1 }, { p[PROMPT - 1], 1, 1 } };
+    ck_assert(llm_session_decode_rows(s, row, 2, &err) == LLM_OK && llm_session_decode(r, &p[PROMPT - 1], 1, &err) == LLM_OK);
+    ck_assert(memcmp(llm_session_logits(s), llm_session_logits(s) + v, (size_t)v * sizeof(float)) == 0);
+    ck_assert_int_eq(best(llm_session_logits(s), v), best(llm_session_logits(r), v));
+    llm_session_close(s), llm_session_close(r), llm_model_close(m), close(fd), unlink(path);
+}
+END_TEST
+
+/* The shim's device can be made small. */
+START_TEST(memory_that_runs_out_is_an_error)
+{
+#ifdef LLM_CUDA_SHIM
+    extern size_t shim_memory_left;
+    size_t all = shim_memory_left;
+    llm_model_options mo = { .size = sizeof mo, .path = MODEL, .backend = LLM_BACKEND_CUDA };
+    llm_session_options so = { .size = sizeof so, .n_ctx = 4096, .n_batch = 512 };
+    llm_model *m;
+    llm_session *s;
+    llm_token out[MORE];
+    llm_error err;
+
+    shim_memory_left = 1 << 20;
+    ck_assert_int_eq(llm_model_open(&m, &mo, &err), LLM_ERR_MEMORY);
+    ck_assert_msg(strstr(err.text, "MiB") != NULL, "%s", err.text);
+    ck_assert_uint_eq(shim_memory_left, 1 << 20);
+    shim_memory_left = all;
+    ck_assert_msg(llm_model_open(&m, &mo, &err) == LLM_OK, "%s", err.text);
+    size_t with_model = shim_memory_left;
+    for (size_t left = 1 << 16; left < (size_t)1 << 27; left *= 2) {
+        shim_memory_left = left;
+        if (llm_session_open(&s, m, &so, &err) == LLM_OK) { llm_session_close(s); continue; }
+        ck_assert_int_eq(err.status, LLM_ERR_MEMORY);
+        ck_assert_uint_eq(shim_memory_left, left);
+    }
+    shim_memory_left = with_model;
+    s = open_session(m, 1);
+    greedy(m, s, out, NULL);
+    llm_session_close(s), llm_model_close(m);
+    ck_assert_uint_eq(shim_memory_left, all);
+#else
+    test_skip("cuda/memory", "the memory of a real device is not taken away");
+#endif
+}
+END_TEST
+
+LLM_TEST_MAIN("cuda/session", greedy_tokens_equal_the_cpu, runs_and_recorded_steps_give_the_same_bits, sequences_side_by_side, copies_and_files_go_on_alike,
+              memory_that_runs_out_is_an_error)
