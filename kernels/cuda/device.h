@@ -65,21 +65,19 @@ static __device__ __forceinline__ float warp_max(float v)
     return v;
 }
 #else
-/* The same tree in one meeting of the lanes: sums of xor partners are the same on both sides. */
-static inline float warp_sum(float v)
+/* The same tree in one meeting of the lanes, by the last to come: sums of xor partners are the same on both sides. */
+template <class F> static inline float shim_reduce(float v, F both)
 {
-    unsigned char (*slot)[shim::SLOT] = shim::exchange(&v, sizeof v);
-    float t[32];
-    for (int i = 0; i < 32; i++) memcpy(&t[i], slot[i], sizeof v);
-    for (int m = 16; m > 0; m >>= 1) for (int i = 0; i < m; i++) t[i] += t[i + m];
+    shim::fiber *f = shim::e.now;
+    shim::warp *w = &shim::e.w[f->index / 32];
+    float *t = (float *)(void *)w->tile[f->parity ^= 1];
+
+    t[f->index % 32] = v;
+    shim::wait(&w->meet, [t, both] { for (int m = 16; m > 0; m >>= 1) for (int i = 0; i < m; i++) t[i] = both(t[i], t[i + m]); });
     return t[0];
 }
-static inline float warp_max(float v)
-{
-    unsigned char (*slot)[shim::SLOT] = shim::exchange(&v, sizeof v);
-    for (int i = 0; i < 32; i++) { float x; memcpy(&x, slot[i], sizeof x); v = fmaxf(v, x); }
-    return v;
-}
+static inline float warp_sum(float v) { return shim_reduce(v, [](float a, float b) { return a + b; }); }
+static inline float warp_max(float v) { return shim_reduce(v, [](float a, float b) { return fmaxf(a, b); }); }
 #endif
 
 /* The sum over all threads of a block of up to 32 warps, in every thread; shared [32]. Two barriers. */

@@ -33,7 +33,7 @@
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
 
-struct dim3 { unsigned x, y, z; dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {} };
+struct dim3 { unsigned x, y, z; constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {} };
 struct uint2 { unsigned x, y; };
 struct alignas(16) uint4 { unsigned x, y, z, w; };
 struct alignas(16) float4 { float x, y, z, w; };
@@ -61,28 +61,22 @@ struct fiber {
 struct barrier { unsigned arrived, alive, generation; };
 struct warp { barrier meet; unsigned char slot[2][WARP][SLOT]; alignas(16) unsigned char tile[2][TILE]; };
 
+/* A thread's device. Its fibers are kept for the next launch, and go with the process. */
 struct engine {
-    fiber *f = nullptr;
-    warp *w = nullptr;
-    unsigned char *shared = nullptr;
-    fiber *now = nullptr;
+    fiber *f;
+    warp *w;
+    unsigned char *shared;
+    fiber *now;
     jmp_buf main_env;
     barrier all;
     dim3 grid, block, at;
-    const std::function<void()> *body = nullptr;
-    const char *name = "";
-    const void *main_bottom = nullptr;
-    size_t main_size = 0;
-    ~engine();
+    const std::function<void()> *body;
+    const char *name;
+    const void *main_bottom;
+    size_t main_size;
 };
 
-inline thread_local engine e;
-
-inline engine::~engine()
-{
-    for (int i = 0; f && i < MAX_THREAD; i++) if (f[i].stack) munmap(f[i].stack, STACK);
-    free(f), free(w), free(shared);
-}
+inline thread_local engine e = {};
 
 inline void pass(barrier *b)
 {

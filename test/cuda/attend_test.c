@@ -62,7 +62,8 @@ static void step(pair *p, caches *c, const shape *s, llm_dtype type, const llm_t
     p->be.op.store(&p->be, &c->dev, dk, dv, &b);
     if (attend) p->ref.op.attend(&p->ref, want, q, &c->ref, &b, &a), p->be.op.attend(&p->be, got, dq, &c->dev, &b, &a);
     p->be.remote->end(&p->be);
-    if (attend) check_rows(p, got, want, 1e-3, "%s, %s, %d rows, %d tokens", s->name, dtype_name(type), b.n, c->length[0]);
+    /* with Q8_0 the reference rounds its queries to eight bits, too */
+    if (attend) check_rows(p, got, want, type == DT_Q8_0 ? 1e-2 : 1e-3, "%s, %s, %d rows, %d tokens", s->name, dtype_name(type), b.n, c->length[0]);
     else p->be.remote->release(&p->be, got.data);
     p->be.remote->release(&p->be, dq.data), p->be.remote->release(&p->be, dk.data), p->be.remote->release(&p->be, dv.data);
     free(q.data), free(k.data), free(v.data), free(want.data);

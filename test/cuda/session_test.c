@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define MODEL "tools/demo/demo-gpt-oss.gguf"
-enum { PROMPT = 40, MORE = 48 };
+enum { PROMPT = 32, MORE = 14 };
 
 static const char text[] = "It was a cold evening in the old town, and the lamps along the river had just been lit when the stranger came to the door. "
                            "He carried a small bag and asked for a room; nobody knew him there.";
@@ -113,7 +113,7 @@ END_TEST
 /* Three sequences in one batch, step by step, choose what each chooses alone. */
 START_TEST(sequences_side_by_side)
 {
-    enum { N = 3, STEPS = 12 };
+    enum { N = 3, STEPS = 4 };
     llm_model *m;
     llm_token p[PROMPT], alone[N][STEPS], next[N];
     llm_error err;
