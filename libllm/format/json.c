@@ -154,3 +154,44 @@ llm_status json_read_file(json_t **out, const char *path, size_t max_bytes, llm_
     free(text);
     return status;
 }
+
+json_t *json_copy_whole(const json_t *j)
+{
+    json_t *copy;
+
+    if (!json_is_object(j)) return json_incref((json_t *)j);
+    copy = json_object();
+    if (copy && json_object_update(copy, (json_t *)j) == 0) return copy;
+    json_decref(copy);
+    return NULL;
+}
+
+typedef struct { char *text; size_t len, cap; bool failed; } text_out;
+
+/* A failure sticks: not every caller in jansson passes it on. */
+static int add_text(const char *s, size_t n, void *out)
+{
+    text_out *o = out;
+
+    if (!o->failed && n >= o->cap - o->len) {
+        size_t cap = o->cap ? o->cap : 128;
+        char *text;
+        while (cap - o->len <= n) cap *= 2;
+        text = cap < SIZE_MAX / 4 ? realloc(o->text, cap) : NULL;
+        if (text == NULL) o->failed = true;
+        else o->text = text, o->cap = cap;
+    }
+    if (o->failed) return -1;
+    memcpy(o->text + o->len, s, n);
+    o->text[o->len += n] = '\0';
+    return 0;
+}
+
+char *json_text_of(const json_t *j, size_t flags)
+{
+    text_out o = { 0 };
+
+    if (json_dump_callback(j, add_text, &o, flags) == 0 && !o.failed) return o.text;
+    free(o.text);
+    return NULL;
+}

@@ -16,4 +16,10 @@ enum { JSON_MAX_DEPTH = 200 };
 llm_status json_read_file(json_t **out, const char *path, size_t max_bytes, llm_error *err);
 /* name: what to call the text in messages. */
 llm_status json_read_text(json_t **out, const char *text, size_t len, const char *name, llm_error *err);
+
+/* A copy of an object, one level deep; of any other value the value itself. NULL: out of memory (json_copy leaves out what it has no
+ * memory for). The caller's (json_decref). */
+json_t *json_copy_whole(const json_t *j);
+/* A value as text, malloc'ed, NUL behind it; flags as json_dumps. NULL: out of memory (json_dumps may then leave out part of a key). */
+char *json_text_of(const json_t *j, size_t flags);
 #endif

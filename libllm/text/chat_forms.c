@@ -20,7 +20,7 @@ static json_t *arguments_in_form(json_t *a, bool as_text)
     json_t *other = NULL;
 
     if (as_text && json_is_object(a)) {
-        char *text = json_dumps(a, 0);
+        char *text = json_text_of(a, 0);
         other = text ? json_string(text) : NULL;
         free(text);
         return other;
@@ -36,13 +36,13 @@ static json_t *arguments_in_form(json_t *a, bool as_text)
 
 static json_t *call_in_form(json_t *call, const call_form *f)
 {
-    json_t *copy = json_copy(call), *function = function_of(call), *arguments = json_object_get(function, "arguments");
+    json_t *copy = json_copy_whole(call), *function = function_of(call), *arguments = json_object_get(function, "arguments");
     bool bad = copy == NULL;
 
     if (bad || arguments == NULL) return copy;
     if (function == call) bad = json_object_set_new(copy, "arguments", arguments_in_form(arguments, f->arguments_as_text)) != 0;
     else {
-        json_t *inner = json_copy(function);
+        json_t *inner = json_copy_whole(function);
         bad = inner == NULL || json_object_set_new(inner, "arguments", arguments_in_form(arguments, f->arguments_as_text)) != 0;
         if (bad) json_decref(inner);
         else bad = json_object_set_new(copy, "function", inner) != 0;
@@ -54,7 +54,7 @@ static json_t *call_in_form(json_t *call, const call_form *f)
 static json_t *message_in_form(json_t *m, const call_form *f, bool harmony)
 {
     json_t *calls = json_object_get(m, "tool_calls"), *reasoning = json_object_get(m, "reasoning_content"), *content = json_object_get(m, "content"), *list;
-    json_t *copy = json_copy(m);
+    json_t *copy = json_copy_whole(m);
     bool bad = copy == NULL;
 
     if (bad || !json_is_object(m)) return copy;
@@ -86,7 +86,7 @@ static bool has_text(const json_t *m, const char *key)
 /* The text of m as a message, and m without it. */
 static bool append_apart(json_t *list, json_t *m, const call_form *f, bool harmony)
 {
-    json_t *text = json_copy(m), *rest = json_copy(m);
+    json_t *text = json_copy_whole(m), *rest = json_copy_whole(m);
     bool good = text && rest && json_object_set_new(rest, "content", json_null()) == 0;
 
     if (good) json_object_del(text, "tool_calls");
@@ -175,11 +175,17 @@ bool needs_harmony(const json_t *request)
 
 static bool append(json_t *list, json_t *m) { return json_array_append_new(list, m) == 0; }
 
+/* NULL: nothing to set. (A "s*" of json_pack would pass over a text it has no memory for.) */
+static bool set_text(json_t *o, const char *key, const char *text) { return text == NULL || json_object_set_new(o, key, json_string(text)) == 0; }
+
 /* recipient and channel may be NULL. */
 static json_t *harmony_message(const char *role, const char *channel, const char *recipient, const json_t *content)
 {
-    json_t *m = json_pack("{s:s,s:O,s:s*,s:s*}", "role", role, "content", content, "channel", channel, "recipient", recipient);
-    return m;
+    json_t *m = json_pack("{s:s,s:O}", "role", role, "content", content);
+
+    if (m && set_text(m, "channel", channel) && set_text(m, "recipient", recipient)) return m;
+    json_decref(m);
+    return NULL;
 }
 
 /* Functions live in a namespace; built-in tools bring their own. */
@@ -191,7 +197,7 @@ static bool add_call(json_t *list, const json_t *call)
     const char *name = str(f, "name");
     bool built_in = name && strchr(name, '.');
     json_t *to = full_name(name ? name : "unknown"), *text = NULL, *m;
-    char *dumped = json_is_string(arguments) ? NULL : json_dumps(arguments ? arguments : json_true(), JSON_ENCODE_ANY);
+    char *dumped = json_is_string(arguments) ? NULL : json_text_of(arguments ? arguments : json_true(), JSON_ENCODE_ANY);
 
     if (json_is_string(arguments)) text = json_incref((json_t *)arguments);
     else if (dumped) text = json_string(arguments ? dumped : "{}");
@@ -248,13 +254,13 @@ static bool add_result(json_t *list, const json_t *messages, size_t i)
 
 static json_t *system_message(const json_t *request, const char *effort, const char *date)
 {
-    json_t *content = json_pack("{s:s*,s:s*,s:s*}", "model_identity", str(request, "model_identity"), "reasoning_effort", effort, "conversation_start_date", date);
-    json_t *m, *tools = json_object_get(request, "builtin_tools"), *tool;
+    json_t *content = json_object(), *m, *tools = json_object_get(request, "builtin_tools"), *tool;
+    bool good = content && set_text(content, "model_identity", str(request, "model_identity")) && set_text(content, "reasoning_effort", effort) && set_text(content, "conversation_start_date", date);
     size_t i;
 
     json_array_foreach(tools, i, tool)
-        if (content && json_is_string(tool) && strcmp(json_string_value(tool), "browser") == 0 && json_object_set_new(content, "browser_tool", json_true()) != 0) json_decref(content), content = NULL;
-    m = content ? harmony_message("system", NULL, NULL, content) : NULL;
+        if (good && json_is_string(tool) && strcmp(json_string_value(tool), "browser") == 0) good = json_object_set_new(content, "browser_tool", json_true()) == 0;
+    m = good ? harmony_message("system", NULL, NULL, content) : NULL;
     json_decref(content);
     return m;
 }

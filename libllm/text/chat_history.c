@@ -132,7 +132,7 @@ size_t history_count(const llm_chat *c) { return json_array_size(messages_of(c))
 static llm_status hand_out(llm_chat *c, const json_t *j, const char **json, size_t *len, llm_error *err)
 {
     free(c->json);
-    if ((c->json = json_dumps(j, JSON_COMPACT)) == NULL) return llm_fail_memory(err, 0, "JSON");
+    if ((c->json = json_text_of(j, JSON_COMPACT)) == NULL) return llm_fail_memory(err, 0, "JSON");
     *json = c->json, *len = strlen(c->json);
     return LLM_OK;
 }
@@ -219,7 +219,7 @@ static llm_status variables(llm_chat *c, json_t **out, llm_error *err)
         if (st != LLM_OK) return st;
         c->form_known = true;
     }
-    vars = json_copy(c->request), messages = messages_in_form(messages_of(c), &c->form, c->m->family == CONVO_HARMONY);
+    vars = json_copy_whole(c->request), messages = messages_in_form(messages_of(c), &c->form, c->m->family == CONVO_HARMONY);
     bad = vars == NULL || messages == NULL || json_object_set(vars, "messages", messages) != 0;
     if (c->effort) bad = bad || json_object_set_new(vars, "reasoning_effort", json_string(c->effort)) != 0;
     if (c->think) bad = bad || json_object_set_new(vars, "enable_thinking", json_boolean(c->think > 0)) != 0

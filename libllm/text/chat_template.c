@@ -8,56 +8,61 @@ static bool has_role(const json_t *message, const char *role)
 }
 
 /* Does the template write a system message that stands in front? Tried with one that says nothing else. */
-static bool takes_system(const llm_template *t, const json_t *vars, const template_options *opt)
+static llm_status takes_system(bool *yes, const llm_template *t, const json_t *vars, const template_options *opt, llm_error *err)
 {
     static const char needle[] = "a-system-text-to-look-for";
-    json_t *probe = json_copy((json_t *)vars);
+    json_t *probe = json_copy_whole(vars);
     json_t *messages = json_pack("[{s:s,s:s},{s:s,s:s}]", "role", "system", "content", needle, "role", "user", "content", "a-user-text");
     template_output out = { 0 };
-    bool yes = true;                                        /* short of memory: as it is */
+    llm_error why;
+    llm_status st = probe && messages && json_object_set(probe, "messages", messages) == 0 ? template_render(t, probe, opt, &out, &why) : llm_fail_memory(&why, 0, "a conversation");
 
-    if (probe && messages && json_object_set(probe, "messages", messages) == 0)
-        yes = template_render(t, probe, opt, &out, NULL) == LLM_OK && strstr(out.text, needle) != NULL;
+    *yes = st == LLM_OK && strstr(out.text, needle) != NULL;
     template_output_free(&out);
     json_decref(probe), json_decref(messages);
-    return yes;
+    return st == LLM_ERR_MEMORY ? llm_fail(err, st, "%s", why.text) : LLM_OK;
 }
 
-/* A copy of vars whose first message has gone into the first user message; NULL: it cannot, or out of memory. */
-static json_t *merged(const json_t *vars)
+/* A copy of vars whose first message has gone into the first user message; *out stays NULL where it cannot. */
+static llm_status merge(json_t **out, const json_t *vars, llm_error *err)
 {
     const json_t *messages = json_object_get(vars, "messages"), *first = json_array_get(messages, 0), *user = NULL;
     const char *system = json_string_value(json_object_get(first, "content")), *text;
-    json_t *out, *list;
+    json_t *copy, *list;
     size_t at = 1;
+    bool good;
 
     while (at < json_array_size(messages) && !has_role(user = json_array_get(messages, at), "user")) at++;
     text = json_string_value(json_object_get(user, "content"));
-    if (system == NULL || text == NULL || at >= json_array_size(messages)) return NULL;
-    out = json_copy((json_t *)vars), list = json_array();
-    for (size_t i = 1; out && list && i < json_array_size(messages); i++) {
-        json_t *m = json_copy(json_array_get(messages, i));
-        if (i == at && m) json_object_set_new(m, "content", json_sprintf("%s\n%s", system, text));
-        json_array_append_new(list, m);
+    if (system == NULL || text == NULL || at >= json_array_size(messages)) return LLM_OK;
+    copy = json_copy_whole(vars), list = json_array();
+    good = copy && list;
+    for (size_t i = 1; good && i < json_array_size(messages); i++) {
+        json_t *m = json_copy_whole(json_array_get(messages, i));
+        if (i == at && m) good = json_object_set_new(m, "content", json_sprintf("%s\n%s", system, text)) == 0;
+        good = json_array_append_new(list, m) == 0 && good;
     }
-    if (out == NULL || list == NULL || json_array_size(list) + 1 != json_array_size(messages)
-        || !json_is_string(json_object_get(json_array_get(list, at - 1), "content")) || json_object_set(out, "messages", list) != 0) {
-        json_decref(out);
-        out = NULL;
-    }
+    good = good && json_object_set(copy, "messages", list) == 0;
     json_decref(list);
-    return out;
+    if (!good) {
+        json_decref(copy);
+        return llm_fail_memory(err, 0, "a conversation");
+    }
+    *out = copy;
+    return LLM_OK;
 }
 
 llm_status chat_template_text(const llm_template *t, const json_t *vars, const template_options *opt, template_output *out, llm_error *err)
 {
     json_t *other = NULL;
-    llm_status status;
+    llm_status status = LLM_OK;
+    bool takes = true;
 
     *out = (template_output){ 0 };
     if (!json_is_array(json_object_get(vars, "messages"))) return llm_fail(err, LLM_ERR_ARG, "a conversation needs a list \"messages\"");
-    if (has_role(json_array_get(json_object_get(vars, "messages"), 0), "system") && !takes_system(t, vars, opt)) other = merged(vars);
-    status = template_render(t, other ? other : vars, opt, out, err);
+    if (has_role(json_array_get(json_object_get(vars, "messages"), 0), "system")) status = takes_system(&takes, t, vars, opt, err);
+    if (status == LLM_OK && !takes) status = merge(&other, vars, err);
+    if (status == LLM_OK) status = template_render(t, other ? other : vars, opt, out, err);
     json_decref(other);
     return status;
 }
@@ -105,7 +110,7 @@ llm_status chat_template_request(const chat_model *m, const json_t *request, con
     if (own->text == NULL) return llm_fail(err, LLM_ERR_UNSUPPORTED, "this model carries no chat template");
     if (own->parsed == NULL) return llm_fail(err, own->why.status, "%s", own->why.text);
     if (!json_is_object(request)) return llm_fail(err, LLM_ERR_ARG, "a conversation is a JSON object with \"messages\"");
-    vars = json_copy((json_t *)request), names = token_names(m->tokenizer);
+    vars = json_copy_whole(request), names = token_names(m->tokenizer);
     if (vars == NULL || names == NULL || (!json_object_get(vars, "add_generation_prompt") && json_object_set_new(vars, "add_generation_prompt", json_true()) != 0))
         status = llm_fail_memory(err, 0, "a conversation");
     else status = chat_template_text(own->parsed, vars, &(template_options){ .now = now, .trusted = names }, out, err);

@@ -2,6 +2,7 @@
  * call:NAME{...}. Arguments come out as JSON text. A value without quotes that reads as JSON is that value, else a string. */
 #include "convo_parts.h"
 #include "json.h"
+#include "unicode.h"
 
 #define BAR "\xef\xbd\x9c"
 #define TOOL_SEP "<\xef\xbd\x9ctool\xe2\x96\x81sep\xef\xbd\x9c>"
@@ -29,9 +30,18 @@ static bool cut(view v, const char *what, view *before, view *rest)
     return true;
 }
 
+static bool is_utf8(view v)
+{
+    const uint8_t *s = (const uint8_t *)v.s, *end = s + v.n;
+    uint32_t cp = 0;
+
+    while (s < end && cp != UC_INVALID) s += utf8_decode(s, end, &cp);
+    return cp != UC_INVALID;
+}
+
 static bool add_call(convo_parser *p, view name, const json_t *arguments)
 {
-    char *text = json_dumps(arguments, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = json_text_of(arguments, JSON_COMPACT | JSON_ENCODE_ANY);
     convo_slot *s;
 
     if (text == NULL) return p->failed = true, false;
@@ -45,10 +55,22 @@ static bool add_call(convo_parser *p, view name, const json_t *arguments)
     return s != NULL;
 }
 
-static json_t *parse(view v)
+static json_t *parse(convo_parser *p, view v)
 {
     json_t *j = NULL;
-    return v.n && json_read_text(&j, v.s, v.n, "a tool call", NULL) == LLM_OK ? j : NULL;
+    llm_status st = v.n ? json_read_text(&j, v.s, v.n, "a tool call", NULL) : LLM_ERR_FORMAT;
+
+    if (st == LLM_ERR_MEMORY) p->failed = true;
+    return st == LLM_OK ? j : NULL;
+}
+
+/* A text as JSON; NULL: it is no UTF-8, or (failed) there is no memory. */
+static json_t *text_value(convo_parser *p, view v)
+{
+    json_t *j = json_stringn(v.s, v.n);
+
+    if (j == NULL && is_utf8(v)) p->failed = true;
+    return j;
 }
 
 static bool one_json_call(convo_parser *p, const json_t *o)
@@ -59,7 +81,7 @@ static bool one_json_call(convo_parser *p, const json_t *o)
 
     if (args == NULL) args = json_object_get(o, "parameters");
     if (!json_is_string(name) || json_string_length(name) == 0) return false;
-    if (json_is_string(args)) args = inner = parse((view){ json_string_value(args), json_string_length(args) });
+    if (json_is_string(args)) args = inner = parse(p, (view){ json_string_value(args), json_string_length(args) });
     good = json_is_object(args) && add_call(p, (view){ json_string_value(name), json_string_length(name) }, args);
     json_decref(inner);
     return good;
@@ -67,7 +89,7 @@ static bool one_json_call(convo_parser *p, const json_t *o)
 
 static bool json_call(convo_parser *p, view v)
 {
-    json_t *o = parse(v);
+    json_t *o = parse(p, v);
     bool good = one_json_call(p, o);
 
     json_decref(o);
@@ -75,23 +97,29 @@ static bool json_call(convo_parser *p, view v)
 }
 
 /* A value as it stands between tags; text: always a string. Invalid UTF-8: NULL. */
-static json_t *tag_value(view v, bool text)
+static json_t *tag_value(convo_parser *p, view v, bool text)
 {
-    json_t *j = text ? NULL : parse(v);
+    json_t *j = text ? NULL : parse(p, v);
 
     if (j && !json_is_string(j)) return j;
     json_decref(j);
-    return json_stringn(v.s, v.n);
+    return text_value(p, v);
 }
 
-static bool set_value(json_t *args, view key, json_t *value)
+static bool set_value(convo_parser *p, json_t *args, view key, json_t *value)
 {
-    char *k = key.n ? strndup(key.s, key.n) : NULL;
-    bool good = k && value && json_object_set_new(args, k, value) == 0;
+    char *k;
 
+    if (args == NULL || value == NULL || key.n == 0 || memchr(key.s, '\0', key.n) || !is_utf8(key)) {
+        p->failed |= args == NULL;
+        json_decref(value);
+        return false;
+    }
+    k = strndup(key.s, key.n);
     if (k == NULL) json_decref(value);
+    if (k == NULL || json_object_set_new(args, k, value) != 0) p->failed = true;
     free(k);
-    return good;
+    return !p->failed;
 }
 
 /* Does the schema of a function say that an argument is a text and nothing else? */
@@ -122,7 +150,7 @@ static bool xml_call(convo_parser *p, view v)
         if (!good) break;
         if (value.n && value.s[0] == '\n') value = after(value, 1);
         if (value.n && value.s[value.n - 1] == '\n') value.n--;
-        good = set_value(args, key, tag_value(value, is_text(p, name, key)));
+        good = set_value(p, args, key, tag_value(p, value, is_text(p, name, key)));
     }
     good = good && (rest.n == 0 || (starts(rest, "</function>") && trimmed(after(rest, strlen("</function>"))).n == 0)) && add_call(p, name, args);
     json_decref(args);
@@ -142,7 +170,7 @@ static bool deepseek_call(convo_parser *p, view v)
         name = trimmed(rest);
         if (!cut(args, "```", &args, &rest)) return false;
     }
-    o = parse(trimmed(args));
+    o = parse(p, trimmed(args));
     good = name.n > 0 && json_is_object(o) && add_call(p, name, o);
     json_decref(o);
     return good;
@@ -159,7 +187,7 @@ static bool dsml_call(convo_parser *p, view *v)
     while (good && starts(rest = trimmed(rest), parameter)) {
         good = cut(after(rest, strlen(parameter)), "\" string=\"", &key, &rest) && cut(rest, "\">", &kind, &rest)
                && cut(rest, "</" BAR "DSML" BAR "parameter>", &value, &rest);
-        if (good) good = set_value(args, key, tag_value(value, starts(kind, "true")));
+        if (good) good = set_value(p, args, key, tag_value(p, value, starts(kind, "true")));
     }
     good = good && starts(rest, "</" BAR "DSML" BAR "invoke>") && add_call(p, name, args);
     if (good) *v = trimmed(after(rest, strlen("</" BAR "DSML" BAR "invoke>")));
@@ -183,8 +211,9 @@ static bool gemma_string(view *v, text_buf *out)
     char *text;
 
     if (!cut(after(*v, 5), "<|\"|>", &s, &rest)) return false;
-    j = json_stringn(s.s, s.n), text = j ? json_dumps(j, JSON_ENCODE_ANY) : NULL;
+    j = json_stringn(s.s, s.n), text = j ? json_text_of(j, JSON_ENCODE_ANY) : NULL;
     if (text) buf_add(out, text, strlen(text));
+    else if (j || is_utf8(s)) out->failed = true;
     *v = rest;
     json_decref(j);
     free(text);
@@ -250,7 +279,7 @@ static bool gemma_call(convo_parser *p, view v)
         good = gemma_value(&rest, &text, 0) && trimmed(rest).n == 0;
     }
     if (text.failed) p->failed = true;
-    else if (good) o = parse((view){ text.data, text.len });
+    else if (good) o = parse(p, (view){ text.data, text.len });
     good = json_is_object(o) && add_call(p, name, o);
     json_decref(o);
     buf_free(&text);

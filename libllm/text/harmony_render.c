@@ -35,7 +35,7 @@ static void comment(writer *w, const char *s)
 
 static void json_text(writer *w, const json_t *j)
 {
-    char *s = json_dumps(j, JSON_ENCODE_ANY);
+    char *s = json_text_of(j, JSON_ENCODE_ANY);
 
     if (s) data(w, s); else w->text.failed = true;
     free(s);

@@ -312,7 +312,8 @@ llm_status reply_message(llm_reply *r, const char **json, size_t *len, llm_error
     char *text;
 
     if (!r->finished) return llm_fail(err, LLM_ERR_ARG, "llm_reply_message: the reply is not finished");
-    list += n > r->first ? r->first : 0, n = n > r->first ? n - r->first : 0;
+    if (n > r->first) list += r->first, n -= r->first;
+    else n = 0;
     o = json_object(), calls = calls_of(r, list, n);
     failed = o == NULL || calls == NULL || json_object_set_new(o, "role", json_string("assistant")) != 0;
     if (!failed && (text = join(list, n, CONVO_PART_REASONING, &n_text, &failed)) != NULL)
@@ -323,7 +324,7 @@ llm_status reply_message(llm_reply *r, const char **json, size_t *len, llm_error
     }
     if (!failed && json_array_size(calls) > 0) failed = json_object_set(o, "tool_calls", calls) != 0;
     free(r->json);
-    r->json = failed ? NULL : json_dumps(o, JSON_COMPACT);
+    r->json = failed ? NULL : json_text_of(o, JSON_COMPACT);
     json_decref(o), json_decref(calls);
     if (r->json == NULL) return llm_fail_memory(err, 0, "a message");
     *json = r->json, *len = strlen(r->json);

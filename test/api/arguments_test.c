@@ -54,6 +54,66 @@ START_TEST(null_is_an_error_or_nothing)
 }
 END_TEST
 
+START_TEST(chat_arguments)
+{
+    llm_model_options mo = { .size = sizeof mo, .path = "test/data/text/chat_tokens.json", .vocab_only = 1 };
+    llm_chat_options co = { .size = sizeof co, .format = "nonsense" };
+    llm_reply_options ro = { .size = sizeof ro, .budget = -2 };
+    llm_chat_info info = { .size = sizeof info };
+    llm_reply_stats stats = { .size = 2 };
+    const llm_event *ev;
+    const llm_token *ids;
+    const char *json;
+    llm_model *m;
+    llm_chat *c;
+    llm_reply *r;
+    llm_error err;
+    size_t n;
+
+    llm_chat_close(NULL), llm_reply_close(NULL);
+    error_is(llm_chat_open(NULL, NULL, NULL, &err), LLM_ERR_ARG, &err, "out");
+    error_is(llm_chat_open(&c, NULL, NULL, &err), LLM_ERR_ARG, &err, "model");
+    error_is(llm_reply_open(&r, NULL, NULL, &err), LLM_ERR_ARG, &err, "model");
+    error_is(llm_chat_prompt(NULL, NULL, 0, &ids, &n, &err), LLM_ERR_ARG, &err, "conversation");
+    error_is(llm_chat_add(NULL, "", 0, &err), LLM_ERR_ARG, &err, "conversation");
+    error_is(llm_reply_push(NULL, 0, &ev, &n, NULL, &err), LLM_ERR_ARG, &err, "reply");
+    error_is(llm_reply_finish(NULL, &ev, &n, &err), LLM_ERR_ARG, &err, "reply");
+    error_is(llm_reply_message(NULL, &json, &n, &err), LLM_ERR_ARG, &err, "reply");
+    error_is(llm_harmony_render(NULL, 0, NULL, 0, &n, &err), LLM_ERR_ARG, &err, "conversation");
+    ck_assert_int_eq(llm_reply_forced(NULL), -1);
+    ck_assert_uint_eq(llm_chat_count(NULL), 0);
+    ck_assert_int_eq(llm_chat_get_info(NULL, &info), LLM_ERR_ARG);
+    ck_assert_msg(llm_model_open(&m, &mo, &err) == LLM_OK, "%s", err.text);
+    ck_assert(llm_chat_get_info(m, &info) == LLM_OK && !info.has_template && strcmp(info.family, "harmony") == 0);
+    ck_assert_msg(llm_chat_open(&c, m, &co, &err) == LLM_OK, "%s", err.text);
+    error_is(llm_chat_add(c, "[]", 2, &err), LLM_ERR_ARG, &err, "object");
+    error_is(llm_chat_add(c, "{}", 2, &err), LLM_ERR_ARG, &err, "role");
+    error_is(llm_chat_add(c, "{", 1, &err), LLM_ERR_FORMAT, &err, "message");
+    error_is(llm_chat_add_text(c, "user", "\xff", 1, &err), LLM_ERR_ARG, &err, "UTF-8");
+    error_is(llm_chat_set(c, "tools", "{}", 2, &err), LLM_ERR_ARG, &err, "list");
+    error_is(llm_chat_set(c, "messages", "[]", 2, &err), LLM_ERR_ARG, &err, "llm_chat_add");
+    error_is(llm_chat_load(c, "{\"messages\":[1]}", 16, &err), LLM_ERR_ARG, &err, "object");
+    error_is(llm_chat_get(c, 0, &json, &n, &err), LLM_ERR_ARG, &err, "message 0 of 0");
+    error_is(llm_chat_drop(c, 1, &err), LLM_ERR_ARG, &err, "1 messages");
+    ck_assert_int_eq(llm_chat_add_text(c, "user", "Hi", 2, &err), LLM_OK);
+    error_is(llm_chat_prompt(c, NULL, 0, &ids, &n, &err), LLM_ERR_UNSUPPORTED, &err, "nonsense");
+    llm_chat_close(c);
+    error_is(llm_reply_open(&r, m, &ro, &err), LLM_ERR_ARG, &err, "-2");
+    ro.budget = 0, ro.cycle_repeats = 1;
+    error_is(llm_reply_open(&r, m, &ro, &err), LLM_ERR_ARG, &err, "cycle_repeats is 1");
+    ro.cycle_repeats = 0, ro.family = "klingon";
+    error_is(llm_reply_open(&r, m, &ro, &err), LLM_ERR_ARG, &err, "klingon");
+    ck_assert_int_eq(llm_reply_open(&r, m, NULL, &err), LLM_OK);
+    error_is(llm_reply_message(r, &json, &n, &err), LLM_ERR_ARG, &err, "not finished");
+    ck_assert_int_eq(llm_reply_get_stats(r, &stats), LLM_ERR_ARG);
+    ck_assert_int_eq(llm_reply_push(r, -5, &ev, &n, NULL, &err), LLM_OK);      /* unknown ids are nothing */
+    ck_assert_int_eq(llm_reply_finish(r, &ev, &n, &err), LLM_OK);
+    error_is(llm_reply_push(r, 1, &ev, &n, NULL, &err), LLM_ERR_ARG, &err, "finished");
+    llm_reply_close(r);
+    llm_model_close(m);
+}
+END_TEST
+
 START_TEST(model_options)
 {
     struct { llm_model_options o; int newer; } future = { { .size = sizeof future, .path = one }, 0 };
@@ -193,5 +253,5 @@ START_TEST(status_texts)
 }
 END_TEST
 
-LLM_TEST_MAIN("api/arguments", null_is_an_error_or_nothing, model_options, session_options_and_plan, structs_of_older_and_newer_programs,
+LLM_TEST_MAIN("api/arguments", null_is_an_error_or_nothing, chat_arguments, model_options, session_options_and_plan, structs_of_older_and_newer_programs,
               a_model_without_a_tokenizer_says_so, status_texts)

@@ -11,6 +11,7 @@
 #define FUZZ_TARGETS(X) \
     X(gguf) \
     X(convo) \
+    X(reply) \
     X(model) \
     X(template) \
     X(tokenizer) \
