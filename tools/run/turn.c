@@ -50,7 +50,7 @@ int turn_cycle(const talk *t) { return t->o->cycle >= 0 ? t->o->cycle : t->c ? 3
 
 llm_status turn_reply(talk *t, llm_reply **reply, llm_error *err)
 {
-    llm_reply_options opt = { .size = sizeof opt, .family = turn_family(t), .prompt = t->prompt, .n_prompt = t->n_prompt };
+    llm_reply_options opt = { .size = sizeof opt, .family = turn_family(t), .prompt = t->prompt, .n_prompt = t->n_prompt, .chat = t->c };
 
     opt.budget = t->o->budget < 0 ? 0 : t->o->budget == 0 ? -1 : t->o->budget;
     opt.cycle_repeats = turn_cycle(t);
