@@ -465,6 +465,14 @@ LLM_API llm_status llm_quantize(const llm_quantize_options *opt, llm_quantize_re
 LLM_API llm_status llm_quantize_cached(const llm_quantize_options *opt, const char *folder, char *path, size_t cap,
                                        llm_quantize_result *result, llm_error *err);
 
+/* Sums up the squares of what goes into each weight while the session computes: an importance matrix, for llm_quantize. One
+ * collector a session, closed before it; CPU only. The file is GGUF, in the form that llama.cpp writes and reads. text_name: of the
+ * text, to be noted (may be NULL); n_chunk pieces of chunk_size tokens. */
+typedef struct llm_collector llm_collector;
+LLM_API llm_status llm_collector_open(llm_collector **out, llm_session *s, llm_error *err);
+LLM_API void llm_collector_close(llm_collector *c);
+LLM_API llm_status llm_collector_save(const llm_collector *c, const char *path, const char *text_name, int n_chunk, int chunk_size, llm_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -154,6 +154,7 @@ typedef struct {
 struct llm_backend {
     llm_ops op;
     llm_error err;                      /* status LLM_OK until the first failure */
+    void *listener;                     /* of who has put ops of his own over these, which call them; NULL: nobody */
     void *impl;                         /* the backend's own state: threads, scratch */
     int layer;                          /* under way, for messages; -1 outside the layers */
     const llm_remote *remote;           /* NULL: rows and cells are the process's own memory */

@@ -24,16 +24,16 @@ static const opt_row rows[] = {
     { "Model", "batch", 'b', OPT_INT, "N", &n_batch, 1, 65536, "rows computed at once; changes no result", false },
     { "Model", "kv-f32", 0, OPT_FLAG, NULL, &want_f32, 0, 0, "keep keys and values as F32 (default F16)", false },
     { "Model", "quiet", 'q', OPT_FLAG, NULL, &quiet, 0, 0, "no log lines", false },
-    { "perplexity", "ctx", 'c', OPT_INT, "N", &n_ctx, 2, 1 << 24, "tokens in a window (default 512)", false },
+    { "perplexity, imatrix", "ctx", 'c', OPT_INT, "N", &n_ctx, 8, 1 << 24, "tokens in a window (default 512)", false },
     { "logits, activations", "tokens", 0, OPT_STR, "1,2,3", &tokens_text, 0, 0, "token ids to run", false },
-    { "logits, activations", "out", 'o', OPT_STR, "PATH", &out_path, 0, 0, "logits: a .npy file, float32 [n_tokens, n_vocab]; activations: a folder", false },
+    { "logits, activations, imatrix", "out", 'o', OPT_STR, "PATH", &out_path, 0, 0, "logits: a .npy file, float32 [n_tokens, n_vocab]; activations: a folder; imatrix: the file for --imatrix", false },
     { "compare", "tolerance", 0, OPT_FLOAT, "X", &tolerance, 0, 1, "folders: largest difference allowed, as a share of the largest value (2e-4)", false },
     { "tokenize", "cases", 0, OPT_STR, "FILE.jsonl", &cases_path, 0, 0, "lines {\"text\": ..., \"ids\": [...]}; may hold \"decoded\". For render: see below", false },
     { "tokenize", "special", 0, OPT_FLAG, NULL, &special, 0, 0, "the text of control tokens becomes those tokens", false },
 };
 static const opt_table table = {
     "llm-eval",
-    "perplexity MODEL TEXTFILE | logits MODEL --tokens IDS --out FILE.npy | activations MODEL --tokens IDS --out DIR | compare A B | "
+    "perplexity MODEL TEXTFILE | imatrix MODEL TEXTFILE --out FILE | logits MODEL --tokens IDS --out FILE.npy | activations MODEL --tokens IDS --out DIR | compare A B | "
     "tokenize MODEL --cases FILE.jsonl | render [MODEL] --cases FILE.jsonl",
     "Measures a model: perplexity of a text, logits or all named activations of given tokens, the distance\nof two sets of logits or of two folders of activations, a tokenizer against expected ids, and chat\ntemplates against expected texts.",
     rows, sizeof rows / sizeof rows[0],
@@ -108,6 +108,39 @@ static int perplexity(const char *path)
     double mean = nll / (double)scored, dev = sqrt(fmax(0, squares / (double)scored - mean * mean) / (double)scored);
     printf("perplexity %.5f +- %.5f  (mean loss %.6f, %zu tokens scored of %zu, window %d, %zu bytes, %.4f bits per byte)\n",
            exp(mean), exp(mean) * dev, mean, scored, n, n_ctx, len, nll / log(2) / (double)len);
+    free(row), free(ids), free(text);
+    llm_session_close(s);
+    llm_model_close(m);
+    return EXIT_OK;
+}
+
+/* Every eighth token's logits are computed too, so that the head is heard. */
+static int importance(const char *path)
+{
+    llm_model *m = tool_open_model(&choice);
+    size_t len, n, chunks = 0;
+    char *text = tool_read_file(path, &len);
+    llm_token *ids = tool_tokenize(m, text, len, LLM_TOKENIZE_BOS, &n);
+    llm_session *s = open_session(m, n_ctx);
+    llm_row *row = tool_alloc((size_t)n_ctx, sizeof *row);
+    const char *name = strrchr(path, '/');
+    llm_collector *c;
+    llm_error err;
+
+    if (out_path == NULL) opt_fail(&table, "imatrix wants --out FILE");
+    if (n < 8) tool_die_text(EXIT_FAILED, "%s: %zu tokens, want 8 or more", path, n);
+    if (llm_collector_open(&c, s, &err) != LLM_OK) tool_die(&err);
+    for (size_t at = 0; at < n; at += (size_t)n_ctx, chunks++) {
+        size_t width = n - at < (size_t)n_ctx ? n - at : (size_t)n_ctx;
+        if (width < 8) break;
+        if (llm_session_truncate(s, 0, 0, &err) != LLM_OK) tool_die(&err);
+        for (size_t i = 0; i < width; i++) row[i] = (llm_row){ ids[at + i], 0, i % 8 == 7 };
+        if (llm_session_decode_rows(s, row, width, &err) != LLM_OK) tool_die(&err);
+        if (!quiet) fprintf(stderr, "\r%zu of %zu tokens", at + width, n);
+    }
+    if (!quiet) fputc('\n', stderr);
+    if (llm_collector_save(c, out_path, name ? name + 1 : path, (int)chunks, n_ctx, &err) != LLM_OK) tool_die(&err);
+    llm_collector_close(c);
     free(row), free(ids), free(text);
     llm_session_close(s);
     llm_model_close(m);
@@ -298,10 +331,11 @@ int main(int argc, char **argv)
     what = r.n_operand > 0 ? r.operand[0] : "";
     if (r.n_operand > 1) choice.path = r.operand[1];
     if (strcmp(what, "perplexity") == 0 && r.n_operand == 3) return perplexity(r.operand[2]);
+    if (strcmp(what, "imatrix") == 0 && r.n_operand == 3) return importance(r.operand[2]);
     if (strcmp(what, "logits") == 0 && r.n_operand == 2) return logits(false);
     if (strcmp(what, "activations") == 0 && r.n_operand == 2) return logits(true);
     if (strcmp(what, "compare") == 0 && r.n_operand == 3) return compare(r.operand[1], r.operand[2]);
     if (strcmp(what, "tokenize") == 0 && r.n_operand == 2) return cases(false);
     if (strcmp(what, "render") == 0 && r.n_operand <= 2) return cases(true);
-    opt_fail(&table, "want one of: perplexity MODEL TEXTFILE, logits MODEL, activations MODEL, compare A B, tokenize MODEL, render");
+    opt_fail(&table, "want one of: perplexity MODEL TEXTFILE, imatrix MODEL TEXTFILE, logits MODEL, activations MODEL, compare A B, tokenize MODEL, render");
 }
