@@ -202,11 +202,12 @@ SINGLES(chunk_q4_1, 20, true, nibble_sum(i_zero(), w, 4, x, NULL, 8, false))
 SINGLES(chunk_q5_1, 24, true, nibble_sum_fifth(i_zero(), w, 8, x, i_load(w[1])))
 SINGLES(chunk_q4_g, 20, false, nibble_sum_plus(ZERO(k), w, 4, x, q4_g_add(i_load(w[0]))))
 
-/* E8M0 e as 2^(e-128): (e-1) << 23, or the two subnormals 1 << 21 and 1 << 22. */
-SIMD_INLINE vf exponent_scale(vi e)
+/* E8M0 e, byte i of v, as 2^(e-128): (e-1) << 23, or the two subnormals 1 << 21 and 1 << 22, which (e+1) << 21 is for 0 and 1
+ * and stays below for the others. */
+SIMD_INLINE vf exponent_scale(vi v, int i)
 {
-    vi least = i_add(i_shl(i_and(e, i_dwords(1)), 21), i_dwords(1 << 21));
-    return i_as_float(i_max(i_sub(i_shl(e, 23), i_dwords(1 << 23)), least));
+    vi e = i_and(i == 3 ? i_shr(v, 1) : i_shl(v, 23 - 8 * i), i_dwords(0x7f800000));
+    return i_as_float(i_max(i_sub(e, i_dwords(1 << 23)), i_add(i_shr(e, 2), i_dwords(1 << 21))));
 }
 
 /* 17 bytes: in fours, where block j begins at byte j of word 4j. */
@@ -220,7 +221,7 @@ SIMD_INLINE vf chunk_mxfp4(const piece *p, int n_block, vf acc)
         for (int j = 0; j < 4; j++) {
             if (k + j >= n_block) break;
             vi s = nibble_sum(ZERO(k + j), w, 17 * j + 1, p->q + 32 * (k + j), mxfp4_plus16, 4, false);
-            acc = scaled(p, k + j, exponent_scale(byte_of(i_load(w[4 * j]), j)), s, acc);
+            acc = scaled(p, k + j, exponent_scale(i_load(w[4 * j]), j), s, acc);
         }
     }
     return acc;
@@ -506,6 +507,11 @@ void SIMD_NAME(matvec)(const matrix *w, int64_t row0, int64_t n_row, const x_row
             a.b = copy;
         }
         how.rows(&a, acc);
-        for (int r = 0; r < n; r++) y[row - row0 + r] = w->bias ? acc[r] + matrix_bias(w, row + r) : acc[r];
+        if (w->bias) {
+            float bias[TILE_ROWS];
+            dequant_row(w->bias_dtype, w->bias + row * (w->bias_dtype == DT_F32 ? 4 : 2), bias, n);
+            for (int r = 0; r < n; r++) acc[r] += bias[r];
+        }
+        memcpy(y + (row - row0), acc, (size_t)n * sizeof *y);
     }
 }
