@@ -1,5 +1,6 @@
 /* memory.c - anonymous mappings, and how much the system would still give. */
 #include "memory.h"
+#include "cgroup.h"
 #include <inttypes.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -19,20 +20,6 @@ void *memory_map(size_t n)
 void memory_unmap(void *p, size_t n)
 {
     if (p != NULL) munmap(p, n);
-}
-
-/* The number after key at the start of a line of a small text file; with key "" the first number. */
-static bool number_in(const char *path, const char *key, uint64_t *out)
-{
-    char line[256];
-    FILE *f = fopen(path, "re");
-    bool found = false;
-
-    if (f == NULL) return false;
-    while (!found && fgets(line, sizeof line, f) != NULL)
-        found = strncmp(line, key, strlen(key)) == 0 && sscanf(line + strlen(key), "%" SCNu64, out) == 1;
-    fclose(f);
-    return found;
 }
 
 /* How the two versions of control groups name things. */

@@ -5,11 +5,13 @@
  * The caller waits for chunks, not for threads: one that is preempted, or has not woken up yet, holds up at most the chunk
  * it has. Idle threads spin for a moment, then sleep. */
 #include "threads.h"
+#include "cgroup.h"
+#include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #if defined(__x86_64__)
@@ -46,6 +48,26 @@ struct llm_pool {
     void *arg;
 };
 
+/* Cores' worth of time that a control group may use: cpu.max "QUOTA PERIOD" (version 1: two files), rounded up. */
+static void see_quota(void *arg, const char *dir, bool version1)
+{
+    int *least = arg;
+    uint64_t quota = 0, period = 0;
+    char path[PATH_MAX];
+    FILE *f;
+
+    if (version1) {
+        if (snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", dir) >= (int)sizeof path || !number_in(path, "", &quota)) return;
+        if (snprintf(path, sizeof path, "%s/cpu.cfs_period_us", dir) >= (int)sizeof path || !number_in(path, "", &period)) return;
+    } else {
+        if (snprintf(path, sizeof path, "%s/cpu.max", dir) >= (int)sizeof path || (f = fopen(path, "re")) == NULL) return;
+        if (fscanf(f, "%" SCNu64 " %" SCNu64, &quota, &period) != 2) quota = 0;
+        fclose(f);
+    }
+    if (quota == 0 || quota > INT64_MAX || period == 0) return;     /* "max", or -1 */
+    if ((quota - 1) / period + 1 < (uint64_t)*least) *least = (int)((quota - 1) / period + 1);
+}
+
 int threads_available(void)
 {
     cpu_set_t set;
@@ -53,6 +75,7 @@ int threads_available(void)
 
     if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
     n = CPU_COUNT(&set);
+    cgroup_each("cpu", see_quota, &n);
     return n < 1 ? 1 : n > MAX_THREAD ? MAX_THREAD : n;
 }
 

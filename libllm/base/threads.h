@@ -9,7 +9,7 @@ typedef struct llm_pool llm_pool;
 /* Items begin..end-1 of a loop; thread counts from 0 (the caller). */
 typedef void (*pool_fn)(void *arg, int64_t begin, int64_t end, int thread);
 
-int threads_available(void);                    /* cores this process may use, at least 1 */
+int threads_available(void);                    /* cores this process may use, by affinity and by its control group's quota; at least 1 */
 
 /* n_thread in 1..1024; the caller of pool_run is one of them. */
 llm_status pool_open(llm_pool **out, int n_thread, llm_error *err);

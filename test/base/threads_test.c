@@ -7,7 +7,7 @@
 #include <time.h>
 
 enum { N = 1000 };
-static atomic_int hits[N];
+static atomic_int hits[N], over;
 
 static void hit(void *arg, int64_t begin, int64_t end, int thread)
 {
@@ -32,6 +32,39 @@ START_TEST(every_item_once)
 }
 END_TEST
 
+/* Workers are anywhere when the pool closes: just done with a loop, about to sleep, not yet started. */
+START_TEST(closes_at_any_moment)
+{
+    for (int round = 0; round < 3000; round++) {
+        llm_pool *p;
+        llm_error err;
+        ck_assert_int_eq(pool_open(&p, 2 + round % 3, &err), LLM_OK);
+        for (int i = 0; i < round % 4; i++) pool_run(p, 8, 1, hit, NULL);
+        if (round % 5 == 0) nanosleep(&(struct timespec){ 0, 1000 * (round % 300) }, NULL);
+        pool_close(p);
+    }
+}
+END_TEST
+
+static void stretches(void *arg, int64_t begin, int64_t end, int thread)
+{
+    (void)begin;
+    if (end == N && pool_goes_on(arg, thread, end)) atomic_store(&over, 1);
+}
+
+START_TEST(no_thread_goes_on_past_the_end)
+{
+    llm_pool *p;
+    llm_error err;
+
+    ck_assert_int_eq(pool_open(&p, 3, &err), LLM_OK);
+    atomic_store(&over, 0);
+    for (int grain = 1; grain < 40; grain++) pool_run(p, N, grain, stretches, p);
+    ck_assert_int_eq(atomic_load(&over), 0);
+    pool_close(p);
+}
+END_TEST
+
 START_TEST(refuses_absurd_counts)
 {
     llm_pool *p;
@@ -47,7 +80,7 @@ END_TEST
 
 enum { MAX_POOL = 8 };
 static pthread_t ids[MAX_POOL];
-static atomic_int known[MAX_POOL], over;
+static atomic_int known[MAX_POOL];
 static int64_t sums[N];                 /* plain memory: a race would be seen by the thread sanitizer */
 
 /* The signal's handler stands still for a moment, as if the system had taken the core away. */
@@ -148,5 +181,5 @@ START_TEST(crowded_cores_stay_sane)
 }
 END_TEST
 
-LLM_TEST_MAIN("base/threads", every_item_once, refuses_absurd_counts, stopped_threads_lose_nothing,
+LLM_TEST_MAIN("base/threads", every_item_once, closes_at_any_moment, no_thread_goes_on_past_the_end, refuses_absurd_counts, stopped_threads_lose_nothing,
               idle_threads_use_no_cpu, crowded_cores_stay_sane)

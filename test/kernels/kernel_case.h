@@ -51,7 +51,7 @@ static inline void case_block(llm_dtype dtype, uint8_t *b, int bytes)
     case DT_TQ1_0: put_half(b + 52, f); break;
     case DT_TQ2_0: put_half(b + 64, f); break;
     case DT_Q8_K: f /= 64, memcpy(b, &f, 4); break;
-    case DT_MXFP4: b[0] = (uint8_t)(120 + b[0] % 9); break;
+    case DT_MXFP4: b[0] = (uint8_t)(b[1] % 16 < 2 ? b[1] % 16 : 120 + b[0] % 9); break;     /* 0 and 1: subnormal */
     case DT_IQ1_M: b[55] = (uint8_t)((b[55] & 15) | 0x20); break;       /* the exponent's top nibble */
     default: put_half(b, f / 64); break;
     }
