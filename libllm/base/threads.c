@@ -149,11 +149,11 @@ static void publish(llm_pool *p, uint32_t n_chunk)
     uint32_t number = loop_number(p) + 1;
     uint64_t n = (uint64_t)p->n_thread;
 
-    for (uint64_t t = 0; t < n && n_chunk > 0; t++) {
-        stretch *s = &p->stretch[t];
-        s->begin = (uint32_t)(n_chunk * t / n), s->end = (uint32_t)(n_chunk * (t + 1) / n);
-        atomic_store_explicit(&s->left, (uint64_t)number << 32 | (s->end - s->begin), memory_order_release);
-    }
+    /* all borders first: with the first word a thread may begin, and look at its own */
+    for (uint64_t t = 0; t < n && n_chunk > 0; t++)
+        p->stretch[t].begin = (uint32_t)(n_chunk * t / n), p->stretch[t].end = (uint32_t)(n_chunk * (t + 1) / n);
+    for (uint64_t t = 0; t < n && n_chunk > 0; t++)
+        atomic_store_explicit(&p->stretch[t].left, (uint64_t)number << 32 | (p->stretch[t].end - p->stretch[t].begin), memory_order_release);
     atomic_store(&p->loop, number);
     if (atomic_load(&p->sleepers) > 0) {
         pthread_mutex_lock(&p->lock);
