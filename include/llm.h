@@ -307,7 +307,7 @@ typedef struct {
     uint32_t size;
     uint64_t kv_bytes, scratch_bytes, weight_bytes;
     uint64_t mapped_bytes;              /* weights that are read where they lie in their file */
-    uint64_t owned_bytes;               /* weights that were laid out anew, and the tables that say where weights are */
+    uint64_t owned_bytes;               /* weights that were laid out anew, tables of where weights are, the tokenizer */
     uint64_t total_bytes;               /* mapped, owned, kv and scratch */
     uint64_t available_bytes;           /* what there is for all of that, as far as the system says; UINT64_MAX: unknown */
 } llm_memory_plan;

@@ -62,6 +62,8 @@ static llm_status planner_cost(planner *p, const llm_session_options *o, session
 }
 
 static uint64_t mapped_bytes(const llm_model *m) { return m->weight_bytes - m->released_bytes; }
+static uint64_t tokenizer_of(const llm_model *m) { return m->tokenizer ? tokenizer_memory(m->tokenizer) : 0; }
+static uint64_t owned_of(const llm_model *m) { return m->owned_bytes + tokenizer_of(m); }
 
 /* ---- what there is ------------------------------------------------------------- */
 
@@ -81,12 +83,12 @@ static void bound(room *r, uint64_t bytes, const char *what)
 
 static room room_of(const llm_model *m, uint64_t limit, bool allow_paging)
 {
-    uint64_t taken = m->plan_only ? 0 : m->owned_bytes, mapped = mapped_bytes(m), physical;
+    uint64_t taken = tokenizer_of(m) + (m->plan_only ? 0 : m->owned_bytes), mapped = mapped_bytes(m), physical;
     room r = { UINT64_MAX, "addressable" };
     const char *what;
 
     if (m->device != NULL) {            /* the weights are there already */
-        bound(&r, plus(device_available(m->device), mapped + m->owned_bytes), "available on the device");
+        bound(&r, plus(device_available(m->device), mapped + owned_of(m)), "available on the device");
     } else {
         physical = memory_physical(&what);
         physical = physical == UINT64_MAX ? physical : minus(physical, reserve);
@@ -104,7 +106,8 @@ static room room_for(const llm_model *m, const llm_session_options *o)
 
 /* ---- what would fit -------------------------------------------------------------- */
 
-static uint64_t weights_of(const llm_model *m) { return plus(mapped_bytes(m), m->owned_bytes); }
+/* Of the model: weights, and the tokenizer beside them. */
+static uint64_t weights_of(const llm_model *m) { return plus(mapped_bytes(m), owned_of(m)); }
 
 static bool would_fit(planner *p, llm_session_options o, uint64_t there)
 {
@@ -206,7 +209,7 @@ static llm_status check(const llm_model *m, const llm_session_options *o, const 
         backend_close(&p.be);
     }
     suggest(m, o, r.bytes, hint, sizeof hint);
-    return llm_fail(err, LLM_ERR_MEMORY, "session: %d x %d tokens need %.1f MiB: weights %.1f, keys and values %.1f (%s), buffers %.1f (n_batch %d); "
+    return llm_fail(err, LLM_ERR_MEMORY, "session: %d x %d tokens need %.1f MiB: model %.1f, keys and values %.1f (%s), buffers %.1f (n_batch %d); "
                     "%.1f MiB are %s%s", o->n_seq, o->n_ctx, mib(need), mib(weights_of(m)), mib(c->kv), kv_name(o->kv_type), mib(buffers(c)),
                     o->n_batch, mib(r.bytes), r.what, hint);
 }
@@ -263,7 +266,7 @@ llm_status session_plan(llm_model *m, const llm_session_options *o, llm_memory_p
     backend_close(&p.be);
     if (st != LLM_OK) return st;
     plan->kv_bytes = c.kv, plan->scratch_bytes = buffers(&c), plan->weight_bytes = m->weight_bytes;
-    plan->mapped_bytes = mapped_bytes(m), plan->owned_bytes = m->owned_bytes;
+    plan->mapped_bytes = mapped_bytes(m), plan->owned_bytes = owned_of(m);
     plan->total_bytes = plus(plus(weights_of(m), buffers(&c)), c.kv);
     plan->available_bytes = room_for(m, o).bytes;
     return LLM_OK;
@@ -327,6 +330,7 @@ llm_status session_plan_items(llm_model *m, const llm_session_options *o, llm_me
         item(&l, LLM_MEMORY_MAPPED, "weights, read where they lie in their file", mapped_bytes(m));
         item(&l, LLM_MEMORY_MODEL, "weights, laid out anew", m->owned_bytes - m->table_bytes);
         item(&l, LLM_MEMORY_MODEL, "small weights laid out anew, and tables of where weights are", m->table_bytes);
+        item(&l, LLM_MEMORY_MODEL, "tokenizer", tokenizer_of(m));
         kv_items(&l, &kv);
         cost_items(&l, o, &c);
     }

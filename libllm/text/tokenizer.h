@@ -16,6 +16,7 @@ llm_status tokenizer_open(llm_tokenizer **out, llm_meta *m, llm_store *s, int n_
 llm_status tokenizer_open_path(llm_tokenizer **out, const char *path, llm_error *err);
 void tokenizer_close(llm_tokenizer *t);
 
+size_t tokenizer_memory(const llm_tokenizer *t);            /* bytes of its tables; patterns compiled by PCRE2 come on top */
 int tokenizer_n_vocab(const llm_tokenizer *t);              /* highest id + 1 */
 llm_token tokenizer_bos(const llm_tokenizer *t);            /* -1: none */
 llm_token tokenizer_eos(const llm_tokenizer *t);

@@ -1,5 +1,6 @@
 /* The memory plan against what is really allocated, to the byte; and refusals that name what would fit. */
 #include "../run/subject.h"
+#include "tokenizer_parts.h"
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -157,6 +158,42 @@ START_TEST(plans_are_exact)
         for (int k = 0; k < N_SHAPE; k++) compare(path[i], plan, real, &shape[k]);
         llm_model_close(plan), llm_model_close(real);
     }
+}
+END_TEST
+
+START_TEST(tokenizers_are_counted_exactly)
+{
+    static const char *const dir[] = { "test/data/text", "tools/demo" };
+    int n = 0;
+
+    for (size_t i = 0; i < 2; i++) {
+        struct dirent **entry;
+        int files = scandir(dir[i], &entry, NULL, alphasort);
+        for (int k = 0; k < files; k++) {
+            char path[600];
+            llm_tokenizer *t;
+            llm_error err;
+            llm_status st;
+            size_t want = 0;
+            bool patterns = false;
+            uint64_t got;
+            snprintf(path, sizeof path, "%s/%s", dir[i], entry[k]->d_name);
+            free(entry[k]);
+            counted.n = 0, counted.bytes = 0, counted.on = true;
+            st = tokenizer_open_path(&t, path, &err);
+            counted.on = false;
+            got = counted.bytes;
+            if (st != LLM_OK) continue;                     /* not a tokenizer */
+            want = tokenizer_memory(t);
+            for (int s = 0; s < t->pre.n; s++) patterns |= t->pre.stage[s].regex != NULL;
+            tokenizer_close(t);
+            if (patterns) continue;
+            ck_assert_msg(got == want, "%s: holds %llu bytes, says %zu", path, (unsigned long long)got, want);
+            n++;
+        }
+        if (files >= 0) free(entry);
+    }
+    ck_assert_int_ge(n, 5);
 }
 END_TEST
 
@@ -362,6 +399,6 @@ START_TEST(a_kernel_set_that_is_not_here)
 }
 END_TEST
 
-LLM_TEST_MAIN("hard/plan", plans_are_exact, a_plan_is_no_model, the_limit_is_hard_to_the_byte, weights_that_do_not_fit_are_refused,
+LLM_TEST_MAIN("hard/plan", plans_are_exact, tokenizers_are_counted_exactly, a_plan_is_no_model, the_limit_is_hard_to_the_byte, weights_that_do_not_fit_are_refused,
               more_than_any_machine_has, the_address_space_is_heeded, more_threads_than_cores_are_said, a_cache_type_that_heads_do_not_allow,
               a_kernel_set_that_is_not_here)
