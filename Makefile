@@ -32,7 +32,7 @@ DEP_LIBS   = $(shell pkg-config --libs $(DEPS) 2>/dev/null)
 LIBS   = $(DEP_LIBS) -lpthread -lm
 
 ARCH   := $(shell $(CC) -dumpmachine | cut -d- -f1)
-OFF    := $(if $(filter x86_64,$(ARCH)),%_neon.c,%_avx2.c %_avx512.c %_shani.c)
+OFF    := $(if $(filter x86_64,$(ARCH)),%_neon.c,%_avx2.c %_avxvnni.c %_avx512.c %_shani.c)
 SRC    := $(filter-out $(OFF),$(wildcard libllm/*.c libllm/*/*.c kernels/*.c kernels/cpu/*.c))
 OBJ    := $(SRC:%.c=$(B)/%.o)
 ifeq ($(CUDA),1)
@@ -67,6 +67,7 @@ all: $(B)/libllm.a $(TOOLS:%=$(B)/%)
 
 # Instruction sets by suffix; they are chosen at run time.
 $(B)/%_avx2.o:   ISA = -mavx2 -mfma -mf16c
+$(B)/%_avxvnni.o: ISA = -mavx2 -mfma -mf16c -mavxvnni
 $(B)/%_avx512.o: ISA = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
 $(B)/%_shani.o:  ISA = -mssse3 -msse4.1 -msha
 $(B)/%_neon.o:   ISA = -march=armv8.2-a+dotprod+fp16

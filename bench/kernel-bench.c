@@ -135,6 +135,7 @@ static bool set_up(rig *r, const options *o, const llm_limits *limits)
     linear_ops_ref(&r->be.op);
 #if defined(__x86_64__)
     if (isa == ISA_AVX2) linear_ops_avx2(&r->be.op);
+    if (isa == ISA_AVXVNNI) linear_ops_avxvnni(&r->be.op);
     if (isa == ISA_AVX512) linear_ops_avx512(&r->be.op);
 #endif
     printf("kernel set %s, %d threads\n", isa_name(isa), o->n_thread);

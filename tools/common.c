@@ -78,10 +78,13 @@ static void usual_cache(char *dir, size_t cap)
     else tool_die_text(EXIT_FAILED, "neither XDG_CACHE_HOME nor HOME is set: --quant-cache DIR says where the quantized weights go");
 }
 
+/* --cpu, else what the environment says. */
+static const char *kernel_set(const model_choice *c) { return c->cpu ? c->cpu : getenv("LLM_CPU"); }
+
 /* The quantized copy of the model at path, made now if it is not there; [cap]. */
 static void quantized(const model_choice *c, const char *path, char *out, size_t cap)
 {
-    llm_quantize_options opt = { .size = sizeof opt, .in = path, .type = c->quant, .imatrix = c->imatrix, .n_threads = c->n_threads, .cpu = c->cpu,
+    llm_quantize_options opt = { .size = sizeof opt, .in = path, .type = c->quant, .imatrix = c->imatrix, .n_threads = c->n_threads, .cpu = kernel_set(c),
                                  .log = on_log, .progress = on_progress, .user = (void *)(uintptr_t)c };
     llm_quantize_result made = { .size = sizeof made };
     char dir[4096];
@@ -104,7 +107,7 @@ static llm_backend_kind device_kind(const char *name)
 llm_model *tool_open_model(const model_choice *c)
 {
     static char copy[4200];
-    llm_model_options opt = { .size = sizeof opt, .path = c->path, .n_threads = c->n_threads, .cpu = c->cpu, .backend = device_kind(c->device),
+    llm_model_options opt = { .size = sizeof opt, .path = c->path, .n_threads = c->n_threads, .cpu = kernel_set(c), .backend = device_kind(c->device),
                               .log = on_log, .progress = on_progress, .user = (void *)(uintptr_t)c, .vocab_only = c->vocab_only,
                               .memory_limit = c->memory_limit, .allow_paging = c->allow_paging, .plan_only = c->plan_only };
     const store_entry *found;

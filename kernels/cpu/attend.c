@@ -205,7 +205,8 @@ static const attend_fns *fns_for(llm_isa isa)
 {
     switch (isa) {
 #if defined(__x86_64__)
-    case ISA_AVX2:   return &attend_avx2;
+    case ISA_AVX2:
+    case ISA_AVXVNNI: return &attend_avx2;
     case ISA_AVX512: return &attend_avx512;
 #elif defined(__aarch64__)
     case ISA_NEON:   return &attend_neon;

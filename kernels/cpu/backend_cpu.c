@@ -48,10 +48,11 @@ static void fill(llm_ops *op, cpu_impl *impl)
     impl->row = &cpu_rows_ref;
     linear_ops_ref(op);
 #if defined(__x86_64__)
-    if (impl->isa == ISA_AVX2 || impl->isa == ISA_AVX512) {
+    if (impl->isa == ISA_AVX2 || impl->isa == ISA_AVXVNNI || impl->isa == ISA_AVX512) {
         impl->row = &cpu_rows_avx2;
         linear_ops_avx2(op);
     }
+    if (impl->isa == ISA_AVXVNNI) linear_ops_avxvnni(op);
     if (impl->isa == ISA_AVX512) {
         impl->row = &cpu_rows_avx512;
         linear_ops_avx512(op);

@@ -351,6 +351,7 @@ void embed_run(llm_backend *be, llm_rows y, const llm_tensor *table, const int32
 LINEAR_OPS(ref)
 #if defined(__x86_64__)
 LINEAR_OPS(avx2)
+LINEAR_OPS(avxvnni)
 LINEAR_OPS(avx512)
 #elif defined(__aarch64__)
 LINEAR_OPS(neon)

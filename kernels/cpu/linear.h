@@ -28,6 +28,7 @@
 /* Set embed, linear, moe and absorb. */
 void linear_ops_ref(llm_ops *op);
 void linear_ops_avx2(llm_ops *op);
+void linear_ops_avxvnni(llm_ops *op);
 void linear_ops_avx512(llm_ops *op);
 void linear_ops_neon(llm_ops *op);
 

@@ -17,13 +17,20 @@
 
 enum { PANEL_ROWS = ROW_VECTORS * VN, PANELS = PANEL_ROWS / TILE_ROWS, PANEL_CHUNKS = 2, PANEL_VALUES = PANEL_CHUNKS * CHUNK };
 
-/* The raw rows of a panel on their way into the cache, a few lines at each call: one row after the other, n_line lines each. */
-typedef struct { const uint8_t *from; size_t row_bytes, at, n_line, end; } line_fetch;
+/* The raw rows of a panel on their way into the cache, a few lines at each call: one row after the other, from..from+n bytes. */
+typedef struct { const uint8_t *row; size_t row_bytes, n, at; int left; size_t per_call; } line_fetch;
 
-static void fetch_lines(line_fetch *f, size_t n)
+static line_fetch fetch_rows(const uint8_t *from, size_t row_bytes, size_t n, size_t n_call)
 {
-    for (n += f->at; f->at < n && f->at < f->end; f->at++)
-        __builtin_prefetch(f->from + f->at / f->n_line * f->row_bytes + f->at % f->n_line * 64, 0, 2);
+    return (line_fetch){ from, row_bytes, n, 0, PANEL_ROWS, PANEL_ROWS * (n / 64 + 1) / n_call + 1 };
+}
+
+static void fetch_lines(line_fetch *f)
+{
+    for (size_t i = 0; i < f->per_call && f->left > 0; i++) {
+        __builtin_prefetch(f->row + f->at, 0, 2);
+        if ((f->at += 64) >= f->n + 63) f->at = 0, f->row += f->row_bytes, f->left--;
+    }
 }
 
 /* acc [n_col][PANEL_ROWS] to y, with the bias. */
@@ -313,19 +320,18 @@ static void panel_times(const matrix *w, int64_t row0, int n_row, const x_rows *
     }
     for (int64_t k = 0; k < w->cols; k += PANEL_VALUES, b += PANEL_CHUNKS * chunk_bytes) {
         int64_t n_block = (w->cols - k < PANEL_VALUES ? w->cols - k : PANEL_VALUES) / 32;
-        line_fetch next = { b + PANEL_CHUNKS * chunk_bytes, w->row_bytes, 0, PANEL_CHUNKS * chunk_bytes / 64 + 1, 0 };
+        const uint8_t *after = k + PANEL_VALUES < w->cols ? b + PANEL_CHUNKS * chunk_bytes : w->data + (size_t)(row0 + PANEL_ROWS) * w->row_bytes;
+        line_fetch next = fetch_rows(after, w->row_bytes, PANEL_CHUNKS * chunk_bytes, (size_t)x_groups_of(n_col));
         for (int64_t i = 0; i < n_block; i += MAX_BLOCK)
             for (int t = 0; t < PANELS; t++)
                 type.unpack(room->p + i / MAX_BLOCK * PANELS + t, b + (size_t)(i / MAX_BLOCK) * chunk_bytes + (size_t)(t * TILE_ROWS) * w->row_bytes, step,
                             n_block - i < MAX_BLOCK ? (int)(n_block - i) : MAX_BLOCK);
-        if (k + PANEL_VALUES < w->cols) next.end = PANEL_ROWS * next.n_line;
-        else next.from = w->data + (size_t)(row0 + PANEL_ROWS) * w->row_bytes, next.end = PANEL_ROWS * next.n_line;
         for (int64_t c = 0; c < n_col; c += GROUP) {
             const uint8_t *xg = x->data + (size_t)(c / GROUP) * x->stride + (size_t)(k / CHUNK) * x_chunk_bytes;
             int n = n_col - c < GROUP ? (int)(n_col - c) : GROUP;
             float *acc = once ? one : room->acc + c * PANEL_ROWS;
             if (k == 0) memset(acc, 0, GROUP * PANEL_ROWS * sizeof *acc);
-            fetch_lines(&next, next.end / (size_t)x_groups_of(n_col) + 1);
+            fetch_lines(&next);
             type.group(room->p, n_block, xg, n, acc);
             if (k + PANEL_VALUES >= w->cols) finish(acc, n, w->bias ? bias : NULL, n_row, y + c * y_stride, y_stride);
         }

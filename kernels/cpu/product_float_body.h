@@ -186,7 +186,7 @@ static __attribute__((noinline)) void float_group(const float *w, const float *x
 }
 
 /* n_col columns, at most COLUMNS, of a panel; the result is the lowest on the stack. */
-static void float_columns(const float *w, int64_t cols, const x_rows *x, int64_t col0, int n_col, float *stack, line_fetch *next, size_t n_fetch)
+static void float_columns(const float *w, int64_t cols, const x_rows *x, int64_t col0, int n_col, float *stack, line_fetch *next)
 {
     static const uint8_t order[SUMS] = { 0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15 };
     const int64_t n = (cols + 15) / 16;
@@ -197,7 +197,7 @@ static void float_columns(const float *w, int64_t cols, const x_rows *x, int64_t
         while (i >> n_add & 1) n_add++;
         for (int c = 0; c < n_col; c += GROUP) {
             const float *xg = (const float *)(const void *)(x->data + (size_t)((col0 + c) / GROUP) * x->stride) + (size_t)order[i] * (size_t)n * GROUP;
-            fetch_lines(next, n_fetch);
+            fetch_lines(next);
             float_group(w + order[i] * chain, xg, n, n_col - c < GROUP ? n_col - c : GROUP, n_add, stack + (size_t)depth * level + (size_t)c * PANEL_ROWS, level);
         }
         depth += 1 - n_add;
@@ -210,12 +210,12 @@ static void product_float(const matrix *w, int64_t row0, int64_t n_row, const x_
 
     for (int64_t r = 0; r < n_row; r += PANEL_ROWS) {
         int rows = n_row - r < PANEL_ROWS ? (int)(n_row - r) : PANEL_ROWS;
-        line_fetch next = { w->data + (size_t)(row0 + r + PANEL_ROWS) * w->row_bytes, w->row_bytes, 0, w->row_bytes / 64 + 1, PANEL_ROWS * (w->row_bytes / 64 + 1) };
+        line_fetch next = fetch_rows(w->data + (size_t)(row0 + r + PANEL_ROWS) * w->row_bytes, w->row_bytes, w->row_bytes, (size_t)(SUMS * x_groups_of(n_col)));
         for (int i = 0; i < rows && w->bias; i++) bias[i] = matrix_bias(w, row0 + r + i);
         float_panel(w, row0 + r, rows, packed, row);
         for (int64_t c = 0; c < n_col; c += COLUMNS) {
             int n = n_col - c < COLUMNS ? (int)(n_col - c) : COLUMNS;
-            float_columns(packed, w->cols, x, c, n, stack, &next, next.end / (size_t)(SUMS * x_groups_of(n_col)) + 1);
+            float_columns(packed, w->cols, x, c, n, stack, &next);
             finish(stack, n, w->bias ? bias : NULL, rows, y + c * y_stride + r, y_stride);
         }
     }

@@ -51,6 +51,7 @@ static inline int64_t sum_place(int64_t i) { return (i & ~(int64_t)3) | (i & 1) 
 /* Writes the record of x [n]; n is a multiple of the form's block, record is 64-byte aligned. */
 void quantize_act_ref(x_form form, const float *x, int64_t n, uint8_t *record);
 void quantize_act_avx2(x_form form, const float *x, int64_t n, uint8_t *record);
+void quantize_act_avxvnni(x_form form, const float *x, int64_t n, uint8_t *record);
 void quantize_act_avx512(x_form form, const float *x, int64_t n, uint8_t *record);
 void quantize_act_neon(x_form form, const float *x, int64_t n, uint8_t *record);
 #endif

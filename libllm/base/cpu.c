@@ -7,7 +7,7 @@
 #include <cpuid.h>
 #endif
 
-static const char *const names[] = { "scalar", "avx2", "avx512", "neon" };
+static const char *const names[] = { "scalar", "avx2", "avxvnni", "avx512", "neon" };
 
 const char *isa_name(llm_isa isa) { return names[isa]; }
 
@@ -19,6 +19,13 @@ static bool has_f16c(void)
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1);
 }
+
+/* Leaf 7, subleaf 1, EAX bit 4. */
+static bool has_avxvnni(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
 #endif
 
 bool cpu_has_isa(llm_isa isa)
@@ -27,6 +34,7 @@ bool cpu_has_isa(llm_isa isa)
     case ISA_SCALAR: return true;
 #if defined(__x86_64__)
     case ISA_AVX2:   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+    case ISA_AVXVNNI: return cpu_has_isa(ISA_AVX2) && has_avxvnni();
     case ISA_AVX512: return cpu_has_isa(ISA_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
                          && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")
                          && __builtin_cpu_supports("avx512vnni");
@@ -39,7 +47,7 @@ bool cpu_has_isa(llm_isa isa)
 
 llm_isa cpu_best_isa(void)
 {
-    static const llm_isa best[] = { ISA_AVX512, ISA_AVX2, ISA_NEON };
+    static const llm_isa best[] = { ISA_AVX512, ISA_AVXVNNI, ISA_AVX2, ISA_NEON };
 
     for (size_t i = 0; i < sizeof best / sizeof best[0]; i++)
         if (cpu_has_isa(best[i])) return best[i];

@@ -7,7 +7,8 @@ const fit_fns *fit_for(llm_isa isa)
 {
     switch (isa) {
 #if defined(__x86_64__)
-    case ISA_AVX2:   return &fit_fns_avx2;
+    case ISA_AVX2:
+    case ISA_AVXVNNI: return &fit_fns_avx2;
     case ISA_AVX512: return &fit_fns_avx512;
 #elif defined(__aarch64__)
     case ISA_NEON:   return &fit_fns_neon;

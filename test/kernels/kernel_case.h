@@ -106,6 +106,7 @@ static inline void case_open(case_backend *c, llm_isa isa, int n_thread, const l
     linear_ops_ref(&c->be.op);
 #if defined(__x86_64__)
     if (isa == ISA_AVX2) linear_ops_avx2(&c->be.op);
+    if (isa == ISA_AVXVNNI) linear_ops_avxvnni(&c->be.op);
     if (isa == ISA_AVX512) linear_ops_avx512(&c->be.op);
 #elif defined(__aarch64__)
     if (isa == ISA_NEON) linear_ops_neon(&c->be.op);

@@ -5,12 +5,12 @@
 
 static const int row_counts[] = { 1, 3, 16, 17, 33 };
 static const int float_cols[] = { 1, 15, 16, 17, 31, 100, 256 }, block_cols[] = { 32, 96, 256, 512, 2880 };
-static const int n_counts[] = { 1, 2, 3, 5, 7, 8, 9, 17, 64 };
+static const int n_counts[] = { 1, 2, 3, 5, 6, 7, 8, 9, 17, 64 };
 #define COUNT(a) (int)(sizeof (a) / sizeof (a)[0])
 
 static const llm_limits limits = { .n_batch = 64, .max_cols = 4096, .max_rows = 4096, .n_expert = 9, .n_expert_used = 3, .d_ff_expert = 288, .d_model = 512 };
 
-static const llm_isa sets[] = { ISA_AVX2, ISA_AVX512, ISA_NEON };
+static const llm_isa sets[] = { ISA_AVX2, ISA_AVXVNNI, ISA_AVX512, ISA_NEON };
 
 static bool has_block(llm_dtype t) { return dtype_info(t)->block > 1; }
 static int col_choices(llm_dtype t) { return has_block(t) ? COUNT(block_cols) : COUNT(float_cols); }

@@ -1,0 +1,4 @@
+#define SIMD_AVX2
+#define SIMD_DPBUSD
+#define SIMD_NAME(x) x##_avxvnni
+#include "matvec_body.h"
