@@ -42,7 +42,8 @@ CUDA_HOME := $(patsubst %/bin/nvcc,%,$(NVCC))
 NVCCFLAGS = -std=c++17 -O3 -D_GNU_SOURCE $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
             -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH)) -Xcompiler -fPIC,-fvisibility=hidden $(INC) -Ikernels/cuda
 OBJ    += $(patsubst %.cu,$(B)/%.o,$(wildcard kernels/cuda/*.cu))
-LIBS   += -L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/lib -lcudart_static -ldl -lrt -lstdc++
+CUDA_LIBS := -L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/lib -lcudart_static -ldl -lrt -lstdc++
+LIBS   += $(CUDA_LIBS)
 $(B)/kernels/backend.o: ALL_CFLAGS += -DLLM_CUDA
 $(B)/%.o: %.cu | third_party-ok
 	@mkdir -p $(@D)
@@ -153,7 +154,7 @@ install: all $(B)/install/libllm.a
 	$(Q)install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	$(Q)install -m 644 $(B)/install/libllm.a $(DESTDIR)$(PREFIX)/lib/
 	$(Q)install -m 644 include/llm.h $(DESTDIR)$(PREFIX)/include/
-	$(Q)sed 's,@PREFIX@,$(PREFIX),; s,@VERSION@,$(VERSION),; s/@DEPS@/$(DEPS)/' libllm/libllm.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/libllm.pc
+	$(Q)sed 's,@PREFIX@,$(PREFIX),; s,@CUDA_LIBS@ ,$(if $(CUDA_LIBS),$(CUDA_LIBS) ),; s,@VERSION@,$(VERSION),; s/@DEPS@/$(DEPS)/' libllm/libllm.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/libllm.pc
 	$(Q)for f in $(TOOLS:%=$(B)/%); do install -m 755 $$f $(DESTDIR)$(PREFIX)/bin/ || exit 1; done
 	$(Q)for f in $(TOOLS); do $(B)/$$f --help-man >$(DESTDIR)$(PREFIX)/share/man/man1/$$f.1 || exit 1; done
 	$(Q)install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
