@@ -93,10 +93,10 @@ START_TEST(prefill_and_decoding)
     if (!pair_open(&p, &limits, "cuda/attend")) return;
     for (int is = 0; is < COUNT(shapes); is++) for (int t = 0; t < COUNT(types); t++) {
         const shape *s = &shapes[is];
-        llm_tensor sinks = case_tensor(DT_F32, 0, s->n_head, 1), *all[1] = { &sinks };
         llm_device *d;
         caches c;
         if (types[t] == DT_Q8_0 && (s->latent || s->d_k % 32 || s->d_v % 32)) continue;
+        llm_tensor sinks = case_tensor(DT_F32, 0, s->n_head, 1), *all[1] = { &sinks };
         d = put_weights(all, 1), caches_open(&p, &c, s, types[t]);
         for (int i = 0; i < COUNT(plan); i++) step(&p, &c, s, types[t], &sinks, plan[i], true);
         check_cells(&p, &c, s, types[t]);
