@@ -72,7 +72,7 @@ static void expect(terminal *t, const char *text)
 
     while ((at = memmem(t->seen + t->mark, t->n - t->mark, text, strlen(text))) == NULL) {
         bool more = take(t, 100);
-        ck_assert_msg(more && now_ms() < until, "want '%s', got '%s'", text, t->seen + t->mark);
+        ck_assert_msg(more && now_ms() < until, "want '%s', got '%.1500s'", text, t->seen + t->mark);
     }
     t->mark = (size_t)(at - t->seen) + strlen(text);
 }
@@ -411,15 +411,18 @@ START_TEST(shows_progress)
 {
     char text[] = "/tmp/llm-pty-text-XXXXXX", command[200];
     int fd = mkstemp(text);
-    terminal t = start(MODEL " -c 30000 --no-think -b 128");
+    terminal t = start(MODEL " -c 60000 --no-think -b 128");
 
-    for (int i = 0; i < 2000; i++) ck_assert_int_eq((int)write(fd, "long text ", 10), 10);
+    for (int i = 0; i < 5500; i++) ck_assert_int_eq((int)write(fd, "long text ", 10), 10);
     close(fd);
     snprintf(command, sizeof command, "/read %s What is it?", text);
-    say(&t, command), expect(&t, "prompt ["), expect(&t, "of 20"), expect(&t, "tokens/s"), expect(&t, "left"), expect(&t, ANSWER), expect(&t, READY);
+    say(&t, command), expect(&t, "prompt ["), expect(&t, "of 550"), expect(&t, "tokens/s"), expect(&t, "left");
+    type(&t, "\003"), expect(&t, "stopped before the answer"), expect(&t, READY);
+    say(&t, "/show messages"), expect(&t, "/show messages"), expect(&t, READY);
+    ck_assert_msg(memmem(t.seen, t.n, "user: ", 6) == NULL, "a message that was not answered stayed");
     leave(&t);
     t = start(MODEL " -c 1000");
-    say(&t, command), expect(&t, "the prompt has 20032 tokens and the context holds 1000 tokens"), expect(&t, READY);
+    say(&t, command), expect(&t, "the prompt has 55032 tokens and the context holds 1000 tokens"), expect(&t, READY);
     leave(&t);
     unlink(text);
 }
