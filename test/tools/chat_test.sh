@@ -94,6 +94,13 @@ check "no receipt" sh -c "printf '{}' >'$tmp/r2.json'; ! $run --replay '$tmp/r2.
 check "a chat's receipt" sh -c "$run $scripted -q -p hello --receipt '$tmp/r.json' >/dev/null && $run --replay '$tmp/r.json' | grep -qx 'identical: 24 tokens of prompt, 15 of answer'"
 check "with every byte hashed" sh -c "$run $scripted -q -p hello --full-hash --receipt '$tmp/r.json' >/dev/null && $run --replay '$tmp/r.json' | grep -q identical"
 
+
+# ---- a full disk
+check "a receipt on a full disk" sh -c "! $run $scripted -q -p hello --receipt /dev/full >/dev/null 2>'$tmp/err' && grep -q 'cannot write' '$tmp/err'"
+check "an answer on a full disk" sh -c "! $run $scripted -q -p hello >/dev/full"
+check "events on a full disk" sh -c "! $run $scripted --json -p hello >/dev/full"
+check "a folder that is not there" sh -c "! $run $scripted -q -p hello --save '$tmp/none/talk.json' >/dev/null 2>'$tmp/err' && grep -q 'No such file' '$tmp/err'"
+
 # ---- what shells and pagers get from the option table
 for s in bash zsh fish; do
     check "--completion $s" sh -c "$run --completion $s >'$tmp/$s'"

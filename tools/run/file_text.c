@@ -36,18 +36,26 @@ char *text_file_read(const char *path, size_t *len, llm_error *err)
     return text;
 }
 
+static bool put(const char *path, const char *text, size_t len)
+{
+    FILE *f = fopen(path, "wb");
+    bool wrote;
+
+    if (f == NULL) return false;
+    errno = 0;
+    wrote = fwrite(text, 1, len, f) == len && fflush(f) == 0;
+    return fclose(f) == 0 && wrote;
+}
+
 llm_status text_file_write(const char *path, const char *text, size_t len, llm_error *err)
 {
     char temporary[4096];
-    bool wrote;
-    FILE *f;
+    struct stat info;
 
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))           /* a device or a pipe is written to, not replaced */
+        return put(path, text, len) ? LLM_OK : fail(err, path, "cannot write", strerror(errno));
     if (snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid()) >= (int)sizeof temporary) return fail(err, path, "", "too long a name");
-    if ((f = fopen(temporary, "wb")) == NULL) return fail(err, path, "cannot write", strerror(errno));
-    errno = 0;
-    wrote = fwrite(text, 1, len, f) == len && fflush(f) == 0;
-    if (fclose(f) != 0) wrote = false;
-    if (wrote && rename(temporary, path) == 0) return LLM_OK;
+    if (put(temporary, text, len) && rename(temporary, path) == 0) return LLM_OK;
     fail(err, path, "cannot write", strerror(errno));
     unlink(temporary);
     return err->status;

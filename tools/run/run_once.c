@@ -128,7 +128,7 @@ static int answer(talk *t, run_options *o)
     if (o->save_path && llm_session_save(t->s, o->save_path, &err) != LLM_OK) tool_die(&err);
     if (o->keep_path && talk_save_file(t, o->keep_path, &err) != LLM_OK) tool_die(&err);
     if (o->receipt_path) receipt_write(t, &r, o->receipt_path);
-    if (fflush(stdout) != 0) return EXIT_FAILED;
+    if (fflush(stdout) != 0 || ferror(stdout)) tool_die_text(EXIT_FAILED, "standard output: cannot write all of the answer");
     return strcmp(r.finish, "interrupted") == 0 && t->n_made == 0 ? EXIT_INTERRUPTED : EXIT_OK;
 }
 
