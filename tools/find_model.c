@@ -59,7 +59,7 @@ static void print_choice(const store_entry *e, bool with_place, bool with_file)
             *e->tag ? ":" : "", with_file && *e->file ? e->file : e->tag, e->fault ? "  (cannot be used)" : "");
 }
 
-static void print_choices(const store_list *list, const store_entry *const *pick, size_t n)
+static void print_choices(const store_entry *const *pick, size_t n)
 {
     bool places = false, files = false;
 
@@ -70,20 +70,19 @@ static void print_choices(const store_list *list, const store_entry *const *pick
         }
     for (size_t i = 0; i < n && i < 50; i++) print_choice(pick[i], places, files);
     if (n > 50) fprintf(stderr, "  ... %zu more\n", n - 50);
-    (void)list;
 }
 
-static void die_not_found(const char *model, const store_list *list, const wanted *w, bool path_only)
+static void die_not_found(const char *model, const store_list *list, const wanted *w)
 {
     const store_entry **all = tool_alloc(list->n + 1, sizeof *all);
 
     for (size_t i = 0; i < list->n; i++) all[i] = &list->item[i];
     if (list->n > 0) {
         fprintf(stderr, "%s: %s is here, but not '%s'; there is:\n", tool_name, list->item[0].name, w->tag ? w->tag : w->name);
-        print_choices(list, all, list->n);
+        print_choices(all, list->n);
     } else {
-        fprintf(stderr, "%s: %s: no such model. Looked for:\n  a file or folder of that name%s\n%s", tool_name, model,
-                path_only ? "" : " from here", list->looked ? list->looked : "");
+        fprintf(stderr, "%s: %s: no such model. Looked for:\n  a file or folder of that name from here\n%s", tool_name, model,
+                list->looked ? list->looked : "");
     }
     exit(EXIT_MODEL);
 }
@@ -100,10 +99,10 @@ static const store_entry *choose(const char *model, const store_list *list, cons
         if (r > best) best = r, n = 0;
         if (r > 0 && r == best) pick[n++] = &list->item[i];
     }
-    if (n == 0) die_not_found(model, list, w, false);
+    if (n == 0) die_not_found(model, list, w);
     if (n > 1) {
         fprintf(stderr, "%s: %s could be any of these, name one:\n", tool_name, model);
-        print_choices(list, pick, n);
+        print_choices(pick, n);
         exit(EXIT_MODEL);
     }
     one = pick[0];
