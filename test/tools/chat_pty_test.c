@@ -137,14 +137,19 @@ static int end(terminal *t)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-static void leave(terminal *t)
+static void forget_home(const terminal *t)
 {
     char command[200];
 
-    say(t, "/bye");
-    ck_assert_int_eq(end(t), 0);
     snprintf(command, sizeof command, "rm -rf %s", t->home);
     ck_assert_int_eq(system(command), 0);
+}
+
+static void leave(terminal *t)
+{
+    say(t, "/bye");
+    ck_assert_int_eq(end(t), 0);
+    forget_home(t);
 }
 
 /* ---- the screen: one line of it ---- */
@@ -327,6 +332,7 @@ START_TEST(stops_and_leaves)
     say(&t, "/show messages"), expect(&t, "user: go on forever"), expect(&t, "about the house"), expect(&t, "user: hello"), expect(&t, READY);
     take(&t, 200), type(&t, "\004");
     ck_assert_int_eq(end(&t), 0);
+    forget_home(&t);
 }
 END_TEST
 
@@ -377,8 +383,8 @@ START_TEST(keeps_a_history)
         fclose(f);
         ck_assert_ptr_nonnull(strstr(text, "keep"));
         ck_assert_ptr_null(strstr(text, "forget"));
-        unlink(path);
     }
+    forget_home(&t);
     t = start(MODEL " --no-history");
     say(&t, "hello"), expect(&t, ANSWER), expect(&t, READY);
     snprintf(path, sizeof path, "%s/libllm", t.home);
@@ -439,6 +445,7 @@ START_TEST(ends_with_its_terminal)
     while (waitpid(t.pid, &status, WNOHANG) == 0 && now_ms() < until) usleep(20000);
     ck_assert_msg(now_ms() < until, "it goes on without a terminal");
     free(t.seen);
+    forget_home(&t);
 }
 END_TEST
 
