@@ -94,7 +94,7 @@ static void dot_scores(const attend_job *j, const attend_tile *t, attend_work *w
     for (int i = first, m; i < last; i += m) {
         dot_rows r = dots_at(j, w, i);
         const uint8_t *ahead = i == first ? s->ahead_k : NULL;
-        m = last - i < DOT_ROWS ? last - i : DOT_ROWS;
+        m = (last - i + DOT_ROWS - 1) / DOT_ROWS, m = (last - i + m - 1) / m;
         key_range(j, t, base, i / t->heads, &b, &e0);
         key_range(j, t, base, (i + m - 1) / t->heads, &b1, &e);
         b = b / DOT_COLS * DOT_COLS;
