@@ -89,11 +89,10 @@ $(TOOLS:%=$(B)/%): $(B)/%: $(B)/libllm.a
 $(B)/llm-%: $(B)/tools/llm-%.o $(SHARED) $(B)/libllm.a
 	$(Q)$(CC) $(OPT) -o $@ $(filter %.o,$^) $(B)/libllm.a $(LIBS)
 $(B)/llm-run: $(RUN)
-# Line editing in the chat, where the library for it is there.
-ifeq ($(shell pkg-config --exists libedit 2>/dev/null && echo yes),yes)
-$(B)/tools/run/line_edit.o: DEP_CFLAGS += -DLLM_EDIT $(shell pkg-config --cflags libedit)
-$(B)/llm-run: LIBS += $(shell pkg-config --libs libedit)
-endif
+# Line editing in the chat, where the library for it is there; asked when the first object is made, after the installation.
+EDIT   = $(shell pkg-config --exists libedit 2>/dev/null && echo yes)
+$(B)/tools/run/line_edit.o: DEP_CFLAGS += $(if $(EDIT),-DLLM_EDIT $(shell pkg-config --cflags libedit))
+$(B)/llm-run: LIBS += $(if $(EDIT),$(shell pkg-config --libs libedit))
 $(B)/kernel-bench $(B)/attend-bench: $(B)/%: $(B)/bench/%.o $(B)/bench/machine.o $(B)/libllm.a
 	$(Q)$(CC) $(OPT) -o $@ $^ $(LIBS)
 $(B)/llm-%: $(B)/bench/llm-%.o $(SHARED) $(B)/libllm.a

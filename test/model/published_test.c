@@ -172,7 +172,7 @@ static void gguf_metadata(maker *k, const llm_config *c, const llm_arch *arch)
 static bool open_file(maker *k, const char *dir, const char *name, uint64_t n_param)
 {
     const char *file = k->hf ? "model.safetensors" : "model.gguf";
-    llm_model_options o = { .size = sizeof o, .path = k->hf ? dir : temp_path(dir, file) };
+    llm_model_options o = { .size = sizeof o, .path = k->hf ? dir : temp_path(dir, file), .allow_paging = 1 };   /* most need more than any memory */
     llm_model_info info = { .size = sizeof info };
     llm_error err = { LLM_OK, "" };
     llm_model *m = NULL;
