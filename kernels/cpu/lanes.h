@@ -180,6 +180,7 @@ SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, si
                 for (int r = 0; r < ROW_VECTORS; r++) {
                     vi q = _mm256_maddubs_epi16(size[r], is_signed ? _mm256_sign_epi8(xj, v[r]) : xj);
                     p[r][j] = k == g ? q : _mm256_add_epi16(p[r][j], q);
+                    __asm__("" : "+x"(p[r][j]));        /* now: the compiler would multiply everything first, and store it */
                 }
             }
         }
