@@ -157,36 +157,60 @@ SIMD_INLINE vi i_dpbusd(vi s, vi u, vi w) { return _mm256_dpbusd_avx_epi32(s, u,
 #else
 /* s[r][j] += products of n_vec (8 or 4) vectors of codes at w + r * w_step, TILE_ROWS * 4 bytes apart, with the 4 * n_vec
  * activations of column j at x + 4 * j, X_STEP bytes apart. group: how many vectors of codes may be summed in int16 (pairs of
- * products: 2 * code * 127, times group, stays below 2^15: group 8 for codes up to 15, 4 to 31, 2 to 63). Signed codes take the
- * activation's sign change and group 1: 2 * 128 * 127 fits. */
-SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, size_t w_step, int n_vec, const uint8_t *x, int group, bool is_signed)
+ * products: 2 * code * 127, times group, stays below 2^15: group 8 for codes up to 15, 4 to 31, 2 to 63). The sums are made as the codes
+ * are multiplied: the compiler would multiply everything first, and store it. */
+SIMD_INLINE void dot_tile_unsigned(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, size_t w_step, int n_vec, const uint8_t *x, int group)
 {
     const vi ones = _mm256_set1_epi16(1);
 
-    if (is_signed) group = 1;
     if (group > n_vec) group = n_vec;
     UNROLL
     for (int g = 0; g < n_vec; g += group) {
         vi p[ROW_VECTORS][MOST_COLUMNS];
         UNROLL
         for (int k = g; k < g + group; k++) {
-            vi v[ROW_VECTORS], size[ROW_VECTORS];
+            vi v[ROW_VECTORS];
             UNROLL
-            for (int r = 0; r < ROW_VECTORS; r++) v[r] = i_load(w + r * w_step + 64 * k), size[r] = is_signed ? _mm256_abs_epi8(v[r]) : v[r];
+            for (int r = 0; r < ROW_VECTORS; r++) v[r] = i_load(w + r * w_step + 64 * k);
             UNROLL
             for (int j = 0; j < n_col; j++) {
                 vi xj = i_dword(x + X_STEP * k + 4 * j);
                 UNROLL
                 for (int r = 0; r < ROW_VECTORS; r++) {
-                    vi q = _mm256_maddubs_epi16(size[r], is_signed ? _mm256_sign_epi8(xj, v[r]) : xj);
+                    vi q = _mm256_maddubs_epi16(v[r], xj);
                     p[r][j] = k == g ? q : _mm256_add_epi16(p[r][j], q);
-                    __asm__("" : "+x"(p[r][j]));        /* now: the compiler would multiply everything first, and store it */
+                    __asm__("" : "+x"(p[r][j]));
                 }
             }
         }
         UNROLL
         for (int j = 0; j < n_col; j++) UNROLL for (int r = 0; r < ROW_VECTORS; r++) s[r][j] = _mm256_add_epi32(s[r][j], _mm256_madd_epi16(p[r][j], ones));
     }
+}
+
+/* Signed codes: their size times the activation with their sign; 2 * 128 * 127 fits. One vector of rows after the other, for want of registers. */
+SIMD_INLINE void dot_tile_signed(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, size_t w_step, int n_vec, const uint8_t *x)
+{
+    const vi ones = _mm256_set1_epi16(1);
+
+    UNROLL
+    for (int r = 0; r < ROW_VECTORS; r++) {
+        UNROLL
+        for (int k = 0; k < n_vec; k++) {
+            vi v = i_load(w + r * w_step + 64 * k), size = _mm256_abs_epi8(v);
+            UNROLL
+            for (int j = 0; j < n_col; j++) {
+                s[r][j] = _mm256_add_epi32(s[r][j], _mm256_madd_epi16(_mm256_maddubs_epi16(size, _mm256_sign_epi8(i_dword(x + X_STEP * k + 4 * j), v)), ones));
+                __asm__("" : "+x"(s[r][j]));
+            }
+        }
+    }
+}
+
+SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, size_t w_step, int n_vec, const uint8_t *x, int group, bool is_signed)
+{
+    if (is_signed) dot_tile_signed(s, n_col, w, w_step, n_vec, x);
+    else dot_tile_unsigned(s, n_col, w, w_step, n_vec, x, group);
 }
 #endif
 
