@@ -188,23 +188,39 @@ SIMD_INLINE void dot_tile_unsigned(vi (*s)[MOST_COLUMNS], int n_col, const uint8
     }
 }
 
-/* Signed codes: their size times the activation with their sign; 2 * 128 * 127 fits. One vector of rows after the other, for want of registers. */
+/* Signed codes. Where a code is negative its size meets ~x, which is -x - 1: the sums begin with the sizes of the negative codes
+ * (negative_sizes). 2 * 128 * 128 is met only with a minus, and fits. One vector of rows after the other, for want of registers. */
 SIMD_INLINE void dot_tile_signed(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, size_t w_step, int n_vec, const uint8_t *x)
 {
     const vi ones = _mm256_set1_epi16(1);
 
     UNROLL
     for (int r = 0; r < ROW_VECTORS; r++) {
+        __asm__("" : "+r"(x));          /* activations are loaded again: the compiler would store them as vectors until then */
         UNROLL
         for (int k = 0; k < n_vec; k++) {
-            vi v = i_load(w + r * w_step + 64 * k), size = _mm256_abs_epi8(v);
+            vi v = i_load(w + r * w_step + 64 * k), size = _mm256_abs_epi8(v), minus = _mm256_cmpgt_epi8(_mm256_setzero_si256(), v);
             UNROLL
             for (int j = 0; j < n_col; j++) {
-                s[r][j] = _mm256_add_epi32(s[r][j], _mm256_madd_epi16(_mm256_maddubs_epi16(size, _mm256_sign_epi8(i_dword(x + X_STEP * k + 4 * j), v)), ones));
+                vi xj = _mm256_xor_si256(i_dword(x + X_STEP * k + 4 * j), minus);
+                s[r][j] = _mm256_add_epi32(s[r][j], _mm256_madd_epi16(_mm256_maddubs_epi16(size, xj), ones));
                 __asm__("" : "+x"(s[r][j]));
             }
         }
     }
+}
+
+/* The sum of the sizes of negative codes in each lane of n_vec vectors, TILE_ROWS * 4 bytes apart. */
+SIMD_INLINE vi negative_sizes(const uint8_t *w, int n_vec)
+{
+    vi sum = _mm256_setzero_si256();
+
+    UNROLL
+    for (int k = 0; k < n_vec; k++) {
+        vi v = i_load(w + 64 * k);
+        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(_mm256_abs_epi8(v), _mm256_and_si256(_mm256_cmpgt_epi8(_mm256_setzero_si256(), v), i_bytes(1))));
+    }
+    return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
 }
 
 SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, size_t w_step, int n_vec, const uint8_t *x, int group, bool is_signed)

@@ -1,10 +1,10 @@
 /* product_body.h - the matrix product of a kernel set with two columns and more (linear.h has the order of the sums). Included
  * by product_avx2.c, product_avx512.c ... with SIMD_* and SIMD_NAME set as for simd.h. One column goes another way: matvec_body.h.
  *
- * Integer forms. A panel is PANEL_ROWS rows, one in each lane of ROW_VECTORS vectors, by PANEL_VALUES values: small enough to
- * stay in L1 while all columns, a group of eight after the other (x_group.h), multiply with it. A tile of PANEL_ROWS by
- * MOST_COLUMNS has its integer sums in registers for one block; its float sums lie beside it in L1, where loading and storing
- * them costs nothing that the multiply-adds need.
+ * Integer forms. A panel is PANEL_ROWS rows, one in each lane of ROW_VECTORS vectors; a band is BAND_ROWS rows by BAND_VALUES values in
+ * panels: small enough to stay in L1 while all columns, a group of eight after the other (x_group.h), multiply with it, and tall enough that
+ * groups which come from L3 do not hold it up. A tile of PANEL_ROWS by MOST_COLUMNS has its integer sums in registers for one block; its
+ * float sums lie beside it in L1, where loading and storing them costs nothing that the multiply-adds need.
  * Bound by the ports that multiply: a block of 32 is 8 integer multiply-adds and 3 float steps for each vector of sums, so
  * 73 % of the int8 peak is what blocks of 32 can reach, and 65 % what sub-blocks of 16 can. */
 #include "dequant.h"
@@ -15,14 +15,14 @@
 #include "panel_body.h"
 #include "x_group.h"
 
-enum { PANEL_ROWS = ROW_VECTORS * VN, PANELS = PANEL_ROWS / TILE_ROWS, PANEL_CHUNKS = 2, PANEL_VALUES = PANEL_CHUNKS * CHUNK };
+enum { PANEL_ROWS = ROW_VECTORS * VN, BAND_ROWS = 32, PANELS = BAND_ROWS / TILE_ROWS, BAND_CHUNKS = 2, BAND_VALUES = BAND_CHUNKS * CHUNK };
 
-/* The raw rows of a panel on their way into the cache, a few lines at each call: one row after the other, from..from+n bytes. */
+/* Rows as they lie in the file on their way into the cache, a few lines at each call: one row after the other, from..from+n bytes. */
 typedef struct { const uint8_t *row; size_t row_bytes, n, at; int left; size_t per_call; } line_fetch;
 
-static line_fetch fetch_rows(const uint8_t *from, size_t row_bytes, size_t n, size_t n_call)
+static line_fetch fetch_rows(const uint8_t *from, int rows, size_t row_bytes, size_t n, size_t n_call)
 {
-    return (line_fetch){ from, row_bytes, n, 0, PANEL_ROWS, PANEL_ROWS * (n / 64 + 1) / n_call + 1 };
+    return (line_fetch){ from, row_bytes, n, 0, rows, (size_t)rows * (n / 64 + 1) / n_call + 1 };
 }
 
 static void fetch_lines(line_fetch *f)
@@ -33,10 +33,10 @@ static void fetch_lines(line_fetch *f)
     }
 }
 
-/* acc [n_col][PANEL_ROWS] to y, with the bias. */
-static void finish(const float *acc, int n_col, const float *bias, int n_row, float *y, int64_t y_stride)
+/* acc [n_col][acc_rows] to y, with the bias. */
+static void finish(const float *acc, int acc_rows, int n_col, const float *bias, int n_row, float *y, int64_t y_stride)
 {
-    for (int c = 0; c < n_col; c++, y += y_stride, acc += PANEL_ROWS)
+    for (int c = 0; c < n_col; c++, y += y_stride, acc += acc_rows)
         for (int h = 0; h < n_row; h += VN) {
             vf v = v_load(acc + h);
             if (bias) v = v_add(v, v_load(bias + h));
@@ -58,9 +58,9 @@ SIMD_INLINE int lane_of(int r) { return r * VN % TILE_ROWS; }
 SIMD_INLINE vf set_at(const float *p) { return v_set(*p); }
 
 /* What the sums of sub-block b start with. */
-SIMD_INLINE void start_sums(vi (*s)[MOST_COLUMNS], int n_col, const panel *p, int b, const int32_t *zero, int shift)
+SIMD_INLINE void start_sums(vi (*s)[MOST_COLUMNS], int n_col, const panel *p, int b, const int32_t *zero, panel_kind kind)
 {
-    (void)p, (void)b, (void)zero, (void)shift;
+    (void)p, (void)b, (void)zero, (void)kind;
     UNROLL
     for (int j = 0; j < n_col; j++) {
         UNROLL
@@ -68,7 +68,7 @@ SIMD_INLINE void start_sums(vi (*s)[MOST_COLUMNS], int n_col, const panel *p, in
 #if defined(SIMD_DPBUSD)
             s[r][j] = i_load(panel_of(p, r)->zero[b] + lane_of(r));
 #elif defined(SIMD_AVX2)
-            s[r][j] = shift < 0 ? i_zero() : i_sar(i_dword(zero + j), shift);
+            s[r][j] = kind.is_signed ? i_load(panel_of(p, r)->zero[b] + lane_of(r)) : kind.shift < 0 ? i_zero() : i_sar(i_dword(zero + j), kind.shift);
 #else
             s[r][j] = i_zero();
 #endif
@@ -82,13 +82,13 @@ enum { PANEL_STEP = sizeof(panel) };        /* from a vector of codes to that of
 enum { PANEL_STEP = 4 * VN };
 #endif
 
-/* acc [n_col][PANEL_ROWS] += a chunk of up to 8 blocks of 32. */
+/* acc [n_col][BAND_ROWS] += a chunk of up to 8 blocks of 32. */
 SIMD_INLINE void tile32(const panel *p, int n_block, const x_chunk32 *x, int col, int n_col, float *acc, panel_kind kind)
 {
     for (int b = 0; b < n_block; b++) {
         vi s[ROW_VECTORS][MOST_COLUMNS];
         vf d[ROW_VECTORS];
-        start_sums(s, n_col, p, b, x->zero[b] + col, kind.shift);
+        start_sums(s, n_col, p, b, x->zero[b] + col, kind);
         dot_tile(s, n_col, p->codes[8 * b], PANEL_STEP, 8, x->q[8 * b][col], kind.group, kind.is_signed);
         UNROLL
         for (int r = 0; r < ROW_VECTORS; r++) d[r] = v_load(panel_of(p, r)->d[b] + lane_of(r));
@@ -97,7 +97,7 @@ SIMD_INLINE void tile32(const panel *p, int n_block, const x_chunk32 *x, int col
             vf xd = set_at(x->d[b] + col + j);
             UNROLL
             for (int r = 0; r < ROW_VECTORS; r++) {
-                float *to = acc + j * PANEL_ROWS + r * VN;
+                float *to = acc + j * BAND_ROWS + r * VN;
                 vf a = v_fma(v_mul(d[r], xd), i_float(s[r][j]), v_load(to));
                 if (kind.has_min) a = v_fma(v_load(panel_of(p, r)->m[b] + lane_of(r)), set_at(x->s[b] + col + j), a);
                 v_store(to, a);
@@ -113,7 +113,7 @@ SIMD_INLINE void tile256(const panel *p, const x_chunk256 *x, int col, int n_col
 
     for (int b = 0; b < CHUNK / kind.sub; b++) {
         vf sc[ROW_VECTORS];
-        start_sums(s, n_col, p, b, x->zero[kind.sub == 16 ? b : 2 * b] + col, kind.shift);
+        start_sums(s, n_col, p, b, x->zero[kind.sub == 16 ? b : 2 * b] + col, kind);
         dot_tile(s, n_col, p->codes[kind.sub / 4 * b], PANEL_STEP, kind.sub / 4, x->q[kind.sub / 4 * b][col], kind.group, kind.is_signed);
         UNROLL
         for (int r = 0; r < ROW_VECTORS; r++) sc[r] = v_load(panel_of(p, r)->sc[b] + lane_of(r));
@@ -147,7 +147,7 @@ SIMD_INLINE void tile256(const panel *p, const x_chunk256 *x, int col, int n_col
         vf xd = set_at(x->d[0] + col + j);
         UNROLL
         for (int r = 0; r < ROW_VECTORS; r++) {
-            float *to = acc + j * PANEL_ROWS + r * VN;
+            float *to = acc + j * BAND_ROWS + r * VN;
             vf a = v_fma(v_mul(v_load(panel_of(p, r)->d[0] + lane_of(r)), xd), v_load(t + j * PANEL_ROWS + r * VN), v_load(to));
             if (kind.has_min) a = v_fnma(v_mul(v_load(panel_of(p, r)->m[0] + lane_of(r)), xd), i_float(s[r][j]), a);
             v_store(to, a);
@@ -167,29 +167,31 @@ SIMD_INLINE void tile(const panel *p, int64_t n_block, const uint8_t *x, int col
     }
 }
 
-/* acc [n_col][PANEL_ROWS] += the first n_col columns of a group times a panel of n_block blocks of 32. */
-typedef void (*group_fn)(const panel *p, int64_t n_block, const uint8_t *x, int n_col, float *acc);
+/* acc [n_col][BAND_ROWS] += the first n_col columns of a group times n_row rows of a band of n_block blocks of 32. */
+typedef void (*group_fn)(const panel *p, int n_row, int64_t n_block, const uint8_t *x, int n_col, float *acc);
 
 #if defined(SIMD_AVX512)
-#define GROUP_TILES(...) \
+#define PANEL_TILES(...) \
     if (n_col > 6) tile(p, n_block, x, 0, 8, acc, __VA_ARGS__); \
     else if (n_col > 4) tile(p, n_block, x, 0, 6, acc, __VA_ARGS__); \
     else if (n_col > 2) tile(p, n_block, x, 0, 4, acc, __VA_ARGS__); \
     else tile(p, n_block, x, 0, 2, acc, __VA_ARGS__);
 #elif defined(SIMD_AVX2)
-#define GROUP_TILES(...) \
+#define PANEL_TILES(...) \
     for (int c = 0; c < n_col; c += 4) { \
-        if (n_col - c > 2) tile(p, n_block, x, c, 4, acc + c * PANEL_ROWS, __VA_ARGS__); \
-        else tile(p, n_block, x, c, 2, acc + c * PANEL_ROWS, __VA_ARGS__); \
+        if (n_col - c > 2) tile(p, n_block, x, c, 4, acc + c * BAND_ROWS, __VA_ARGS__); \
+        else tile(p, n_block, x, c, 2, acc + c * BAND_ROWS, __VA_ARGS__); \
     }
 #else
-#define GROUP_TILES(...) for (int c = 0; c < n_col; c += 4) tile(p, n_block, x, c, 4, acc + c * PANEL_ROWS, __VA_ARGS__);
+#define PANEL_TILES(...) for (int c = 0; c < n_col; c += 4) tile(p, n_block, x, c, 4, acc + c * BAND_ROWS, __VA_ARGS__);
 #endif
 #define GROUP_FN(name, is32, ...) \
-    static __attribute__((noinline)) void name(const panel *p, int64_t n_block, const uint8_t *x, int n_col, float *acc) \
+    static __attribute__((noinline)) void name(const panel *p, int n_row, int64_t n_block, const uint8_t *x, int n_col, float *acc) \
     { \
         const panel_kind kind = { __VA_ARGS__ }; \
-        GROUP_TILES(kind, is32) \
+        for (int r = 0; r < n_row; r += PANEL_ROWS, p += PANEL_ROWS / TILE_ROWS, acc += PANEL_ROWS) { \
+            PANEL_TILES(kind, is32) \
+        } \
     }
 
 /* Classes by sub-block, greatest code (15, 31, 63, a signed byte) and what was added to it. Where bytes are multiplied in int32
@@ -225,9 +227,11 @@ GROUP_FN(group_15_min_sub32, false, 32, 1, -1, true, true)
 /* A chunk of TILE_ROWS rows in panel form. */
 typedef void (*unpack_fn)(panel *p, const uint8_t *b, steps step, int n_block);
 
-/* -128 times the sum of each sub-block's codes: what 128 added to every activation must be freed from. */
-static void unpack_zero(panel *p, int n_sum, int per_sum)
+/* What sums of each sub-block begin with: -128 times the sum of its codes, which frees them from 128 added to every activation; or (AVX2
+ * alone, signed codes) the sizes of its negative codes. */
+static void unpack_zero(panel *p, int n_sum, int per_sum, bool is_signed)
 {
+    (void)p, (void)n_sum, (void)per_sum, (void)is_signed;
 #if defined(SIMD_DPBUSD)
     for (int b = 0; b < n_sum; b++)
         for (int h = 0; h < TILE_ROWS; h += VN) {
@@ -235,20 +239,21 @@ static void unpack_zero(panel *p, int n_sum, int per_sum)
             for (int k = per_sum * b; k < per_sum * (b + 1); k++) s = i_dpbusd(s, i_bytes(-128), i_load(p->codes[k] + 4 * h));
             i_store(p->zero[b] + h, i_sub(i_zero(), s));
         }
-#else
-    (void)p, (void)n_sum, (void)per_sum;
+#elif defined(SIMD_AVX2)
+    for (int b = 0; b < n_sum && is_signed; b++)
+        for (int h = 0; h < TILE_ROWS; h += VN) i_store(p->zero[b] + h, negative_sizes(p->codes[per_sum * b] + 4 * h, per_sum));
 #endif
 }
 
-#define TYPE32(type, size, offset, scales) \
+#define TYPE32(type, size, offset, is_signed, scales) \
     static void unpack_##type(panel *p, const uint8_t *b, steps step, int n_block) \
     { \
         scales; \
         for (int i = 0; i < n_block; i++, b += size) \
             for (int h = 0; h < TILE_ROWS; h += VN) codes_##type((sink){ .p = p, .first = 8 * i, .minus = CODES_MINUS(offset) }, h, b + (size_t)h * step.s1, step); \
-        unpack_zero(p, n_block, 8); \
+        unpack_zero(p, n_block, 8, is_signed); \
     }
-#define TYPE256(type, sub, parts, offset, scales) \
+#define TYPE256(type, sub, parts, offset, is_signed, scales) \
     static void unpack_##type(panel *p, const uint8_t *b, steps step, int n_block) \
     { \
         (void)n_block; \
@@ -258,24 +263,24 @@ static void unpack_zero(panel *p, int n_sum, int per_sum)
             for (int i = 0; i < parts; i++) \
                 codes_##type((sink){ .p = p, .first = CHUNK / 4 / parts * i, .minus = CODES_MINUS(offset) }, i, h, b + (size_t)h * step.s1, step); \
         } \
-        unpack_zero(p, CHUNK / sub, sub / 4); \
+        unpack_zero(p, CHUNK / sub, sub / 4, is_signed); \
     }
 #define SCALES32(size, has_min) panel_halves(p->d, b, step, n_block, size); if (has_min) panel_halves(p->m, b + 2, step, n_block, size)
 
-TYPE32(q4_0, 18, 8, SCALES32(18, false))
-TYPE32(q4_1, 20, 0, SCALES32(20, true))
-TYPE32(q5_0, 22, 16, SCALES32(22, false))
-TYPE32(q5_1, 24, 0, SCALES32(24, true))
-TYPE32(q8_0, 34, SIGNED_FLIP, SCALES32(34, false))
-TYPE32(iq4_nl, 18, SIGNED_FLIP, SCALES32(18, false))
-TYPE32(mxfp4, 17, 16, scales_mxfp4(p, b, step, n_block))
-TYPE32(q4_g, 20, 16, SCALES32(20, false))
-TYPE256(q2_k, 16, 2, 0, scales_q2_k)
-TYPE256(q3_k, 16, 2, 4, scales_q3_k)
-TYPE256(q4_k, 32, 2, 0, scales_q45_k)
-TYPE256(q5_k, 32, 1, 0, scales_q45_k)
-TYPE256(q6_k, 16, 2, 32, scales_q6_k)
-TYPE256(iq4_xs, 32, 2, SIGNED_FLIP, scales_iq4_xs)
+TYPE32(q4_0, 18, 8, false, SCALES32(18, false))
+TYPE32(q4_1, 20, 0, false, SCALES32(20, true))
+TYPE32(q5_0, 22, 16, false, SCALES32(22, false))
+TYPE32(q5_1, 24, 0, false, SCALES32(24, true))
+TYPE32(q8_0, 34, SIGNED_FLIP, true, SCALES32(34, false))
+TYPE32(iq4_nl, 18, SIGNED_FLIP, true, SCALES32(18, false))
+TYPE32(mxfp4, 17, 16, false, scales_mxfp4(p, b, step, n_block))
+TYPE32(q4_g, 20, 16, false, SCALES32(20, false))
+TYPE256(q2_k, 16, 2, 0, false, scales_q2_k)
+TYPE256(q3_k, 16, 2, 4, false, scales_q3_k)
+TYPE256(q4_k, 32, 2, 0, false, scales_q45_k)
+TYPE256(q5_k, 32, 1, 0, false, scales_q45_k)
+TYPE256(q6_k, 16, 2, 32, false, scales_q6_k)
+TYPE256(iq4_xs, 32, 2, SIGNED_FLIP, true, scales_iq4_xs)
 
 typedef struct { unpack_fn unpack; group_fn group; } int_type;
 
@@ -299,41 +304,41 @@ static int_type int_type_of(llm_dtype dtype)
     }
 }
 
-/* One panel of rows; acc [n_col rounded up to a group][PANEL_ROWS]. */
+/* One band of rows; acc [n_col rounded up to a group][BAND_ROWS]. */
 typedef struct { panel *p; uint8_t *tail; float *acc; } int_room;
 
-static void panel_times(const matrix *w, int64_t row0, int n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, const int_room *room)
+static void band_times(const matrix *w, int64_t row0, int n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, const int_room *room)
 {
     const llm_dtype_info *info = dtype_info(w->dtype);
     const size_t chunk_bytes = (size_t)(CHUNK / info->block * info->block_bytes), x_chunk_bytes = x->form == X_Q32 ? sizeof(x_chunk32) : sizeof(x_chunk256);
     const steps step = steps_of(w->row_bytes);
     const int_type type = int_type_of(w->dtype);
     const uint8_t *b = w->data + (size_t)row0 * w->row_bytes;
-    float bias[PANEL_ROWS] = { 0 }, one[GROUP * PANEL_ROWS] __attribute__((aligned(64)));
-    bool once = w->cols <= PANEL_VALUES;
+    float bias[BAND_ROWS] = { 0 }, one[GROUP * BAND_ROWS] __attribute__((aligned(64)));
+    bool once = w->cols <= BAND_VALUES;
 
     for (int r = 0; r < n_row && w->bias; r++) bias[r] = matrix_bias(w, row0 + r);
-    if (n_row < PANEL_ROWS) {                   /* rows that are not there read as zeros */
+    if (n_row < BAND_ROWS) {                    /* rows that are not there read as zeros */
         memcpy(room->tail, b, (size_t)n_row * w->row_bytes);
-        memset(room->tail + (size_t)n_row * w->row_bytes, 0, (size_t)(PANEL_ROWS - n_row) * w->row_bytes);
+        memset(room->tail + (size_t)n_row * w->row_bytes, 0, (size_t)(BAND_ROWS - n_row) * w->row_bytes);
         b = room->tail;
     }
-    for (int64_t k = 0; k < w->cols; k += PANEL_VALUES, b += PANEL_CHUNKS * chunk_bytes) {
-        int64_t n_block = (w->cols - k < PANEL_VALUES ? w->cols - k : PANEL_VALUES) / 32;
-        const uint8_t *after = k + PANEL_VALUES < w->cols ? b + PANEL_CHUNKS * chunk_bytes : w->data + (size_t)(row0 + PANEL_ROWS) * w->row_bytes;
-        line_fetch next = fetch_rows(after, w->row_bytes, PANEL_CHUNKS * chunk_bytes, (size_t)x_groups_of(n_col));
+    for (int64_t k = 0; k < w->cols; k += BAND_VALUES, b += BAND_CHUNKS * chunk_bytes) {
+        int64_t n_block = (w->cols - k < BAND_VALUES ? w->cols - k : BAND_VALUES) / 32;
+        const uint8_t *after = k + BAND_VALUES < w->cols ? b + BAND_CHUNKS * chunk_bytes : w->data + (size_t)(row0 + BAND_ROWS) * w->row_bytes;
+        line_fetch next = fetch_rows(after, BAND_ROWS, w->row_bytes, BAND_CHUNKS * chunk_bytes, (size_t)x_groups_of(n_col));
         for (int64_t i = 0; i < n_block; i += MAX_BLOCK)
-            for (int t = 0; t < PANELS; t++)
+            for (int t = 0; t * TILE_ROWS < n_row; t++)
                 type.unpack(room->p + i / MAX_BLOCK * PANELS + t, b + (size_t)(i / MAX_BLOCK) * chunk_bytes + (size_t)(t * TILE_ROWS) * w->row_bytes, step,
                             n_block - i < MAX_BLOCK ? (int)(n_block - i) : MAX_BLOCK);
         for (int64_t c = 0; c < n_col; c += GROUP) {
             const uint8_t *xg = x->data + (size_t)(c / GROUP) * x->stride + (size_t)(k / CHUNK) * x_chunk_bytes;
             int n = n_col - c < GROUP ? (int)(n_col - c) : GROUP;
-            float *acc = once ? one : room->acc + c * PANEL_ROWS;
-            if (k == 0) memset(acc, 0, GROUP * PANEL_ROWS * sizeof *acc);
+            float *acc = once ? one : room->acc + c * BAND_ROWS;
+            if (k == 0) memset(acc, 0, GROUP * BAND_ROWS * sizeof *acc);
             fetch_lines(&next);
-            type.group(room->p, n_block, xg, n, acc);
-            if (k + PANEL_VALUES >= w->cols) finish(acc, n, w->bias ? bias : NULL, n_row, y + c * y_stride, y_stride);
+            type.group(room->p, n_row, n_block, xg, n, acc);
+            if (k + BAND_VALUES >= w->cols) finish(acc, BAND_ROWS, n, w->bias ? bias : NULL, n_row, y + c * y_stride, y_stride);
         }
     }
 }
@@ -342,10 +347,10 @@ static void product_int(const matrix *w, int64_t row0, int64_t n_row, const x_ro
 {
     int_room room = { .p = (panel *)(void *)scratch };
 
-    room.tail = scratch + PANEL_CHUNKS * PANELS * sizeof(panel);
-    room.acc = (float *)(void *)(room.tail + ((PANEL_ROWS * w->row_bytes + 63) & ~(size_t)63));
-    for (int64_t r = 0; r < n_row; r += PANEL_ROWS, y += PANEL_ROWS)
-        panel_times(w, row0 + r, n_row - r < PANEL_ROWS ? (int)(n_row - r) : PANEL_ROWS, x, n_col, y, y_stride, &room);
+    room.tail = scratch + BAND_CHUNKS * PANELS * sizeof(panel);
+    room.acc = (float *)(void *)(room.tail + ((BAND_ROWS * w->row_bytes + 63) & ~(size_t)63));
+    for (int64_t r = 0; r < n_row; r += BAND_ROWS, y += BAND_ROWS)
+        band_times(w, row0 + r, n_row - r < BAND_ROWS ? (int)(n_row - r) : BAND_ROWS, x, n_col, y, y_stride, &room);
 }
 
 static void SIMD_NAME(product)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, uint8_t *scratch)

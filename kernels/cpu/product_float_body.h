@@ -210,13 +210,13 @@ static void product_float(const matrix *w, int64_t row0, int64_t n_row, const x_
 
     for (int64_t r = 0; r < n_row; r += PANEL_ROWS) {
         int rows = n_row - r < PANEL_ROWS ? (int)(n_row - r) : PANEL_ROWS;
-        line_fetch next = fetch_rows(w->data + (size_t)(row0 + r + PANEL_ROWS) * w->row_bytes, w->row_bytes, w->row_bytes, (size_t)(SUMS * x_groups_of(n_col)));
+        line_fetch next = fetch_rows(w->data + (size_t)(row0 + r + PANEL_ROWS) * w->row_bytes, PANEL_ROWS, w->row_bytes, w->row_bytes, (size_t)(SUMS * x_groups_of(n_col)));
         for (int i = 0; i < rows && w->bias; i++) bias[i] = matrix_bias(w, row0 + r + i);
         float_panel(w, row0 + r, rows, packed, row);
         for (int64_t c = 0; c < n_col; c += COLUMNS) {
             int n = n_col - c < COLUMNS ? (int)(n_col - c) : COLUMNS;
             float_columns(packed, w->cols, x, c, n, stack, &next);
-            finish(stack, n, w->bias ? bias : NULL, rows, y + c * y_stride + r, y_stride);
+            finish(stack, PANEL_ROWS, n, w->bias ? bias : NULL, rows, y + c * y_stride + r, y_stride);
         }
     }
 }
