@@ -33,6 +33,12 @@ static void fetch_lines(line_fetch *f)
     }
 }
 
+/* n bytes in one stretch, all at once. */
+static void fetch_stretch(const uint8_t *from, size_t n)
+{
+    for (size_t i = 0; i < n; i += 64) __builtin_prefetch(from + i, 0, 2);
+}
+
 /* acc [n_col][acc_rows] to y, with the bias. */
 static void finish(const float *acc, int acc_rows, int n_col, const float *bias, int n_row, float *y, int64_t y_stride)
 {
@@ -337,6 +343,7 @@ static void band_times(const matrix *w, int64_t row0, int n_row, const x_rows *x
             float *acc = once ? one : room->acc + c * BAND_ROWS;
             if (k == 0) memset(acc, 0, GROUP * BAND_ROWS * sizeof *acc);
             fetch_lines(&next);
+            if (c + GROUP < n_col) fetch_stretch(xg + x->stride, (size_t)(n_block + MAX_BLOCK - 1) / MAX_BLOCK * x_chunk_bytes);
             type.group(room->p, n_row, n_block, xg, n, acc);
             if (k + BAND_VALUES >= w->cols) finish(acc, BAND_ROWS, n, w->bias ? bias : NULL, n_row, y + c * y_stride, y_stride);
         }
