@@ -229,22 +229,45 @@ static llm_status pad_to(gguf_writer *w, uint64_t n)
     return write_all(w, zero, (size_t)((ALIGN - n % ALIGN) % ALIGN));
 }
 
-llm_status gguf_writer_begin(gguf_writer *w, const gguf_out *o, const char *path, llm_error *err)
+static uint64_t head_bytes(const gguf_out *o) { return 24 + (uint64_t)o->kv.n + o->info.n; }
+
+static llm_status check_out(const gguf_out *o, const char *label, llm_error *err)
 {
-    uint64_t head = 24 + (uint64_t)o->kv.n + o->info.n;
+    if (o->kv.failed || o->info.failed) return llm_fail_memory(err, o->kv.n + o->info.n, "the header of a GGUF file");
+    return o->twice ? llm_fail(err, LLM_ERR_INTERNAL, "%s: a key would be written twice", file_label(label)) : LLM_OK;
+}
+
+static llm_status write_head(gguf_writer *w, const gguf_out *o)
+{
     gguf_bytes b = { 0 };
     llm_status st;
 
-    *w = (gguf_writer){ .fd = -1, .err = err };
-    if (o->kv.failed || o->info.failed) return llm_fail_memory(err, o->kv.n + o->info.n, "the header of a GGUF file");
-    if (o->twice) return llm_fail(err, LLM_ERR_INTERNAL, "%s: a key would be written twice", file_label(path));
-    if ((st = begin_file(w, path, head + o->data_bytes + ALIGN, err)) != LLM_OK) return st;
     add(&b, "GGUF", 4), add_u32(&b, 3), add_u64(&b, o->n_tensor), add_u64(&b, o->n_kv);
-    st = b.failed ? llm_fail_memory(err, 24, "the header of a GGUF file") : write_all(w, b.data, b.n);
+    st = b.failed ? llm_fail_memory(w->err, 24, "the header of a GGUF file") : write_all(w, b.data, b.n);
     free(b.data);
     if (st == LLM_OK) st = write_all(w, o->kv.data, o->kv.n);
     if (st == LLM_OK) st = write_all(w, o->info.data, o->info.n);
-    return st == LLM_OK ? pad_to(w, head) : st;
+    return st == LLM_OK ? pad_to(w, head_bytes(o)) : st;
+}
+
+llm_status gguf_writer_begin(gguf_writer *w, const gguf_out *o, const char *path, llm_error *err)
+{
+    llm_status st;
+
+    *w = (gguf_writer){ .fd = -1, .err = err };
+    if ((st = check_out(o, path, err)) != LLM_OK || (st = begin_file(w, path, head_bytes(o) + o->data_bytes + ALIGN, err)) != LLM_OK) return st;
+    return write_head(w, o);
+}
+
+llm_status gguf_writer_into(gguf_writer *w, const gguf_out *o, int fd, const char *label, llm_error *err)
+{
+    llm_status st;
+
+    *w = (gguf_writer){ .fd = -1, .err = err };
+    if ((st = check_out(o, label, err)) != LLM_OK) return st;
+    if ((w->path = strdup(label)) == NULL) return llm_fail_memory(err, strlen(label), "a label");
+    if ((w->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0)) < 0) return fail_io(w, "cannot be written", errno);
+    return write_head(w, o);
 }
 
 llm_status gguf_writer_put(gguf_writer *w, const void *data, size_t n)

@@ -46,6 +46,8 @@ typedef struct {
 
 /* Header, keys and tensor list are written. path is copied. */
 llm_status gguf_writer_begin(gguf_writer *w, const gguf_out *o, const char *path, llm_error *err);
+/* The same into the file behind fd, which the caller keeps; there is no finish. label: its name in messages, copied. */
+llm_status gguf_writer_into(gguf_writer *w, const gguf_out *o, int fd, const char *label, llm_error *err);
 /* The next bytes of data; a tensor's last ones are followed by gguf_writer_pad. */
 llm_status gguf_writer_put(gguf_writer *w, const void *data, size_t n);
 llm_status gguf_writer_pad(gguf_writer *w);

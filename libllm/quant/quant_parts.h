@@ -35,6 +35,9 @@ typedef struct {
 
 llm_status plan_add(quant_plan *p, const char *name, const quant_item *item, llm_error *err);
 void plan_free(quant_plan *p);
+/* The type of every item under a mix; p->mix is filled in but for n_value. What is not quantized keeps its type, F32 without one. */
+llm_status plan_types(quant_plan *p, llm_mix mix, llm_error *err);
+bool plan_quantizes(const quant_item *it);
 
 /* convert.c: keys and tensors of the GGUF form of a model that was opened from safetensors with plan_only. UNSUPPORTED with the
  * reason where GGUF has no words for it. */

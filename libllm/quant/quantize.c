@@ -118,60 +118,26 @@ static llm_status plan_gguf(job *j)
     return st == LLM_OK ? meta_error(j->m->meta, j->err) : st;
 }
 
-static int layer_of(const char *name) { return strncmp(name, "blk.", 4) == 0 ? atoi(name + 4) : -1; }
-
-/* Order of layers, then of names: the one that mixes count tensors in. */
-static int by_layer(const void *a, const void *b)
+static void override_one(job *j, quant_item *it)
 {
-    const quant_item *x = *(const quant_item *const *)a, *y = *(const quant_item *const *)b;
-    int d = layer_of(x->name) - layer_of(y->name);
-    return d ? d : strcmp(x->name, y->name);
-}
-
-/* dims without trailing ones in GGUF's order, which are leading ones here. */
-static int count_dims(const quant_item *it)
-{
-    int n = it->n_dim;
-    for (int i = 0; i < it->n_dim - 1 && it->dim[i] == 1; i++) n--;
-    return n;
-}
-
-static llm_dtype source_type(const quant_item *it) { return it->stored ? it->stored->dtype : DT_F32; }
-
-static void choose_one(job *j, quant_item *it, int value, int down)
-{
-    mix_tensor t = { it->name, count_dims(it), it->dim[it->n_dim - 1], value, down };
-    llm_dtype want;
-
-    it->dtype = source_type(it);
-    if (!mix_quantizes(&t)) return;
-    want = mix_type(j->mix, &j->plan.mix, &t);
     for (size_t i = 0; i < j->opt->n_tensor; i++) {
         if (fnmatch(j->rule[i].pattern, it->name, 0) != 0) continue;
-        j->rule[i].used = true, want = mix_fallback(j->rule[i].type, t.row);
-        it->fell_back = want != j->rule[i].type;
-        break;
+        j->rule[i].used = true;
+        it->dtype = mix_fallback(j->rule[i].type, it->dim[it->n_dim - 1]);
+        it->fell_back = it->dtype != j->rule[i].type;
+        return;
     }
-    if (dtype_info(want)->block == 32 && dtype_info(mix_info(j->mix)->base)->block == 256 && t.row % 256 != 0) it->fell_back = true;
-    if (want == DT_F16 && dtype_info(mix_info(j->mix)->base)->block > 1) it->fell_back = true;
-    it->dtype = want;
 }
 
 static llm_status choose_types(job *j)
 {
     quant_plan *p = &j->plan;
-    quant_item **order = malloc((p->n + 1) * sizeof *order);
-    int value = 0, down = 0;
+    llm_status st;
 
-    if (order == NULL) return llm_fail_memory(j->err, p->n * sizeof *order, "the order of tensors");
     p->mix.imatrix = j->has_im;
-    for (size_t i = 0; i < p->n; i++) order[i] = &p->item[i], p->mix.n_value += mix_is_value(p->item[i].name);
-    qsort(order, p->n, sizeof *order, by_layer);
-    for (size_t i = 0; i < p->n; i++) {
-        choose_one(j, order[i], value, down);
-        value += mix_is_value(order[i]->name), down += mix_is_down(order[i]->name);
-    }
-    free(order);
+    if ((st = plan_types(p, j->mix, j->err)) != LLM_OK) return st;
+    for (size_t i = 0; i < p->n; i++)
+        if (plan_quantizes(&p->item[i])) override_one(j, &p->item[i]);
     for (size_t i = 0; i < j->opt->n_tensor; i++)
         if (!j->rule[i].used) return llm_fail(j->err, LLM_ERR_ARG, "no tensor that is quantized has a name like '%.150s'", j->rule[i].pattern);
     return LLM_OK;
