@@ -1,6 +1,7 @@
 /* backend_cpu.c - opens the CPU backend: threads, scratch, and the op table from reference to fastest. */
 #include "cpu_impl.h"
 #include "linear.h"
+#include "linear_blas.h"
 #include "memory.h"
 #include "ops.h"
 #include <stdlib.h>
@@ -62,6 +63,9 @@ static void fill(llm_ops *op, cpu_impl *impl)
         impl->row = &cpu_rows_neon;
         linear_ops_neon(op);
     }
+#endif
+#ifdef LLM_BLAS
+    linear_ops_blas(op, impl);
 #endif
 }
 

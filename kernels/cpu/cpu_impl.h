@@ -36,6 +36,7 @@ typedef struct {
     size_t partial_bytes;
     uint8_t *thread;                    /* attention: thread_bytes for each thread */
     size_t thread_bytes;
+    void (*linear_own)(llm_backend *be, const llm_linear *l, int n, llm_rows x);   /* op.linear of the kernel set, under OpenBLAS's (linear_blas.h) */
 } cpu_impl;
 
 static inline cpu_impl *cpu_of(llm_backend *be) { return be->impl; }

@@ -2,7 +2,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#ifdef LLM_BLAS
+const char *llm_version(void) { return LLM_VERSION "+openblas"; }       /* a numeric mode of its own */
+#else
 const char *llm_version(void) { return LLM_VERSION; }
+#endif
 
 const char *llm_status_name(llm_status s)
 {
