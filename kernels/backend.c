@@ -45,6 +45,15 @@ uint64_t device_available(llm_device *d)
     return memory_available();
 }
 
+llm_status device_limits(llm_device *d, llm_device_limits *out, llm_error *err)
+{
+#ifdef LLM_CUDA
+    if (d != NULL) return cuda_limits(d, out, err);
+#endif
+    (void)d, (void)out;
+    return llm_fail(err, LLM_ERR_UNSUPPORTED, "limits of the device: the model is on the CPU");
+}
+
 llm_status backend_open(llm_backend *be, llm_device *d, llm_isa isa, int n_thread, const llm_limits *limits, llm_error *err)
 {
 #ifdef LLM_CUDA

@@ -171,6 +171,10 @@ llm_status device_import(llm_device *d, llm_tensor *const *w, size_t n, llm_prog
 void device_close(llm_device *d);               /* after its backends; NULL is fine */
 /* What a session may still take: of the device's memory, or of this machine's. UINT64_MAX: unknown. */
 uint64_t device_available(llm_device *d);
+/* What d can do at best, measured on it in less than a second: 1e9 bytes read, 8-bit and 16-bit float operations of its matrix
+ * instructions (multiply and add count as two) per second. LLM_ERR_UNSUPPORTED for the CPU. */
+typedef struct { double read_gbs, int8_gops, float_gflops; } llm_device_limits;
+llm_status device_limits(llm_device *d, llm_device_limits *out, llm_error *err);
 /* A backend on d (NULL: the CPU, with n_thread threads), with scratch for limits. */
 llm_status backend_open(llm_backend *be, llm_device *d, llm_isa isa, int n_thread, const llm_limits *limits, llm_error *err);
 void backend_close(llm_backend *be);            /* a zeroed one is fine */
