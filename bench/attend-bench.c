@@ -1,6 +1,6 @@
 /* attend-bench - how close attention comes to what the machine can do.
  *
- *     attend-bench [-t THREADS] [-k SET] [-y F16|Q8_0|F32] [-m NAME] [-d DEPTH[,...]] [-n ROWS[,...]] [-r REPEATS]
+ *     attend-bench [-t THREADS] [-k SET] [-y F16,Q8_0,F32] [-m NAME] [-d DEPTH[,...]] [-n ROWS[,...]] [-r REPEATS]
  *
  * Each line: the heads of a model, positions in the cache before the rows, rows, GB/s of keys and values read once for each step,
  * GFLOPS of the scores and sums that the rows may see (multiply and add count as two), and the share of the limit that binds:
@@ -17,21 +17,22 @@
 #include <time.h>
 #include <unistd.h>
 
-typedef struct { const char *name; int n_head, n_kv_head, d_k, d_v, window; bool latent; } shape;
+typedef struct { const char *name; int n_head, n_kv_head, d_k, d_v, window; bool latent, sinks; float softcap; } shape;
 
 static const shape shapes[] = {
-    { "qwen3-0.6b",     16, 8, 128, 128,   0, false },
-    { "qwen3-4b",       32, 8, 128, 128,   0, false },
-    { "gpt-oss",        64, 8,  64,  64,   0, false },
-    { "gpt-oss-window", 64, 8,  64,  64, 128, false },
-    { "gemma3-1b",       4, 1, 256, 256,   0, false },
-    { "llama-96",       32, 32, 96,  96,   0, false },
-    { "mla-192",        16, 16, 192, 128,  0, false },
-    { "mla-576",        16, 1, 576, 512,   0, true },
+    { "qwen3-0.6b",     16, 8, 128, 128,   0, false, false, 0 },
+    { "qwen3-4b",       32, 8, 128, 128,   0, false, false, 0 },
+    { "gpt-oss",        64, 8,  64,  64,   0, false, true, 0 },
+    { "gpt-oss-window", 64, 8,  64,  64, 128, false, true, 0 },
+    { "gemma2-2b",       8, 4, 256, 256,   0, false, false, 50 },
+    { "gemma3-1b",       4, 1, 256, 256,   0, false, false, 0 },
+    { "llama-96",       32, 32, 96,  96,   0, false, false, 0 },
+    { "mla-192",        16, 16, 192, 128,  0, false, false, 0 },
+    { "mla-576",        16, 1, 576, 512,   0, true, false, 0 },
 };
 enum { N_SHAPE = sizeof shapes / sizeof shapes[0], MAX_LAYER = 64, CACHE_BYTES = 640 << 20 };
 
-typedef struct { int n_thread, repeats; const char *set, *only, *depths, *rows; llm_dtype dtype; } options;
+typedef struct { int n_thread, repeats; const char *set, *only, *types, *depths, *rows; } options;
 
 static double now(void)
 {
@@ -45,6 +46,17 @@ static int item(const char *list, int i)
 {
     for (; i > 0 && list; i--) { list = strchr(list, ','); if (list) list++; }
     return list == NULL || *list == '\0' ? -1 : atoi(list);
+}
+
+/* Type i of a comma-separated list of names; DT_NONE: past the end. */
+static llm_dtype type_item(const char *list, int i)
+{
+    char name[16];
+
+    for (; i > 0 && list; i--) { list = strchr(list, ','); if (list) list++; }
+    if (list == NULL || *list == '\0') return DT_NONE;
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(list, ","), list);
+    return dtype_find(name) ? dtype_find(name)->dtype : DT_NONE;
 }
 
 typedef struct { llm_backend be; llm_kv_layer kv[MAX_LAYER]; int n_layer; llm_rows q, o, k; int32_t *pos, *seq; } rig;
@@ -68,7 +80,7 @@ static void store(rig *r, int pos, int n)
 }
 
 /* Enough layers that none is in a cache when its turn comes again. */
-static bool rig_open(rig *r, const options *o, const shape *s, int depth, int n)
+static bool rig_open(rig *r, const options *o, llm_dtype dtype, const shape *s, int depth, int n)
 {
     int d = s->d_k > s->d_v ? s->d_k : s->d_v, cells = depth + n;
     llm_limits l = { .n_batch = n, .max_cols = s->n_head * d, .max_rows = s->n_head * d, .n_expert = 1, .n_expert_used = 1, .d_ff_expert = 1,
@@ -87,7 +99,7 @@ static bool rig_open(rig *r, const options *o, const shape *s, int depth, int n)
     if (!r->k.data || !r->q.data || !r->o.data || !r->pos || !r->seq) return false;
     for (size_t bytes = 0; r->n_layer < MAX_LAYER && bytes < CACHE_BYTES; r->n_layer++) {
         llm_kv_layer *kv = &r->kv[r->n_layer];
-        *kv = (llm_kv_layer){ .dtype = s->latent && o->dtype == DT_Q8_0 ? DT_F16 : o->dtype, .n_kv_head = s->n_kv_head, .d_k = s->d_k, .d_v = s->d_v,
+        *kv = (llm_kv_layer){ .dtype = dtype, .n_kv_head = s->n_kv_head, .d_k = s->d_k, .d_v = s->d_v,
                               .n_cell = (cells + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK, .n_seq = 1, .latent = s->latent };
         if (!r->be.op.kv_size(kv) || (kv->k = memory_map(kv->k_seq_bytes)) == NULL) return false;
         if (!s->latent && (kv->v = memory_map(kv->v_seq_bytes)) == NULL) return false;
@@ -110,7 +122,9 @@ static double time_layers(rig *r, const shape *s, int repeats, int depth, int n)
 {
     llm_span span = { 0, 0, n, depth };
     llm_batch b = { n, 1, NULL, r->pos, r->seq, &span };
-    llm_attn_args a = { .n_head = s->n_head, .window = s->window, .scale = 0.1f };
+    static const float ones[64] = { 1, 1, 1, 1 };
+    llm_tensor sinks = { .data = ones, .dtype = DT_F32, .dim = { s->n_head, 1, 1 }, .row_bytes = (size_t)s->n_head * sizeof(float) };
+    llm_attn_args a = { .n_head = s->n_head, .window = s->window, .scale = 0.1f, .softcap = s->softcap, .sinks = s->sinks ? &sinks : NULL };
     double best = 1e30, t;
     int layers = n > 16 ? 1 : r->n_layer;
 
@@ -123,12 +137,12 @@ static double time_layers(rig *r, const shape *s, int repeats, int depth, int n)
     return best;
 }
 
-static void line(const options *o, const machine_limits *m, const shape *s, int depth, int n)
+static void line(const options *o, const machine_limits *m, llm_dtype dtype, const shape *s, int depth, int n)
 {
     rig r = { 0 };
     double seconds, pairs = 0, keys, bytes, gbs, gflops;
 
-    if (rig_open(&r, o, s, depth, n)) {
+    if (rig_open(&r, o, dtype, s, depth, n)) {
         seconds = time_layers(&r, s, o->repeats, depth, n);
         for (int p = depth; p < depth + n; p++) pairs += s->window && p >= s->window ? s->window : p + 1;
         keys = s->window && depth >= s->window ? s->window + n - 1 : depth + n;
@@ -143,30 +157,31 @@ static void line(const options *o, const machine_limits *m, const shape *s, int 
 
 int main(int argc, char **argv)
 {
-    options o = { threads_available(), 3, NULL, NULL, "0,4096", "1,512", DT_F16 };
+    options o = { threads_available(), 3, NULL, NULL, "F16,Q8_0", "0,4096", "1,512" };
     machine_limits m;
 
     for (int c; (c = getopt(argc, argv, "t:k:y:m:d:n:r:")) != -1;) {
-        const llm_dtype_info *info;
         switch (c) {
         case 't': o.n_thread = atoi(optarg); break;
         case 'k': o.set = optarg; break;
-        case 'y': info = dtype_find(optarg), o.dtype = info ? info->dtype : DT_F16; break;
+        case 'y': o.types = optarg; break;
         case 'm': o.only = optarg; break;
         case 'd': o.depths = optarg; break;
         case 'n': o.rows = optarg; break;
         case 'r': o.repeats = atoi(optarg) < 1 ? 1 : atoi(optarg); break;
-        default:  fprintf(stderr, "usage: attend-bench [-t threads] [-k set] [-y type] [-m model] [-d depth,...] [-n rows,...] [-r repeats]\n"); return 2;
+        default:  fprintf(stderr, "usage: attend-bench [-t threads] [-k set] [-y type,...] [-m model] [-d depth,...] [-n rows,...] [-r repeats]\n"); return 2;
         }
     }
     m = limits_measure(o.n_thread);
     printf("limits of %d threads: read %.1f GB/s, f32 %.0f GFLOPS\n", o.n_thread, m.read_gbs, m.f32_gflops);
-    for (int i = 0; i < N_SHAPE; i++)
-        for (int in = 0; item(o.rows, in) > 0 && (o.only == NULL || strcmp(o.only, shapes[i].name) == 0); in++)
-            for (int id = 0; item(o.depths, id) >= 0; id++) {
-                int n = item(o.rows, in), depth = item(o.depths, id);
-                if (n == 1 && depth == 0) continue;
-                line(&o, &m, &shapes[i], depth, n);
-            }
+    for (int it = 0; type_item(o.types, it) != DT_NONE; it++)
+        for (int i = 0; i < N_SHAPE; i++)
+            for (int in = 0; item(o.rows, in) > 0 && (o.only == NULL || strcmp(o.only, shapes[i].name) == 0); in++)
+                for (int id = 0; item(o.depths, id) >= 0; id++) {
+                    int n = item(o.rows, in), depth = item(o.depths, id);
+                    llm_dtype type = type_item(o.types, it);
+                    if ((n == 1 && depth == 0) || (shapes[i].latent && type == DT_Q8_0)) continue;      /* latents are never kept in Q8_0 */
+                    line(&o, &m, type, &shapes[i], depth, n);
+                }
     return 0;
 }

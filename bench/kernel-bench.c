@@ -4,12 +4,14 @@
  *
  * Each line: a weight type and shape, rows of x, GB/s of weights read and GOPS (multiply and add count as two), and the share
  * of the limit that binds: streaming read for few rows, int8 or float peak for many. Limits are measured first, in the same run.
- * Weights of a line fill at least 768 MB, so that none is in a cache when its turn comes again; -w MB changes that. */
+ * Weights of a line fill at least 768 MB, so that none is in a cache when its turn comes again; -w MB changes that. Built with BLAS=1
+ * it measures products of several rows with F32, F16 and BF16 weights a second time, through OpenBLAS: a yardstick. */
 #include "backend.h"
 #include "cpu.h"
 #include "cpu_impl.h"
 #include "machine.h"
 #include "linear.h"
+#include "linear_blas.h"
 #include "matrix.h"
 #include "memory.h"
 #include "threads.h"
@@ -25,6 +27,8 @@ typedef struct {
     size_t weight_mb;
     const char *set, *types, *shapes, *batches;
 } options;
+
+static const char all_types[] = "F32,F16,BF16,F8_E4M3,Q8_0,Q4_0,Q4_1,Q5_0,Q5_1,Q2_K,Q3_K,Q4_K,Q5_K,Q6_K,IQ4_NL,IQ4_XS,MXFP4";
 
 static double now(void)
 {
@@ -103,19 +107,38 @@ static double time_products(rig *r, int repeats)
     return t[0];
 }
 
+static void print_line(const rig *r, const machine_limits *m, llm_dtype type, int64_t rows, int64_t cols, int n, double seconds, const char *by)
+{
+    bool floats = matrix_form(type) == X_F32;
+    double gbs = (double)rows * (double)r->w[0].row_bytes / seconds / 1e9, gops = 2.0 * (double)rows * (double)cols * n / seconds / 1e9;
+
+    printf("%-8s %6lld x %-6lld n %-4d %10.2f us %8.1f GB/s (%3.0f %% of read) %8.1f GOPS (%3.0f %% of %s)%s\n", dtype_name(type), (long long)rows, (long long)cols, n,
+           seconds * 1e6, gbs, 100 * gbs / m->read_gbs, gops, 100 * gops / (floats ? m->f32_gflops : m->int8_gops), floats ? "f32" : "int8", by);
+    fflush(stdout);
+}
+
+/* The same through OpenBLAS, where it is built in and takes such weights. */
+static void blas_line(rig *r, const options *o, const machine_limits *m, llm_dtype type, int64_t rows, int64_t cols, int n)
+{
+#ifdef LLM_BLAS
+    llm_ops own = r->be.op;
+
+    if (n < 2 || (type != DT_F32 && type != DT_F16 && type != DT_BF16)) return;
+    linear_ops_blas(&r->be.op, &r->impl);
+    print_line(r, m, type, rows, cols, n, time_products(r, o->repeats), " OpenBLAS");
+    r->be.op = own;
+#else
+    (void)r, (void)o, (void)m, (void)type, (void)rows, (void)cols, (void)n;
+#endif
+}
+
 static void line(rig *r, const options *o, const machine_limits *m, llm_dtype type, int64_t rows, int64_t cols, int n)
 {
-    double seconds, bytes, ops, gbs, gops, peak;
-
     if (cols % dtype_info(type)->block != 0) return;
-    if (!rig_open(r, o, type, rows, cols, n)) { fprintf(stderr, "kernel-bench: no memory for %s\n", dtype_name(type)); rig_close(r); return; }
-    seconds = time_products(r, o->repeats);
-    bytes = (double)rows * (double)r->w[0].row_bytes, ops = 2.0 * (double)rows * (double)cols * n;
-    gbs = bytes / seconds / 1e9, gops = ops / seconds / 1e9;
-    peak = matrix_form(type) == X_F32 ? m->f32_gflops : m->int8_gops;
-    printf("%-8s %6lld x %-6lld n %-4d %8.2f us %8.1f GB/s (%3.0f %% of read) %8.1f GOPS (%3.0f %% of %s)\n", dtype_name(type), (long long)rows, (long long)cols, n,
-           seconds * 1e6, gbs, 100 * gbs / m->read_gbs, gops, 100 * gops / peak, matrix_form(type) == X_F32 ? "f32" : "int8");
-    fflush(stdout);
+    if (rig_open(r, o, type, rows, cols, n)) {
+        print_line(r, m, type, rows, cols, n, time_products(r, o->repeats), "");
+        blas_line(r, o, m, type, rows, cols, n);
+    } else fprintf(stderr, "kernel-bench: no memory for %s\n", dtype_name(type));
     rig_close(r);
 }
 
@@ -137,6 +160,8 @@ static bool set_up(rig *r, const options *o, const llm_limits *limits)
     if (isa == ISA_AVX2) linear_ops_avx2(&r->be.op);
     if (isa == ISA_AVXVNNI) linear_ops_avxvnni(&r->be.op);
     if (isa == ISA_AVX512) linear_ops_avx512(&r->be.op);
+#elif defined(__aarch64__)
+    if (isa == ISA_NEON) linear_ops_neon(&r->be.op);
 #endif
     printf("kernel set %s, %d threads\n", isa_name(isa), o->n_thread);
     return r->impl.linear != NULL;
@@ -144,7 +169,7 @@ static bool set_up(rig *r, const options *o, const llm_limits *limits)
 
 int main(int argc, char **argv)
 {
-    options o = { threads_available(), 5, 768, NULL, "Q4_0,Q8_0,Q4_K,Q6_K,MXFP4,F16", "4096x2560", "1,512" };
+    options o = { threads_available(), 5, 768, NULL, all_types, "4096x2560", "1,512" };
     const llm_limits limits = { .n_batch = 2048, .max_cols = 32768, .max_rows = 32768, .d_model = 32768 };
     machine_limits m;
     rig r = { 0 };

@@ -1,57 +1,73 @@
 /* llm-bench: how fast a model runs on this machine, and how near that is to what the machine can do.
  *
  * Tests are named as people know them: ppN reads a prompt of N tokens, tgN generates N tokens one by one, ppP+tgN does
- * both, "@ dD" does it behind D tokens that are in the cache already. Each is run -r times after a warm-up;
- * the mean and the standard deviation of the rate are shown. */
+ * both, "xS" does it with S sequences at once, "@ dD" behind D tokens that are in the cache already. Each is run -r times
+ * after a warm-up; the mean and the standard deviation of the rate are shown. */
 #include "common.h"
+#include "memory_plan.h"
 #include "options.h"
-#include "machine.h"
-#include <jansson.h>
+#include "progress.h"
+#include "report.h"
+#include "measure.h"
+#include "shape.h"
+#include "shapes.h"
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
-enum { MAX_LIST = 64 };
+enum { MAX_LIST = 64, MAX_TEST = 4096 };
 typedef struct { int v[MAX_LIST], n; } int_list;
-typedef struct { int prompt, generate, depth, threads, batch; } bench_test;
-typedef struct { double mean, dev, floor_share; } bench_rate;
 
-static opt_list models;
-static const char *p_text = "512", *n_text = "128", *d_text = "0", *t_text, *b_text = "512", *o_text = "md", *kv_type, *cpu, *device, *compare_path;
-static opt_list pg_text;
+static opt_list models, shapes, pg_text;
+static const char *p_text = "512", *n_text = "128", *d_text = "0", *s_text = "1", *t_text, *b_text = "512", *o_text = "md";
+static const char *kv_type, *cpu, *device, *compare_path, *limit_text;
 static int repetitions = 5;
-static bool no_warmup, no_limits;
+static bool no_warmup, no_limits, list_shapes;
 
 static const opt_row rows[] = {
-    { "What to run", "model", 'm', OPT_STRS, "MODEL", &models, 0, 0, "GGUF file or folder; may be given several times", false },
+    { "What to run", "model", 'm', OPT_STRS, "MODEL", &models, 0, 0, "GGUF file, folder or name; may be given several times", false },
+    { "What to run", "shape", 0, OPT_STRS, "NAME[:TYPE]", &shapes, 0, 0, "random weights of the true shape; a config.json in place of a name", false },
+    { "What to run", "list-shapes", 0, OPT_FLAG, NULL, &list_shapes, 0, 0, "the names that --shape knows", false },
     { "What to run", "n-prompt", 'p', OPT_STR, "LIST", &p_text, 0, 0, "prompt lengths (default 512; 0: none)", false },
     { "What to run", "n-gen", 'n', OPT_STR, "LIST", &n_text, 0, 0, "tokens to generate (default 128; 0: none)", false },
     { "What to run", "pg", 0, OPT_STRS, "P,N", &pg_text, 0, 0, "a prompt of P, then N tokens, as one test", false },
     { "What to run", "n-depth", 'd', OPT_STR, "LIST", &d_text, 0, 0, "tokens in the cache beforehand (default 0)", false },
+    { "What to run", "n-seq", 's', OPT_STR, "LIST", &s_text, 0, 0, "sequences that generate together (default 1)", false },
     { "What to run", "threads", 't', OPT_STR, "LIST", &t_text, 0, 0, "threads (default: the cores there are)", false },
     { "What to run", "batch", 'b', OPT_STR, "LIST", &b_text, 0, 0, "rows computed at once (default 512)", false },
     { "What to run", "repetitions", 'r', OPT_INT, "N", &repetitions, 1, 1000, "runs of each test (default 5)", false },
     { "What to run", "kv-type", 0, OPT_STR, "f16|q8_0|f32", &kv_type, 0, 0, "keys and values (default f16)", false },
     { "What to run", "device", 0, OPT_STR, "cpu|cuda", &device, 0, 0, "what computes: the processor (default) or the first NVIDIA GPU", false },
     { "What to run", "cpu", 0, OPT_STR, "SET", &cpu, 0, 0, "kernel set: scalar, avx2, avxvnni, avx512, neon (default: $LLM_CPU, else the best)", false },
+    { "What to run", "memory-limit", 0, OPT_STR, "SIZE", &limit_text, 0, 0, "a ceiling for weights, cache and buffers together; shapes are cut to it", false },
     { "What to run", "no-warmup", 0, OPT_FLAG, NULL, &no_warmup, 0, 0, "measure the first run too", false },
     { "What to run", "no-limits", 0, OPT_FLAG, NULL, &no_limits, 0, 0, "do not measure the machine (no floor column)", false },
-    { "Output", "output", 'o', OPT_STR, "md|csv|json|jsonl", &o_text, 0, 0, "format (default md)", false },
+    { "Output", "output", 'o', OPT_STR, "md|csv|json|jsonl|log", &o_text, 0, 0, "format (default md; log: the columns of bench/log.csv)", false },
     { "Output", "compare", 0, OPT_STR, "FILE.json", &compare_path, 0, 0, "add the ratio to the same test in FILE (made with -o json)", false },
 };
 static const opt_table table = {
-    "llm-bench", "-m MODEL [-p LIST] [-n LIST] [-d LIST] [-t LIST]",
+    "llm-bench", "-m MODEL | --shape NAME[:TYPE] [-p LIST] [-n LIST] [-d LIST] [-s LIST] [-t LIST]",
     "Measures tokens per second. A LIST is numbers with commas, or FIRST-LAST, FIRST-LAST+STEP, FIRST-LAST*FACTOR.",
     rows, sizeof rows / sizeof rows[0],
-    "\"floor\" is the share of what this machine could do at best, measured in the same minute: for generation the bytes of weights and\n"
-    "cache a token must read over the streaming bandwidth; for prompts the multiplications over the int8 peak.\n" EXIT_CODES
+    "\"floor\" is the share of what this machine, or with --device the card, could do at best, measured in the same minute: the longer of\n"
+    "reading and computing. Read are the weights once a step (of experts those chosen) and the keys and values there are; products of\n"
+    "quantized weights are counted at the int8 peak, attention and products of F32, F16 and BF16 weights at the float peak (on a card:\n"
+    "of its matrix instructions).\n"
+    "A shape that does not fit into memory is measured with two numbers of layers and scaled; its rows say so. TYPE is a mix such as\n"
+    "q8_0 or q4_k_m (default: mxfp4 for gpt-oss, q4_k_m for others).\n"
+    "Rows that cannot be measured are reported and left out; the exit code is that of the first of them.\n" EXIT_CODES
 };
+
+static report out;
+static int failures;                    /* exit code of the first row that could not be measured, or 0 */
+
+/* ---- lists ------------------------------------------------------------------------- */
 
 static void add(int_list *l, long v, const char *name, const char *text)
 {
-    if (v < 0 || v > 1 << 28 || l->n == MAX_LIST) opt_fail(&table, "--%s: got '%s', want up to %d numbers", name, text, (int)MAX_LIST);
+    if (v < 0 || v > 1 << 28 || l->n == MAX_LIST) opt_fail(&table, "--%s: got '%s', want up to %d numbers below 2^28", name, text, (int)MAX_LIST);
     l->v[l->n++] = (int)v;
 }
 
@@ -69,259 +85,389 @@ static int_list parse_list(const char *name, const char *text)
             if (end == s) opt_fail(&table, "--%s: got '%s', want FIRST-LAST", name, text);
             if (*end == '+' || *end == '*') how = *end, step = strtol(end + 1, &end, 10);
         }
-        if (step < 1 || (how == '*' && (step < 2 || first < 1))) opt_fail(&table, "--%s: got '%s', the step leads nowhere", name, text);
+        if (step < 1 || last < first || (how == '*' && (step < 2 || first < 1))) opt_fail(&table, "--%s: got '%s', which leads nowhere", name, text);
         for (long v = first; v <= last; v = how == '*' ? v * step : v + step) add(&l, v, name, text);
         if (*end == ',') end++;
         else if (*end != '\0') opt_fail(&table, "--%s: got '%s' at '%s'", name, text, end);
         s = end;
     }
+    if (l.n == 0) opt_fail(&table, "--%s: got '', want numbers", name);
     return l;
 }
 
-/* Work of one model, from its tensors: what a token reads and multiplies. */
-typedef struct { double read_bytes, macs, head_macs; } model_work;
-
-static bool ends_with(const char *s, const char *end)
+static int_list parse_range(const char *name, const char *text, int min, int max)
 {
-    size_t n = strlen(s), k = strlen(end);
-    return n >= k && strcmp(s + n - k, end) == 0;
+    int_list l = parse_list(name, text);
+
+    for (int i = 0; i < l.n; i++)
+        if (l.v[i] < min || l.v[i] > max) opt_fail(&table, "--%s: got %d, want %d to %d", name, l.v[i], min, max);
+    return l;
 }
 
-static model_work work_of(const llm_model *m, const llm_model_info *info)
-{
-    model_work w = { 0 };
-    llm_tensor_info t = { .size = sizeof t };
-    bool head = false;
-    double embed_bytes = 0, embed_macs = 0;
+typedef struct { bench_test test[MAX_TEST]; int n; } test_list;
 
-    for (size_t i = 0; llm_model_get_tensor(m, i, &t) == LLM_OK; i++) {
-        double n = 1, share = 1;
-        if (t.slot == NULL) continue;
-        for (int d = 0; d < t.n_dim; d++) n *= (double)t.dim[d];
-        if (strstr(t.slot, "_x")) share = (double)info->n_expert_used / info->n_expert;     /* gate_x, up_x, down_x: one of the experts */
-        if (ends_with(t.slot, "embed")) { embed_bytes = (double)t.bytes, embed_macs = n; continue; }
-        if (ends_with(t.slot, "head")) { head = true, w.head_macs = n; w.read_bytes += (double)t.bytes; continue; }
-        w.read_bytes += share * (double)t.bytes;
-        if (t.n_dim > 1) w.macs += share * n;
-    }
-    if (!head) w.read_bytes += embed_bytes, w.head_macs = embed_macs;
-    return w;
+static void add_test(test_list *l, int threads, work_test w)
+{
+    if (w.prompt == 0 && w.generate == 0) return;
+    if (l->n == MAX_TEST) opt_fail(&table, "these lists make more than %d tests", (int)MAX_TEST);
+    l->test[l->n++] = (bench_test){ w, threads };
 }
 
-/* Seconds the machine needs at least. */
-static double floor_seconds(const model_work *w, const bench_test *t, double kv_bytes, const machine_limits *lim)
+/* Prompts alone are read by one sequence, whatever -s says. */
+static void add_depth(test_list *l, int threads, int batch, int depth)
 {
-    double prompt = 2 * (w->macs * t->prompt + (t->prompt ? w->head_macs : 0)) / (lim->int8_gops * 1e9);
-    double generate = t->generate * (w->read_bytes + kv_bytes * (t->depth + t->prompt + t->generate / 2.0)) / (lim->read_gbs * 1e9);
-    return prompt + generate;
-}
+    int_list p = parse_list("n-prompt", p_text), g = parse_list("n-gen", n_text), s = parse_range("n-seq", s_text, 1, 256);
 
-static llm_session *open_session(llm_model *m, const bench_test *t)
-{
-    llm_session_options opt = { .size = sizeof opt, .n_ctx = t->prompt + t->generate + t->depth + 1, .n_batch = t->batch, .n_threads = t->threads };
-    llm_session *s;
-    llm_error err;
-
-    opt.kv_type = tool_kv_type(&table, kv_type);
-    if (llm_session_open(&s, m, &opt, &err) != LLM_OK) tool_die(&err);
-    return s;
-}
-
-static void feed(llm_session *s, int n, int n_vocab, bool one_by_one)
-{
-    llm_token *ids = tool_alloc((size_t)n + 1, sizeof *ids);
-    llm_error err;
-
-    for (int i = 0; i < n; i++) ids[i] = (llm_token)(((uint64_t)i * 2654435761u + 17) % (uint64_t)n_vocab);
-    for (int i = 0; i < n; i += one_by_one ? 1 : n)
-        if (llm_session_decode(s, ids + i, one_by_one ? 1 : (size_t)n, &err) != LLM_OK) tool_die(&err);
-    free(ids);
-}
-
-static void reset(llm_session *s, int depth, int n_vocab)
-{
-    llm_error err;
-
-    if (llm_session_truncate(s, 0, 0, &err) != LLM_OK) tool_die(&err);
-    if (depth > 0) feed(s, depth, n_vocab, false);
-}
-
-static bench_rate measure(llm_model *m, const bench_test *t, int n_vocab, double *kv_bytes)
-{
-    llm_session *s = open_session(m, t);
-    llm_session_options opt = { .size = sizeof opt, .n_ctx = llm_session_n_ctx(s), .n_batch = t->batch };
-    llm_memory_plan plan = { .size = sizeof plan };
-    bench_rate r = { 0 };
-    double sum = 0, squares = 0;
-
-    llm_session_plan(m, &opt, &plan, NULL);
-    *kv_bytes = (double)plan.kv_bytes / opt.n_ctx;
-    for (int i = no_warmup ? 0 : -1; i < repetitions; i++) {
-        double start, rate;
-        reset(s, t->depth, n_vocab);
-        start = tool_seconds();
-        if (t->prompt > 0) feed(s, i < 0 && t->prompt > 32 ? 32 : t->prompt, n_vocab, false);
-        if (t->generate > 0) feed(s, i < 0 ? 1 : t->generate, n_vocab, true);
-        rate = (t->prompt + t->generate) / (tool_seconds() - start);
-        if (i >= 0) sum += rate, squares += rate * rate;
-    }
-    r.mean = sum / repetitions;
-    r.dev = repetitions > 1 ? sqrt(fmax(0, (squares - sum * sum / repetitions) / (repetitions - 1))) : 0;
-    llm_session_close(s);
-    return r;
-}
-
-static double peak_mib(void)
-{
-    struct rusage u;
-    getrusage(RUSAGE_SELF, &u);
-    return (double)u.ru_maxrss / 1024;
-}
-
-static void test_name(const bench_test *t, char *out, size_t cap)
-{
-    int n = t->prompt && t->generate ? snprintf(out, cap, "pp%d+tg%d", t->prompt, t->generate)
-          : t->prompt ? snprintf(out, cap, "pp%d", t->prompt) : snprintf(out, cap, "tg%d", t->generate);
-    if (t->depth > 0 && n > 0 && (size_t)n < cap) snprintf(out + n, cap - (size_t)n, " @ d%d", t->depth);
-}
-
-static json_t *result_row(const char *path, const llm_model_info *info, const bench_test *t, const bench_rate *r, const machine_limits *lim)
-{
-    char name[64];
-    const char *base = strrchr(path, '/');
-
-    test_name(t, name, sizeof name);
-    return json_pack("{s:s, s:s, s:s, s:f, s:f, s:i, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "model", base && base[1] ? base + 1 : path,
-                     "arch", info->arch, "device", device ? device : "cpu", "size_gib", (double)info->weight_bytes / (1 << 30), "params_b", (double)info->n_param / 1e9,
-                     "threads", t->threads, "batch", t->batch, "test", name, "tokens_per_second", r->mean, "deviation", r->dev,
-                     "floor_share", r->floor_share, "peak_rss_mib", peak_mib(), "read_gbs", lim->read_gbs, "int8_gops", lim->int8_gops);
-}
-
-/* Rate of the same model and test in the file given with --compare, or 0. */
-static double compared(json_t *old, json_t *row)
-{
-    size_t i;
-    json_t *o;
-
-    json_array_foreach(old, i, o)
-        if (json_equal(json_object_get(o, "model"), json_object_get(row, "model")) && json_equal(json_object_get(o, "test"), json_object_get(row, "test"))
-            && json_equal(json_object_get(o, "threads"), json_object_get(row, "threads")))
-            return json_number_value(json_object_get(o, "tokens_per_second"));
-    return 0;
-}
-
-static double num(json_t *row, const char *key) { return json_number_value(json_object_get(row, key)); }
-static const char *str(json_t *row, const char *key) { return json_string_value(json_object_get(row, key)); }
-
-static void print_row(json_t *row, json_t *old, bool first)
-{
-    double before = old ? compared(old, row) : 0;
-    char ratio[32] = "";
-
-    if (before > 0) json_object_set_new(row, "ratio", json_real(num(row, "tokens_per_second") / before));
-    if (before > 0) snprintf(ratio, sizeof ratio, "%.3f", num(row, "ratio"));
-    if (strcmp(o_text, "jsonl") == 0) {
-        json_dumpf(row, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
-        putchar('\n');
-    } else if (strcmp(o_text, "csv") == 0) {
-        if (first) printf("model,arch,size_gib,params_b,threads,batch,test,tokens_per_second,deviation,floor_share,peak_rss_mib,ratio\n");
-        printf("\"%s\",%s,%.3f,%.3f,%d,%d,%s,%.3f,%.3f,%.3f,%.0f,%s\n", str(row, "model"), str(row, "arch"), num(row, "size_gib"), num(row, "params_b"),
-               (int)num(row, "threads"), (int)num(row, "batch"), str(row, "test"), num(row, "tokens_per_second"), num(row, "deviation"),
-               num(row, "floor_share"), num(row, "peak_rss_mib"), ratio);
-    } else if (strcmp(o_text, "md") == 0) {
-        if (first) printf("| model | size | params | threads | test | tokens/s | floor | peak memory |%s\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |%s\n",
-                          old ? " ratio |" : "", old ? " ---: |" : "");
-        printf("| %s | %.2f GiB | %.2f B | %d | %s | %.2f ± %.2f | ", str(row, "model"), num(row, "size_gib"), num(row, "params_b"), (int)num(row, "threads"),
-               str(row, "test"), num(row, "tokens_per_second"), num(row, "deviation"));
-        if (num(row, "floor_share") > 0) printf("%.0f %%", 100 * num(row, "floor_share"));
-        printf(" | %.0f MiB |", num(row, "peak_rss_mib"));
-        if (old) printf(" %s |", ratio);
-        putchar('\n');
-    }
-    fflush(stdout);
-}
-
-static json_t *load_old(void)
-{
-    json_error_t je;
-    json_t *old;
-
-    if (compare_path == NULL) return NULL;
-    old = json_load_file(compare_path, 0, &je);
-    if (!json_is_array(old)) tool_die_text(EXIT_FAILED, "%s: %s", compare_path, old ? "not a list made with -o json" : je.text);
-    return old;
-}
-
-static int make_tests(bench_test *out, int cap, int threads, int batch)
-{
-    int_list p = parse_list("n-prompt", p_text), g = parse_list("n-gen", n_text), d = parse_list("n-depth", d_text);
-    int n = 0;
-
-    for (int k = 0; k < d.n; k++) {
-        for (int i = 0; i < p.n; i++)
-            if (p.v[i] > 0 && n < cap) out[n++] = (bench_test){ p.v[i], 0, d.v[k], threads, batch };
-        for (int i = 0; i < g.n; i++)
-            if (g.v[i] > 0 && n < cap) out[n++] = (bench_test){ 0, g.v[i], d.v[k], threads, batch };
+    for (int i = 0; i < p.n; i++) add_test(l, threads, (work_test){ .prompt = p.v[i], .depth = depth, .batch = batch, .n_seq = 1 });
+    for (int k = 0; k < s.n; k++) {
+        for (int i = 0; i < g.n; i++) add_test(l, threads, (work_test){ .generate = g.v[i], .depth = depth, .batch = batch, .n_seq = s.v[k] });
         for (size_t i = 0; i < pg_text.n; i++) {
             int_list pg = parse_list("pg", pg_text.item[i]);
             if (pg.n != 2) opt_fail(&table, "--pg: got '%s', want P,N", pg_text.item[i]);
-            if (n < cap) out[n++] = (bench_test){ pg.v[0], pg.v[1], d.v[k], threads, batch };
+            add_test(l, threads, (work_test){ pg.v[0], pg.v[1], depth, batch, s.v[k] });
         }
     }
-    return n;
 }
 
-static void bench_model(const char *path, int threads, int batch, json_t *all, json_t *old)
+static test_list *make_tests(void)
 {
-    model_choice choice = { .path = path, .cpu = cpu, .device = device, .n_threads = threads, .quiet = true };
-    llm_model *m = tool_open_model(&choice);
-    llm_model_info info = { .size = sizeof info };
-    bench_test tests[4 * MAX_LIST];
-    int n = make_tests(tests, 4 * MAX_LIST, threads, batch);
-    machine_limits lim = { 0 };
-    model_work work;
+    test_list *l = tool_alloc(1, sizeof *l);
+    char cores[16];
+    int_list t, b, d = parse_list("n-depth", d_text);
 
-    llm_model_get_info(m, &info);
-    work = work_of(m, &info);
-    for (int i = 0; i < n; i++) {
-        double kv_bytes;
-        bench_rate r = measure(m, &tests[i], info.n_vocab, &kv_bytes);
-        json_t *row;
-        if (!no_limits) {
-            lim = limits_measure(threads);
-            r.floor_share = floor_seconds(&work, &tests[i], kv_bytes, &lim) * r.mean / (tests[i].prompt + tests[i].generate);
-        }
-        row = result_row(path, &info, &tests[i], &r, &lim);
-        print_row(row, old, json_array_size(all) == 0);
-        json_array_append_new(all, row);
+    snprintf(cores, sizeof cores, "%d", limits_cores());
+    t = parse_range("threads", t_text ? t_text : cores, 1, 1024), b = parse_range("batch", b_text, 1, 16384);
+    for (int i = 0; i < t.n; i++)
+        for (int j = 0; j < b.n; j++)
+            for (int k = 0; k < d.n; k++) add_depth(l, t.v[i], b.v[j], d.v[k]);
+    if (l->n == 0) opt_fail(&table, "nothing to measure: -p, -n and --pg are all 0");
+    return l;
+}
+
+/* ---- rows ----------------------------------------------------------------------------- */
+
+/* What a row says about its model. */
+typedef struct { const char *name, *type; llm_model_info info; model_work work; llm_isa isa; } subject;
+
+static measure_options options_of(bool paging)
+{
+    return (measure_options){ .kv_type = tool_kv_type(&table, kv_type), .memory_limit = tool_bytes(&table, "--memory-limit", limit_text), .allow_paging = paging,
+                          .warmup = !no_warmup, .repetitions = repetitions };
+}
+
+static llm_dtype kv_dtype(void)
+{
+    llm_kv_type t = tool_kv_type(&table, kv_type);
+    return t == LLM_KV_F32 ? DT_F32 : t == LLM_KV_Q8_0 ? DT_Q8_0 : DT_F16;
+}
+
+static bool on_gpu(void) { return device && strcmp(device, "cuda") == 0; }
+
+static machine_limits limits_of_device(llm_device *d)
+{
+    llm_device_limits l;
+    llm_error err;
+
+    if (device_limits(d, &l, &err) != LLM_OK) tool_die(&err);
+    return (machine_limits){ l.read_gbs, l.int8_gops, l.float_gflops };
+}
+
+/* Limits of this minute, of the model's device or the processor: those of the last row while they are younger than ten seconds. */
+static machine_limits limits(const llm_model *m, int threads)
+{
+    static machine_limits last;
+    static double taken;
+    static int with;
+
+    if (no_limits) return (machine_limits){ 0, 0, 0 };
+    if (with != threads || tool_seconds() - taken > 10) last = m->device ? limits_of_device(m->device) : limits_measure(threads), taken = tool_seconds(), with = threads;
+    return last;
+}
+
+static bool known(const machine_limits *m) { return m->read_gbs > 0 && m->int8_gops > 0 && m->f32_gflops > 0; }
+
+static void complain(const subject *s, const bench_test *t, const llm_error *err)
+{
+    char name[64];
+
+    measure_name(&t->what, name, sizeof name);
+    if (err->status == LLM_ERR_CANCELLED) {
+        fprintf(stderr, "%s: stopped during %s of %s; %d row%s complete\n", tool_name, name, s->name, out.n, out.n == 1 ? " is" : "s are");
+        report_close(&out);
+        exit(EXIT_INTERRUPTED);
+    }
+    fprintf(stderr, "%s: %s of %s was not measured: %s\n", tool_name, name, s->name, err->text);
+    if (failures == 0) failures = tool_exit_code(err->status);
+}
+
+static void print_row(const subject *s, const bench_test *t, const measure_result *r, const machine_limits *m, const char *note)
+{
+    double tokens = (double)(t->what.prompt + t->what.generate) * t->what.n_seq;
+    report_row row = { .model = s->name, .arch = s->info.arch, .type = s->type, .device = on_gpu() ? "cuda" : "cpu", .kernels = on_gpu() ? "cuda" : isa_name(s->isa),
+                       .kv_type = kv_type ? kv_type : "f16", .note = note, .weight_bytes = s->info.weight_bytes, .n_param = s->info.n_param, .threads = t->threads,
+                       .batch = t->what.batch, .rate = r->rate, .deviation = r->rate_dev, .peak_mib = r->peak_mib, .limits = *m };
+    char name[64];
+
+    measure_name(&t->what, name, sizeof name);
+    row.test = name;
+    if (known(m)) row.floor_share = work_least(&s->work, &t->what, m).seconds * r->rate / tokens;
+    if (!report_add(&out, &row)) tool_die_text(EXIT_FAILED, "standard output does not take the rows");
+}
+
+/* ---- models ----------------------------------------------------------------------------- */
+
+/* The type of most bytes. */
+static const char *main_type(const llm_model *m)
+{
+    double bytes[256] = { 0 };
+    int most = 0;
+    llm_tensor_info t = { .size = sizeof t };
+
+    for (size_t i = 0; llm_model_get_tensor(m, i, &t) == LLM_OK; i++) {
+        const llm_dtype_info *d = t.slot ? dtype_find(t.dtype) : NULL;
+        if (d && d->dtype >= 0 && d->dtype < 256) bytes[d->dtype] += (double)t.bytes;
+    }
+    for (int i = 1; i < 256; i++)
+        if (bytes[i] > bytes[most]) most = i;
+    return dtype_name(most);
+}
+
+static void bench_model(const char *path, const test_list *tests)
+{
+    model_choice choice = { .path = path, .cpu = cpu, .device = device, .memory_limit = options_of(false).memory_limit, .quiet = true };
+    llm_model *m = tool_open_model(&choice);
+    const char *slash = strrchr(path, '/');
+    subject s = { .name = slash && slash[1] ? slash + 1 : path, .type = main_type(m), .info.size = sizeof s.info, .work = work_of(m, kv_dtype()), .isa = m->isa };
+    measure_options o = options_of(false);
+
+    llm_model_get_info(m, &s.info);
+    for (int i = 0; i < tests->n; i++) {
+        machine_limits lim;
+        measure_result r;
+        llm_error err;
+        if (measure_test(m, &tests->test[i], &o, &r, &err) != LLM_OK) { complain(&s, &tests->test[i], &err); continue; }
+        lim = limits(m, tests->test[i].threads);
+        print_row(&s, &tests->test[i], &r, &lim, "");
     }
     llm_model_close(m);
+}
+
+/* ---- shapes ------------------------------------------------------------------------------- */
+
+static int on_progress(void *user, const char *what, uint64_t done, uint64_t total)
+{
+    static progress_bar bar;
+
+    (void)user;
+    progress_draw(&bar, what, (double)done, (double)total);
+    if (done >= total || measure_stopped()) progress_clear(&bar);
+    return measure_stopped();
+}
+
+/* Weights of the shape as it is cut. They are in memory already, so they need no second place: paging is allowed. */
+static llm_model *open_shape(const shape *s)
+{
+    llm_model_options opt = { .size = sizeof opt, .cpu = cpu ? cpu : getenv("LLM_CPU"), .backend = on_gpu() ? LLM_BACKEND_CUDA : LLM_BACKEND_CPU, .allow_paging = 1,
+                              .memory_limit = options_of(true).memory_limit };
+    llm_model *m = NULL;
+    char path[64];
+    llm_error err;
+    int fd;
+
+    if (shape_write(s, &fd, on_progress, &err) != LLM_OK) tool_die(&err);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    opt.path = path;
+    if (llm_model_open(&m, &opt, &err) != LLM_OK) tool_die(&err);
+    close(fd);
+    return m;
+}
+
+/* Bytes that the shape as it is cut takes with its largest test, and those there are. */
+static llm_memory_plan plan_of(const shape *s, const test_list *tests)
+{
+    measure_options o = options_of(false);
+    llm_memory_plan most = { .size = sizeof most }, p = { .size = sizeof p };
+    llm_error err;
+
+    for (int i = 0; i < tests->n; i++) {
+        llm_session_options opt = measure_session(&tests->test[i], &o);
+        if (llm_session_plan((llm_model *)(uintptr_t)shape_model(s), &opt, &p, &err) != LLM_OK) tool_die(&err);
+        if (p.total_bytes >= most.total_bytes) most = p;
+    }
+    return most;
+}
+
+static bool fits(const shape *s, const test_list *tests)
+{
+    llm_memory_plan p = plan_of(s, tests);
+    return p.total_bytes + p.total_bytes / 50 <= p.available_bytes;        /* pages of tables and of the C library */
+}
+
+static void cut(shape *s, int n_layer)
+{
+    llm_error err;
+    if (shape_cut(s, n_layer, &err) != LLM_OK) tool_die(&err);
+}
+
+/* The most layers that fit, a multiple of the period from all; leaves the shape cut to them. 0: not even two such numbers. */
+static int largest_cut(shape *s, const test_list *tests)
+{
+    int period = shape_period(s), least = shape_least(s);
+
+    for (int n = shape_layers(s) - period; n >= least + period; n -= period) {
+        cut(s, n);
+        if (fits(s, tests)) return n;
+    }
+    return 0;
+}
+
+typedef struct { int n_layer; model_work work; uint64_t bytes; measure_result *result; machine_limits *limits; bool *good; } part;
+
+static void measure_part(shape *s, const subject *whole, const test_list *tests, part *p)
+{
+    measure_options o = options_of(true);
+    llm_model *m;
+
+    cut(s, p->n_layer);
+    p->work = work_of(shape_model(s), kv_dtype()), p->bytes = shape_bytes(s);
+    p->result = tool_alloc((size_t)tests->n, sizeof *p->result), p->good = tool_alloc((size_t)tests->n, sizeof *p->good);
+    p->limits = tool_alloc((size_t)tests->n, sizeof *p->limits);
+    m = open_shape(s);
+    for (int i = 0; i < tests->n; i++) {
+        llm_error err;
+        p->good[i] = measure_test(m, &tests->test[i], &o, &p->result[i], &err) == LLM_OK;
+        if (p->good[i]) p->limits[i] = limits(m, tests->test[i].threads);
+        else complain(whole, &tests->test[i], &err);
+    }
+    llm_model_close(m);
+}
+
+/* A test of the whole model from two of its parts: what the layers of b add to those of a grows as their floor does. */
+static bool scale(const subject *whole, const bench_test *t, const part *a, const part *b, const measure_result *ra, const measure_result *rb, const machine_limits *m, measure_result *r)
+{
+    double more = rb->seconds - ra->seconds, k = (double)(whole->work.n_layer - b->n_layer) / (b->n_layer - a->n_layer), dev;
+    double tokens = (double)(t->what.prompt + t->what.generate) * t->what.n_seq;
+
+    if (known(m)) {
+        double fa = work_least(&a->work, &t->what, m).seconds, fb = work_least(&b->work, &t->what, m).seconds;
+        k = (work_least(&whole->work, &t->what, m).seconds - fb) / (fb - fa);
+    }
+    if (!(more > 0)) return false;
+    r->seconds = rb->seconds + k * more;
+    dev = hypot((1 + k) * rb->seconds_dev, k * ra->seconds_dev);
+    r->rate = tokens / r->seconds, r->rate_dev = r->rate * dev / r->seconds;
+    r->peak_mib = rb->peak_mib + (double)(whole->info.weight_bytes - b->bytes) / (1 << 20);
+    return true;
+}
+
+static void bench_parts(shape *s, const subject *whole, const test_list *tests, int n_layer)
+{
+    int period = shape_period(s), least = shape_least(s);
+    part a = { .n_layer = n_layer - (n_layer - least) / period * period }, b = { .n_layer = n_layer };
+    llm_memory_plan p;
+    char note[96];
+
+    cut(s, shape_layers(s));
+    p = plan_of(s, tests);
+    fprintf(stderr, "%s: %s %s needs %.1f GB, there are %.1f: measured with %d and %d of its %d layers, and scaled\n", tool_name, whole->name, whole->type,
+            (double)p.total_bytes / 1e9, (double)p.available_bytes / 1e9, a.n_layer, b.n_layer, shape_layers(s));
+    snprintf(note, sizeof note, "scaled from %d and %d of %d layers", a.n_layer, b.n_layer, shape_layers(s));
+    measure_part(s, whole, tests, &a);
+    measure_part(s, whole, tests, &b);
+    for (int i = 0; i < tests->n; i++) {
+        llm_error err = { LLM_ERR_INTERNAL, "more layers took no more time: it is too short to be scaled" };
+        const machine_limits *m = &b.limits[i];
+        measure_result r;
+        if (!a.good[i] || !b.good[i]) continue;
+        if (scale(whole, &tests->test[i], &a, &b, &a.result[i], &b.result[i], m, &r)) print_row(whole, &tests->test[i], &r, m, note);
+        else complain(whole, &tests->test[i], &err);
+    }
+    free(a.result), free(a.limits), free(a.good), free(b.result), free(b.limits), free(b.good);
+}
+
+static void bench_whole(shape *s, const subject *whole, const test_list *tests)
+{
+    measure_options o = options_of(true);
+    llm_model *m = open_shape(s);
+
+    for (int i = 0; i < tests->n; i++) {
+        machine_limits lim;
+        measure_result r;
+        llm_error err;
+        if (measure_test(m, &tests->test[i], &o, &r, &err) != LLM_OK) { complain(whole, &tests->test[i], &err); continue; }
+        lim = limits(m, tests->test[i].threads);
+        print_row(whole, &tests->test[i], &r, &lim, "random weights");
+    }
+    llm_model_close(m);
+}
+
+static void bench_shape(const char *text, const test_list *tests)
+{
+    llm_error err;
+    shape *s;
+    subject whole;
+    int n_layer;
+
+    if (shape_open(&s, text, &err) != LLM_OK) tool_die(&err);
+    whole = (subject){ .name = shape_name(s), .type = shape_type(s), .work = work_of(shape_model(s), kv_dtype()) };
+    whole.info = (llm_model_info){ .size = sizeof whole.info, .arch = shape_model(s)->arch->gguf_name, .n_param = shape_params(s), .weight_bytes = shape_bytes(s) };
+    if (whole.info.arch == NULL) whole.info.arch = shape_model(s)->arch->hf_name;
+    if (cpu_choose_isa(&whole.isa, cpu ? cpu : getenv("LLM_CPU"), &err) != LLM_OK) tool_die(&err);
+    if (fits(s, tests)) bench_whole(s, &whole, tests);
+    else if ((n_layer = largest_cut(s, tests)) > 0) bench_parts(s, &whole, tests, n_layer);
+    else {
+        llm_memory_plan p = plan_of(s, tests);
+        tool_die_text(EXIT_NO_MEMORY, "%s %s: %d of its %d layers need %.1f GB, there are %.1f; as many have to fit for it to be scaled", whole.name, whole.type,
+                      shape_model(s)->config.n_layer, shape_layers(s), (double)p.total_bytes / 1e9, (double)p.available_bytes / 1e9);
+    }
+    shape_close(s);
+}
+
+/* ---- the program ---------------------------------------------------------------------------- */
+
+static void on_interrupt(int sig) { (void)sig; measure_stop(); }
+
+/* Rows that were measured are not lost with the program. */
+static void on_die(int code, const char *text) { (void)code, (void)text; report_close(&out); }
+
+static void catch_interrupts(void)
+{
+    struct sigaction act;
+
+    memset(&act, 0, sizeof act);
+    act.sa_handler = on_interrupt, act.sa_flags = (int)SA_RESETHAND;       /* the second one ends the program at once */
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+}
+
+static int print_shapes(void)
+{
+    for (size_t i = 0; shapes_at(i); i++) puts(shapes_at(i)->name);
+    return EXIT_OK;
 }
 
 int main(int argc, char **argv)
 {
     opt_result r;
-    json_t *all = json_array(), *old;
-    char cores[16];
-    int_list threads, batches;
+    report_form form;
+    test_list *tests;
+    char why[600];
 
     tool_name = "llm-bench";
     opt_parse(&table, argc, argv, &r);
-    if (device != NULL && strcmp(device, "cuda") == 0) no_limits = true;       /* those of the processor are not its own */
+    if (list_shapes) return print_shapes();
     if (r.n_operand > 0) opt_fail(&table, "got '%s'; a model is given with -m", r.operand[0]);
-    if (models.n == 0) opt_fail(&table, "want a model: -m MODEL");
-    if (strcmp(o_text, "md") && strcmp(o_text, "csv") && strcmp(o_text, "json") && strcmp(o_text, "jsonl"))
-        opt_fail(&table, "--output: got '%s', want md, csv, json or jsonl", o_text);
-    snprintf(cores, sizeof cores, "%d", limits_cores());
-    threads = parse_list("threads", t_text ? t_text : cores), batches = parse_list("batch", b_text);
-    old = load_old();
-    for (size_t i = 0; i < models.n; i++)
-        for (int k = 0; k < threads.n; k++)
-            for (int j = 0; j < batches.n; j++) bench_model(models.item[i], threads.v[k], batches.v[j], all, old);
-    if (strcmp(o_text, "json") == 0) {
-        json_dumpf(all, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-        putchar('\n');
-    }
-    json_decref(all), json_decref(old);
-    return EXIT_OK;
+    if (models.n == 0 && shapes.n == 0) opt_fail(&table, "want a model: -m MODEL, or --shape NAME");
+    if (!report_find(o_text, &form)) opt_fail(&table, "--output: got '%s', want md, csv, json, jsonl or log", o_text);
+    if (device && strcmp(device, "cpu") != 0 && strcmp(device, "cuda") != 0) opt_fail(&table, "--device: got '%s', want cpu or cuda", device);
+    options_of(false);                                              /* wrong values end the program before any work */
+    tests = make_tests();
+    if (!report_open(&out, form, compare_path, why, sizeof why)) tool_die_text(EXIT_FAILED, "%s", why);
+    tool_on_die = on_die;
+    catch_interrupts();
+    for (size_t i = 0; i < models.n; i++) bench_model(models.item[i], tests);
+    for (size_t i = 0; i < shapes.n; i++) bench_shape(shapes.item[i], tests);
+    free(tests);
+    if (!report_close(&out)) tool_die_text(EXIT_FAILED, "standard output does not take the rows");
+    return failures;
 }

@@ -1,5 +1,7 @@
 #include "machine.h"
+#include "machine_neon.h"
 #include "cpu.h"
+#include "memory.h"
 #include "threads.h"
 #include <stdint.h>
 #include <stdlib.h>
@@ -10,7 +12,8 @@
 #include <immintrin.h>
 #endif
 
-enum { STREAM_BYTES = 96 << 20, ROUNDS = 3, CALC_LOOPS = 400000 };
+/* Every thread reads STREAM_BYTES, and all together at least STREAM_ALL: more than a cache holds. */
+enum { STREAM_BYTES = 96 << 20, STREAM_ALL = 512 << 20, ROUNDS = 3, CALC_LOOPS = 400000 };
 
 static double now(void)
 {
@@ -78,6 +81,26 @@ static uint64_t int8_avx2(int loops)
 #undef X
     for (int k = 0; k < loops; k++) {
 #define X(i) s = _mm256_maddubs_epi16(x, y); __asm__("" : "+x"(s)); a##i = _mm256_add_epi32(a##i, _mm256_madd_epi16(s, one));
+        CHAINS(X)
+#undef X
+    }
+#define X(i) x = _mm256_xor_si256(x, a##i);
+    CHAINS(X)
+#undef X
+    _mm256_storeu_si256((__m256i *)out, x);
+    return out[0] ^ out[1] ^ out[2] ^ out[3];
+}
+
+__attribute__((target("avx2,avxvnni")))
+static uint64_t int8_avxvnni(int loops)
+{
+    __m256i x = _mm256_set1_epi8(3), y = _mm256_set1_epi8(5);
+    uint64_t out[4];
+#define X(i) __m256i a##i = _mm256_set1_epi32(i);
+    CHAINS(X)
+#undef X
+    for (int k = 0; k < loops; k++) {
+#define X(i) a##i = _mm256_dpbusd_avx_epi32(a##i, x, y); __asm__("" : "+x"(a##i));
         CHAINS(X)
 #undef X
     }
@@ -160,12 +183,15 @@ static probe choose(void)
     probe p = { read_plain, int8_plain, f32_plain, 32, 24 };
 #if defined(__x86_64__)
     if (cpu_has_isa(ISA_AVX2)) p = (probe){ read_avx2, int8_avx2, f32_avx2, 12 * 64, 12 * 16 };
+    if (cpu_has_isa(ISA_AVXVNNI)) p.int8 = int8_avxvnni, p.int8_ops = 12 * 64;
     if (cpu_has_isa(ISA_AVX512)) p.int8 = int8_avx512, p.f32 = f32_avx512, p.int8_ops = 12 * 128, p.f32_ops = 12 * 32;
+#elif defined(__aarch64__)
+    if (cpu_has_isa(ISA_NEON)) p = (probe){ read_neon, int8_neon, f32_neon, 12 * 32, 12 * 8 };
 #endif
     return p;
 }
 
-typedef struct { const probe *p; const uint64_t *mem; int what; volatile uint64_t sink; } job;
+typedef struct { const probe *p; const uint64_t *mem; size_t words; int what; volatile uint64_t sink; } job;
 
 static void run_job(void *arg, int64_t begin, int64_t end, int thread)
 {
@@ -174,7 +200,7 @@ static void run_job(void *arg, int64_t begin, int64_t end, int thread)
 
     (void)thread;
     for (int64_t i = begin; i < end; i++) {
-        if (j->what == 0) x ^= j->p->read(j->mem + (size_t)i * (STREAM_BYTES / 8), STREAM_BYTES / 8);
+        if (j->what == 0) x ^= j->p->read(j->mem + (size_t)i * j->words, j->words);
         else x ^= j->what == 1 ? j->p->int8(CALC_LOOPS) : j->p->f32(CALC_LOOPS);
     }
     j->sink = x;
@@ -193,12 +219,21 @@ static double best_seconds(llm_pool *pool, job *j, int n_thread)
     return best;
 }
 
+/* Bytes that each thread reads; less where memory is short. */
+static size_t stream_bytes(int n_thread)
+{
+    size_t each = (size_t)n_thread * STREAM_BYTES > STREAM_ALL ? STREAM_BYTES : STREAM_ALL / (size_t)n_thread;
+
+    while (each > 4 << 20 && each * (size_t)n_thread > memory_available() / 2) each /= 2;
+    return each / 128 * 128;
+}
+
 machine_limits limits_measure(int n_thread)
 {
     machine_limits out = { 0, 0, 0 };
-    size_t bytes = (size_t)n_thread * STREAM_BYTES;
+    size_t each = stream_bytes(n_thread), bytes = (size_t)n_thread * each;
     probe p = choose();
-    job j = { .p = &p };
+    job j = { .p = &p, .words = each / 8 };
     llm_pool *pool;
     void *mem;
 

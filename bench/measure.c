@@ -1,0 +1,185 @@
+#include "measure.h"
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+enum { WARM_PROMPT = 64 };              /* tokens: enough that nearly every expert is used */
+
+static volatile sig_atomic_t stopped;
+void measure_stop(void) { stopped = 1; }
+bool measure_stopped(void) { return stopped; }
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void measure_name(const work_test *t, char *out, size_t cap)
+{
+    int n = t->prompt && t->generate ? snprintf(out, cap, "pp%d+tg%d", t->prompt, t->generate)
+          : t->prompt ? snprintf(out, cap, "pp%d", t->prompt) : snprintf(out, cap, "tg%d", t->generate);
+
+    if (t->n_seq > 1 && (size_t)n < cap) n += snprintf(out + n, cap - (size_t)n, " x%d", t->n_seq);
+    if (t->depth > 0 && (size_t)n < cap) snprintf(out + n, cap - (size_t)n, " @ d%d", t->depth);
+}
+
+llm_session_options measure_session(const bench_test *t, const measure_options *o)
+{
+    const work_test *w = &t->what;
+    int n_ctx = w->prompt + w->generate + w->depth + 1;
+
+    return (llm_session_options){ .size = sizeof(llm_session_options), .n_ctx = n_ctx > WARM_PROMPT + 2 ? n_ctx : WARM_PROMPT + 2, .n_seq = w->n_seq,
+                                  .n_batch = w->batch, .n_threads = t->threads, .kv_type = o->kv_type, .memory_limit = o->memory_limit,
+                                  .allow_paging = o->allow_paging };
+}
+
+/* ---- memory -------------------------------------------------------------------------- */
+
+/* The highest resident size from now on; where the system does not forget the old one, from the program's beginning. */
+static void peak_reset(void)
+{
+    FILE *f = fopen("/proc/self/clear_refs", "we");
+
+    if (f == NULL) return;
+    fputs("5", f);
+    fclose(f);
+}
+
+static double peak_mib(void)
+{
+    FILE *f = fopen("/proc/self/status", "re");
+    struct rusage u;
+    char line[256];
+    double kib = 0;
+
+    while (f && kib == 0 && fgets(line, sizeof line, f))
+        if (strncmp(line, "VmHWM:", 6) == 0) kib = strtod(line + 6, NULL);
+    if (f) fclose(f);
+    if (kib == 0 && getrusage(RUSAGE_SELF, &u) == 0) kib = (double)u.ru_maxrss;
+    return kib / 1024;
+}
+
+/* ---- tokens ---------------------------------------------------------------------------- */
+
+/* filled: every sequence begins with the depth tokens of the test. */
+typedef struct { llm_session *s; const work_test *t; llm_row *row; int n_vocab; bool filled; llm_error *err; } feeder;
+
+static llm_token token(const feeder *f, int seq, int i) { return (llm_token)((((uint64_t)i * 257 + (uint64_t)seq) * 2654435761u + 17) % (uint64_t)f->n_vocab); }
+
+/* n tokens of one sequence; logits of the last. */
+static llm_status prompt(const feeder *f, int seq, int n)
+{
+    if (n < 1) return LLM_OK;
+    for (int i = 0; i < n; i++) f->row[i] = (llm_row){ token(f, seq, i), seq, i == n - 1 };
+    return llm_session_decode_rows(f->s, f->row, (size_t)n, f->err);
+}
+
+/* n steps of one token for every sequence. */
+static llm_status generate(const feeder *f, int n)
+{
+    llm_status st = LLM_OK;
+
+    for (int i = 0; i < n && st == LLM_OK; i++) {
+        for (int seq = 0; seq < f->t->n_seq; seq++) f->row[seq] = (llm_row){ token(f, seq, i), seq, 1 };
+        st = llm_session_decode_rows(f->s, f->row, (size_t)f->t->n_seq, f->err);
+    }
+    return st;
+}
+
+static llm_status truncate_all(const feeder *f, int n)
+{
+    llm_status st = LLM_OK;
+    for (int seq = 0; seq < f->t->n_seq && st == LLM_OK; seq++) st = llm_session_truncate(f->s, seq, n, f->err);
+    return st;
+}
+
+/* Every sequence holds depth tokens: again, where the window of some layer lets it go back, else anew. */
+static llm_status reset(feeder *f)
+{
+    int depth = f->t->depth;
+    llm_status st;
+
+    if (f->filled && truncate_all(f, depth) == LLM_OK) return LLM_OK;
+    st = truncate_all(f, 0);
+    if (st == LLM_OK) st = prompt(f, 0, depth);
+    for (int seq = 1; depth > 0 && seq < f->t->n_seq && st == LLM_OK; seq++) st = llm_session_copy(f->s, 0, seq, f->err);
+    f->filled = st == LLM_OK;
+    return st;
+}
+
+static llm_status warm(const feeder *f)
+{
+    llm_status st = prompt(f, 0, WARM_PROMPT);
+    return st == LLM_OK ? generate(f, 1) : st;
+}
+
+static llm_status once(feeder *f, double *seconds)
+{
+    llm_status st = reset(f);
+    double start = now();
+
+    for (int seq = 0; seq < f->t->n_seq && st == LLM_OK; seq++) st = prompt(f, seq, f->t->prompt);
+    if (st == LLM_OK) st = generate(f, f->t->generate);
+    *seconds = now() - start;
+    return st;
+}
+
+/* ---- a test ------------------------------------------------------------------------------ */
+
+static int on_progress(void *user, const char *what, uint64_t done, uint64_t total)
+{
+    (void)user, (void)what, (void)done, (void)total;
+    return stopped;
+}
+
+typedef struct { double sum, squares; } moments;
+static void add(moments *m, double x) { m->sum += x, m->squares += x * x; }
+static double mean(const moments *m, int n) { return m->sum / n; }
+static double deviation(const moments *m, int n) { return n > 1 ? sqrt(fmax(0, (m->squares - m->sum * m->sum / n) / (n - 1))) : 0; }
+
+static llm_status repeat(feeder *f, const measure_options *o, measure_result *out)
+{
+    double tokens = (double)(f->t->prompt + f->t->generate) * f->t->n_seq, seconds;
+    moments time = { 0 }, rate = { 0 };
+    llm_status st = o->warmup ? warm(f) : LLM_OK;
+
+    for (int i = 0; i < o->repetitions && st == LLM_OK; i++) {
+        if ((st = once(f, &seconds)) == LLM_OK) add(&time, seconds), add(&rate, tokens / seconds);
+    }
+    out->seconds = mean(&time, o->repetitions), out->seconds_dev = deviation(&time, o->repetitions);
+    out->rate = mean(&rate, o->repetitions), out->rate_dev = deviation(&rate, o->repetitions);
+    out->peak_mib = peak_mib();
+    return st;
+}
+
+llm_status measure_test(llm_model *m, const bench_test *t, const measure_options *o, measure_result *out, llm_error *err)
+{
+    llm_session_options opt = measure_session(t, o);
+    llm_model_info info = { .size = sizeof info };
+    int most = opt.n_ctx > t->what.n_seq ? opt.n_ctx : t->what.n_seq;
+    feeder f = { .t = &t->what, .err = err };
+    llm_status st;
+
+    llm_model_get_info(m, &info);
+    f.n_vocab = info.n_vocab;
+    peak_reset();
+    if ((f.row = malloc((size_t)most * sizeof *f.row)) == NULL) {
+        *err = (llm_error){ .status = LLM_ERR_MEMORY };
+        snprintf(err->text, sizeof err->text, "out of memory: the rows of a test");
+        return LLM_ERR_MEMORY;
+    }
+    st = llm_session_open(&f.s, m, &opt, err);
+    if (st == LLM_OK) {
+        llm_session_set_progress(f.s, on_progress, NULL);
+        st = repeat(&f, o, out);
+    }
+    llm_session_close(f.s);
+    free(f.row);
+    return st;
+}

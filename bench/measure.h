@@ -1,0 +1,21 @@
+/* measure.h - one test of llm-bench on an open model. */
+#ifndef BENCH_MEASURE_H
+#define BENCH_MEASURE_H
+#include "llm.h"
+#include "work.h"
+
+typedef struct { work_test what; int threads; } bench_test;     /* see work.h; threads of the session */
+typedef struct { llm_kv_type kv_type; uint64_t memory_limit; bool allow_paging, warmup; int repetitions; } measure_options;
+
+/* Means and standard deviations over the repetitions. rate: tokens of all sequences per second. peak_mib: resident memory at most. */
+typedef struct { double seconds, seconds_dev, rate, rate_dev, peak_mib; } measure_result;
+
+/* "pp512", "tg128 x8 @ d4096", "pp512+tg128". */
+void measure_name(const work_test *t, char *out, size_t cap);
+/* What the session of a test is opened with. */
+llm_session_options measure_session(const bench_test *t, const measure_options *o);
+/* LLM_ERR_CANCELLED after measure_stop. */
+llm_status measure_test(llm_model *m, const bench_test *t, const measure_options *o, measure_result *out, llm_error *err);
+void measure_stop(void);                    /* may be called by a signal handler */
+bool measure_stopped(void);
+#endif
