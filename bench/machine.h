@@ -3,8 +3,9 @@
 #define BENCH_MACHINE_H
 
 /* read_gbs: all threads streaming through their own huge-page memory, 1e9 bytes per second.
- * int8_gops: multiplications and additions of 8-bit values on registers, 1e9 per second (VNNI where there is one,
- * else multiply-add of byte pairs). f32_gflops: fused multiply-adds, counted as two. */
+ * int8_gops: multiplications and additions of 8-bit values on registers, 1e9 per second: by the instruction that sums four products
+ * (VNNI, dotprod), else AVX2's products of byte pairs, widened one by one; codes of 4 bits allow several before they are widened, so
+ * that their products can come out above it. f32_gflops: fused multiply-adds, counted as two. */
 typedef struct { double read_gbs, int8_gops, f32_gflops; } machine_limits;
 
 int limits_cores(void);                         /* cores this process may use */
