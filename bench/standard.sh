@@ -7,6 +7,7 @@ commit=$(git rev-parse --short=10 HEAD 2>/dev/null || echo unknown)
 git diff --quiet HEAD -- . ':!bench/log.csv' 2>/dev/null || commit=$commit+
 tmp=$(mktemp)
 trap 'rm -f "$tmp"' EXIT
+trap : INT TERM                 # llm-bench hears it too, and hands over the rows it has
 failed=0
 [ -e "$LOG" ] || echo "commit,date,machine,model,type,device,threads,test,tokens_per_second,deviation,floor_share,read_gbs,int8_gops,f32_gflops,peak_mib,note" >"$LOG"
 
@@ -16,6 +17,7 @@ rows()
     # shellcheck disable=SC2086
     "$BUILD/llm-bench" "$@" -r 3 -o log $ARGS >"$tmp" || failed=$?
     sed "s/^/$commit,$(date -u +%Y-%m-%d),/" "$tmp" | tee -a "$LOG"
+    [ "$failed" -ne 130 ] || exit 130
 }
 
 tests()
