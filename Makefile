@@ -100,7 +100,7 @@ $(B)/llm-run: $(RUN)
 EDIT   = $(shell pkg-config --exists libedit 2>/dev/null && echo yes)
 $(B)/tools/run/line_edit.o: DEP_CFLAGS += $(if $(EDIT),-DLLM_EDIT $(shell pkg-config --cflags libedit))
 $(B)/llm-run: LIBS += $(if $(EDIT),$(shell pkg-config --libs libedit))
-$(B)/kernel-bench $(B)/attend-bench: $(B)/%: $(B)/bench/%.o $(filter $(B)/bench/machine%,$(BENCH)) $(B)/libllm.a
+$(B)/kernel-bench $(B)/attend-bench $(B)/tokenizer-bench $(B)/sampler-bench: $(B)/%: $(B)/bench/%.o $(filter $(B)/bench/machine%,$(BENCH)) $(B)/libllm.a
 	$(Q)$(CC) $(OPT) -o $@ $^ $(LIBS)
 $(B)/llm-%: $(B)/bench/llm-%.o $(SHARED) $(BENCH) $(B)/libllm.a
 	$(Q)$(CC) $(OPT) -o $@ $(filter %.o,$^) $(B)/libllm.a $(LIBS)

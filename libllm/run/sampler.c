@@ -7,7 +7,6 @@
 #include "sampler.h"
 #include "checked.h"
 #include "random.h"
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,12 +18,21 @@ typedef struct {
     int32_t id;
 } cand;
 
+enum { BLOCK = 64 };                    /* ids whose greatest logit is known */
+
 struct llm_sampler {
     llm_sampler_options opt;            /* bias points to our copy */
-    int n_row, n_vocab;
+    int n_row, n_vocab, n_block;
     cand *cand;                         /* [n_vocab] */
-    float *logit;                       /* [n_vocab] after bias and penalties */
+    const float *raw;                   /* [n_vocab] the logits of this pick */
+    float *logit;                       /* [n_vocab] with bias and penalties; only blocks that have one are filled */
+    uint8_t *changed;                   /* [n_block] whether it is filled */
+    float *peak;                        /* [n_block] the greatest logit of each block */
+    double *before;                     /* [n_block] the weight of all ids before each block */
     int32_t *count;                     /* [n_vocab] occurrences looked back on; NULL: no penalties */
+    llm_token *listed;                  /* [n_listed] all ids that have a count, and some that had */
+    uint8_t *is_listed;                 /* [n_vocab] */
+    int n_listed;
     llm_token *recent;                  /* [n_recent] ring; NULL: all tokens count */
     int n_recent, n_seen;               /* n_seen stops at n_recent */
     int next;
@@ -67,22 +75,47 @@ static void sort_by_id(cand *c, int n)
 
 /* ---- softmax ---- */
 
-/* e^x for x <= 0: x = n ln 2 + r, |r| <= ln(2)/2, Taylor to r^13 (the next term is below 2^-57). */
+static inline float greater(float a, float b) { return a > b ? a : b; }
+
+/* e^x for x <= 0: x = n ln 2 + r, |r| <= ln(2)/2, Taylor to r^13 (the next term is below 2^-57); 0 from -708 on. Four pairs side by
+ * side: every processor has vectors of two, and one chain of steps alone would wait for itself. */
+typedef double pair __attribute__((vector_size(16)));
+typedef int64_t pair_bits __attribute__((vector_size(16)));
+typedef int32_t pair_int __attribute__((vector_size(8)));
+enum { SIDE = 4 };
+
+static inline void exp_neg8(pair x[SIDE])
+{
+    static const double c[] = { 1. / 6227020800., 1. / 479001600, 1. / 39916800, 1. / 3628800, 1. / 362880, 1. / 40320, 1. / 5040, 1. / 720,
+                                1. / 120, 1. / 24, 1. / 6, 1. / 2, 1., 1. };
+    const double ln2_hi = 0x1.62e42feep-1, ln2_lo = 0x1.a39ef35793c76p-33;          /* fdlibm's split of ln 2 */
+    pair_bits keep[SIDE], two_n[SIDE];
+    pair r[SIDE], y[SIDE];
+
+#pragma GCC unroll 4
+    for (int k = 0; k < SIDE; k++) {
+        keep[k] = (pair_bits)(x[k] > -708);
+        pair in = (pair)((pair_bits)x[k] & keep[k]), n;
+        pair_int power = __builtin_convertvector(in * 0x1.71547652b82fep+0 - 0.5, pair_int);
+        n = __builtin_convertvector(power, pair);
+        r[k] = (in - n * ln2_hi) - n * ln2_lo;
+        two_n[k] = (__builtin_convertvector(power, pair_bits) + 1023) << 52;
+        y[k] = (pair){ c[0], c[0] };
+    }
+#pragma GCC unroll 16
+    for (int i = 1; i < 14; i++)
+#pragma GCC unroll 4
+        for (int k = 0; k < SIDE; k++) y[k] = y[k] * r[k] + c[i];
+#pragma GCC unroll 4
+    for (int k = 0; k < SIDE; k++) x[k] = (pair)((pair_bits)(y[k] * (pair)two_n[k]) & keep[k]);
+}
+
 static double exp_neg(double x)
 {
-    static const double ln2_hi = 0x1.62e42feep-1, ln2_lo = 0x1.a39ef35793c76p-33;   /* fdlibm's split of ln 2 */
-    static const double c[] = { 1., 1., 1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040, 1. / 40320, 1. / 362880, 1. / 3628800,
-                                1. / 39916800, 1. / 479001600, 1. / 6227020800. };
-    double r, y = c[13];
-    union { uint64_t bits; double value; } two_n;
-    int n;
+    pair all[SIDE] = { { x } };
 
-    if (!(x > -708)) return 0;
-    n = (int)(x * 0x1.71547652b82fep+0 - 0.5);
-    r = (x - n * ln2_hi) - n * ln2_lo;
-    for (int i = 12; i >= 0; i--) y = y * r + c[i];
-    two_n.bits = (uint64_t)(1023 + n) << 52;
-    return y * two_n.value;
+    exp_neg8(all);
+    return all[0][0];
 }
 
 /* Fills in the weights and returns their sum. c is in ascending id. */
@@ -99,30 +132,90 @@ static double softmax(cand *c, int n, double temperature)
     return sum;
 }
 
+/* The weights of x [n], n at most BLOCK. */
+static void weigh(const float *x, int n, double best, double temperature, double w[BLOCK])
+{
+    for (int i = 0; i < n; i += 2 * SIDE) {
+        float from[2 * SIDE] = { 0 };
+        pair z[SIDE];
+        memcpy(from, x + i, (size_t)(n - i < 2 * SIDE ? n - i : 2 * SIDE) * sizeof *from);
+        for (int k = 0; k < SIDE; k++) {
+            z[k] = (pair){ from[2 * k], from[2 * k + 1] } - best;
+            if (temperature != 1) z[k] /= temperature;
+        }
+        exp_neg8(z);
+        memcpy(w + i, z, sizeof z);
+    }
+}
+
+/* The logits of block b, ids *first and up, *n of them. */
+static const float *block(const llm_sampler *p, int b, int *first, int *n)
+{
+    *first = b * BLOCK, *n = p->n_vocab - *first < BLOCK ? p->n_vocab - *first : BLOCK;
+    return (p->changed[b] ? p->logit : p->raw) + *first;
+}
+
+/* The softmax of all logits, block by block: fills p->before and returns the sum of the weights. */
+static double softmax_all(llm_sampler *p, double best, double temperature)
+{
+    double w[BLOCK], sum = 0;
+    int first, n;
+
+    for (int b = 0; b < p->n_block; b++) {
+        const float *x = block(p, b, &first, &n);
+        p->before[b] = sum;
+        weigh(x, n, best, temperature, w);
+        for (int i = 0; i < n; i++) sum += w[i];
+    }
+    return sum;
+}
+
 /* ---- filters: c [n] in ascending id, before and after; each returns how many are left ---- */
 
-/* The k best logits of x [n]. Absent ones are -inf. A heap of the k best so far, the worst of them at its root. */
-static int top_k(cand *c, const float *x, int n, int k)
+/* All logits of at least `least`. Absent ones are -inf. */
+static int take(llm_sampler *p, double least)
 {
-    int have = 0;
+    int have = 0, first, n;
 
-    for (int i = 0; i < n; i++) {
-        cand new = { .key = x[i], .logit = x[i], .id = i };
-        if (x[i] == -INFINITY) continue;
-        if (have < k) {
-            c[have++] = new;
-            if (have == k) heapify(c, k, worse);
-        } else if (better(&new, &c[0])) {
-            c[0] = new;
-            sift(c, k, 0, worse);
-        }
+    for (int b = 0; b < p->n_block; b++) {
+        const float *x = block(p, b, &first, &n);
+        if (p->peak[b] == -INFINITY || p->peak[b] < least) continue;
+        for (int k = 0; k < n; k++)
+            if (x[k] != -INFINITY && x[k] >= least) p->cand[have++] = (cand){ .key = x[k], .logit = x[k], .id = first + k };
     }
-    if (have == k) sort_by_id(c, k);
     return have;
 }
 
-/* The fewest candidates, taken in order of preference, that hold at least mass of the total weight. */
-static int keep_mass(cand *c, int n, double mass)
+/* A logit that at least k reach: with the blocks in k parts, each has its own greatest. */
+static float reached_by(const llm_sampler *p, int k)
+{
+    float least = INFINITY;
+
+    if (k > p->n_block) return -INFINITY;
+    for (int i = 0; i < k; i++) {
+        float most = -INFINITY;
+        for (int64_t b = (int64_t)p->n_block * i / k; b < (int64_t)p->n_block * (i + 1) / k; b++) most = greater(most, p->peak[b]);
+        if (most < least) least = most;
+    }
+    return least;
+}
+
+/* The k best. A heap of the k best so far, the worst of them at its root. */
+static int top_k(llm_sampler *p, int k)
+{
+    cand *c = p->cand;
+    int n = take(p, reached_by(p, k));
+
+    if (n <= k) return n;
+    heapify(c, k, worse);
+    for (int i = k; i < n; i++)
+        if (better(&c[i], &c[0])) c[0] = c[i], sift(c, k, 0, worse);
+    sort_by_id(c, k);
+    return k;
+}
+
+/* The fewest candidates, taken in order of preference, that hold at least mass of the total weight; *enough: they do. */
+static int keep_mass(cand *c, int n, double mass, bool *enough)
 {
     double sum = 0;
     int left = n;
@@ -134,6 +227,7 @@ static int keep_mass(cand *c, int n, double mass)
         c[0] = c[--left], c[left] = best;       /* taken ones gather at the end */
         sift(c, left, 0, better);
     }
+    *enough = sum >= mass;
     memmove(c, c + left, (size_t)(n - left) * sizeof *c);
     sort_by_id(c, n - left);
     return n - left;
@@ -144,20 +238,36 @@ static int keep_mass(cand *c, int n, double mass)
 static int typical(cand *c, int n, double p)
 {
     double sum = softmax(c, n, 1), mean = 0;
+    bool enough;
 
     for (int i = 0; i < n; i++) mean += c[i].weight * c[i].logit;
     mean /= sum;
     for (int i = 0; i < n; i++) c[i].key = -fabs(c[i].logit - mean);
-    return keep_mass(c, n, p * sum);
+    return keep_mass(c, n, p * sum, &enough);
 }
 
 /* Nucleus sampling (Holtzman et al., arXiv 1904.09751). */
 static int top_p(cand *c, int n, double p)
 {
     double sum = softmax(c, n, 1);
+    bool enough;
 
     for (int i = 0; i < n; i++) c[i].key = c[i].logit;
-    return keep_mass(c, n, p * sum);
+    return keep_mass(c, n, p * sum, &enough);
+}
+
+/* The same over all logits. Those near the best one come first in any case, and nearly always are enough. */
+static int top_p_all(llm_sampler *s, float best, double p)
+{
+    double mass = p * softmax_all(s, best, 1);
+
+    for (double depth = 4;; depth *= 2) {
+        bool all = depth > 1000, enough;
+        int n = take(s, all ? -INFINITY : best - depth);
+        softmax(s->cand, n, 1);
+        n = keep_mass(s->cand, n, mass, &enough);
+        if (enough || all) return n;
+    }
 }
 
 /* Min-p (Nguyen et al., arXiv 2407.01082): at least p times as likely as the best one, whose weight is 1. */
@@ -215,16 +325,17 @@ static void *array(size_t n, size_t size)
 llm_status sampler_open(llm_sampler **out, int n_row, int n_vocab, const llm_sampler_options *opt, llm_error *err)
 {
     llm_sampler *p;
-    size_t n = (size_t)n_vocab;
+    size_t n = (size_t)n_vocab, n_block = (n + BLOCK - 1) / BLOCK;
     llm_status st;
 
     *out = NULL;
     if ((st = options_check(opt, n_vocab, err)) != LLM_OK) return st;
     if ((p = calloc(1, sizeof *p)) == NULL) return llm_fail_memory(err, sizeof *p, "a sampler");
-    p->opt = *opt, p->n_row = n_row, p->n_vocab = n_vocab;
+    p->opt = *opt, p->n_row = n_row, p->n_vocab = n_vocab, p->n_block = (int)n_block;
     p->opt.bias = NULL;
     p->cand = array(n, sizeof *p->cand), p->logit = array(n, sizeof *p->logit);
-    if (p->cand == NULL || p->logit == NULL) goto no_memory;
+    p->changed = array(n_block, 1), p->peak = array(n_block, sizeof *p->peak), p->before = array(n_block, sizeof *p->before);
+    if (p->cand == NULL || p->logit == NULL || p->changed == NULL || p->peak == NULL || p->before == NULL) goto no_memory;
     if (opt->n_bias > 0) {
         llm_logit_bias *copy = array(opt->n_bias, sizeof *copy);
         if (copy == NULL) goto no_memory;
@@ -233,7 +344,8 @@ llm_status sampler_open(llm_sampler **out, int n_row, int n_vocab, const llm_sam
     }
     if (has_penalty(opt)) {
         p->n_recent = opt->penalty_last_n == 0 ? 64 : opt->penalty_last_n;
-        if ((p->count = array(n, sizeof *p->count)) == NULL) goto no_memory;
+        p->count = array(n, sizeof *p->count), p->listed = array(n, sizeof *p->listed), p->is_listed = array(n, 1);
+        if (p->count == NULL || p->listed == NULL || p->is_listed == NULL) goto no_memory;
         if (p->n_recent > 0 && (p->recent = array((size_t)p->n_recent, sizeof *p->recent)) == NULL) goto no_memory;
     }
     *out = p;
@@ -247,7 +359,8 @@ void llm_sampler_close(llm_sampler *p)
 {
     if (p == NULL) return;
     free((void *)(uintptr_t)p->opt.bias);
-    free(p->cand), free(p->logit), free(p->count), free(p->recent);
+    free(p->cand), free(p->logit), free(p->changed), free(p->peak), free(p->before);
+    free(p->count), free(p->listed), free(p->is_listed), free(p->recent);
     free(p);
 }
 
@@ -264,6 +377,7 @@ llm_status llm_sampler_accept(llm_sampler *p, llm_token t, llm_error *err)
         p->next = (p->next + 1) % p->n_recent;
     }
     if (p->count[t] < INT32_MAX) p->count[t]++;
+    if (!p->is_listed[t]) p->is_listed[t] = 1, p->listed[p->n_listed++] = t;
     return LLM_OK;
 }
 
@@ -274,24 +388,86 @@ static float penalize(const llm_sampler_options *o, float x, int32_t count)
     return x - ((float)count * o->frequency_penalty + o->presence_penalty);
 }
 
-/* Fills p->logit; returns the id of the greatest, or -1 and an error. */
-static llm_token prepare(llm_sampler *p, const float *logits, llm_error *err)
+/* A logit to be changed: its block is a copy from now on. */
+static float *own(llm_sampler *p, llm_token t)
 {
-    float *x = p->logit;
-    int best = -1;
+    int b = t / BLOCK, first, n;
+    const float *x = block(p, b, &first, &n);
 
-    memcpy(x, logits, (size_t)p->n_vocab * sizeof *x);
-    for (size_t i = 0; i < p->opt.n_bias; i++) x[p->opt.bias[i].token] += p->opt.bias[i].bias;
-    for (int i = 0; i < p->n_vocab; i++) {
-        if (p->count != NULL && p->count[i] > 0) x[i] = penalize(&p->opt, x[i], p->count[i]);
-        if (!(x[i] < INFINITY)) {
-            llm_fail(err, LLM_ERR_ARG, "the logit of token %d is %g: the model's output is broken", i, x[i]);
-            return -1;
-        }
-        if (x[i] > (best < 0 ? -INFINITY : x[best])) best = i;
+    if (!p->changed[b]) memcpy(p->logit + first, x, (size_t)n * sizeof *x);
+    p->changed[b] = 1;
+    return &p->logit[t];
+}
+
+/* Bias, then the penalties of all tokens that have been; those that none is left of leave the list. */
+static void change(llm_sampler *p)
+{
+    memset(p->changed, 0, (size_t)p->n_block);
+    for (size_t i = 0; i < p->opt.n_bias; i++) *own(p, p->opt.bias[i].token) += p->opt.bias[i].bias;
+    for (int i = 0; i < p->n_listed;) {
+        llm_token t = p->listed[i];
+        float *x = own(p, t);
+        if (p->count[t] > 0) *x = penalize(&p->opt, *x, p->count[t]), i++;
+        else p->is_listed[t] = 0, p->listed[i] = p->listed[--p->n_listed];
     }
-    if (best < 0) llm_fail(err, LLM_ERR_ARG, "no token can be picked: all %d logits are -inf", p->n_vocab);
-    return best;
+}
+
+/* The greatest of x [BLOCK]; *good is cleared where one is NaN or infinite. Loops of constant length, which become vector code. */
+static float peak_of(const float *x, bool *good)
+{
+    float most[16];
+    int fine[16];
+
+    for (int k = 0; k < 16; k++) {
+        most[k] = greater(greater(x[k], x[k + 16]), greater(x[k + 32], x[k + 48]));
+        fine[k] = (x[k] < INFINITY) & (x[k + 16] < INFINITY) & (x[k + 32] < INFINITY) & (x[k + 48] < INFINITY);
+    }
+    for (int k = 0; k < 8; k++) most[k] = greater(most[k], most[k + 8]), fine[k] &= fine[k + 8];
+    for (int k = 0; k < 4; k++) most[k] = greater(most[k], most[k + 4]), fine[k] &= fine[k + 4];
+    *good &= (fine[0] & fine[1] & fine[2] & fine[3]) != 0;
+    return greater(greater(most[0], most[1]), greater(most[2], most[3]));
+}
+
+/* Bias, penalties, and the peaks of all blocks; false: a logit is broken. */
+static bool prepare(llm_sampler *p, const float *logits, llm_error *err)
+{
+    bool good = true;
+    int first, n;
+
+    p->raw = logits;
+    change(p);
+    for (int b = 0; b < p->n_block; b++) {
+        float rest[BLOCK];
+        const float *x = block(p, b, &first, &n);
+        for (int k = 0; n < BLOCK && k < BLOCK; k++) rest[k] = k < n ? x[k] : -INFINITY;
+        p->peak[b] = peak_of(n < BLOCK ? rest : x, &good);
+    }
+    for (int b = 0; !good && b < p->n_block; b++) {
+        const float *x = block(p, b, &first, &n);
+        for (int k = 0; k < n; k++)
+            if (!(x[k] < INFINITY)) {
+                llm_fail(err, LLM_ERR_ARG, "the logit of token %d is %g: the model's output is broken", first + k, x[k]);
+                return false;
+            }
+    }
+    return true;
+}
+
+/* The id of the greatest logit *x, the lowest among equals; -1 and an error where there is none. */
+static llm_token greatest(const llm_sampler *p, float *x, llm_error *err)
+{
+    int best = 0, first, n, k = 0;
+    const float *at;
+
+    for (int b = 1; b < p->n_block; b++)
+        if (p->peak[b] > p->peak[best]) best = b;
+    if (p->n_block == 0 || p->peak[best] == -INFINITY) {
+        llm_fail(err, LLM_ERR_ARG, "no token can be picked: all %d logits are -inf", p->n_vocab);
+        return -1;
+    }
+    *x = p->peak[best];
+    for (at = block(p, best, &first, &n); k + 1 < n && at[k] != *x; k++) { }
+    return first + k;
 }
 
 static llm_token draw(const cand *c, int n, double at)
@@ -305,11 +481,31 @@ static llm_token draw(const cand *c, int n, double at)
     return c[i].id;
 }
 
+/* The same over all logits, u in 0..1: the block where the sum passes `at`, then the id. */
+static llm_token draw_all(llm_sampler *p, float best, double temperature, double u)
+{
+    double at = u * softmax_all(p, best, temperature), w[BLOCK], sum;
+    int b = p->n_block - 1, first, n, last = -1;
+
+    while (b > 0 && !(p->before[b] <= at)) b--;
+    for (; last < 0; b--) {                     /* goes back only where rounding pushed us past the last one that can be drawn */
+        const float *x = block(p, b, &first, &n);
+        weigh(x, n, best, temperature, w), sum = p->before[b];
+        for (int k = 0; k < n; k++) {
+            if (w[k] > 0) last = first + k;
+            if ((sum += w[k]) > at) return first + k;
+        }
+    }
+    return last;
+}
+
 llm_token llm_sampler_pick(llm_sampler *p, const float *logits, uint64_t pos, llm_error *err)
 {
     const llm_sampler_options *o;
+    bool use_typical, use_top_p;
+    double sum, u;
     llm_token best;
-    double sum;
+    float top;
     int n;
 
     if (p == NULL || logits == NULL) {
@@ -317,11 +513,18 @@ llm_token llm_sampler_pick(llm_sampler *p, const float *logits, uint64_t pos, ll
         return -1;
     }
     o = &p->opt;
-    if ((best = prepare(p, logits, err)) < 0 || o->temperature == 0) return best;
-    n = top_k(p->cand, p->logit, p->n_vocab, o->top_k > 0 ? o->top_k : INT_MAX);
-    if (o->typical_p > 0 && o->typical_p < 1) n = typical(p->cand, n, o->typical_p);
-    if (o->top_p > 0 && o->top_p < 1) n = top_p(p->cand, n, o->top_p);
+    if (!prepare(p, logits, err) || (best = greatest(p, &top, err)) < 0) return -1;
+    if (o->temperature == 0) return best;
+    use_typical = o->typical_p > 0 && o->typical_p < 1, use_top_p = o->top_p > 0 && o->top_p < 1;
+    u = random_at(o->seed, pos);
+    if (o->top_k == 0 && !use_typical && !use_top_p && o->min_p == 0) return draw_all(p, top, o->temperature, u);
+    if (o->top_k > 0) n = top_k(p, o->top_k);
+    else if (use_typical) n = take(p, -INFINITY);
+    else if (use_top_p) n = top_p_all(p, top, o->top_p);
+    else n = take(p, top + log(o->min_p) - 1);              /* more than min_p leaves */
+    if (use_typical) n = typical(p->cand, n, o->typical_p);
+    if (use_top_p && (o->top_k > 0 || use_typical)) n = top_p(p->cand, n, o->top_p);
     if (o->min_p > 0) n = min_p(p->cand, n, o->min_p);
     sum = softmax(p->cand, n, o->temperature);
-    return draw(p->cand, n, random_at(o->seed, pos) * sum);
+    return draw(p->cand, n, u * sum);
 }
