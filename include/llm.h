@@ -293,6 +293,7 @@ typedef struct {
     llm_kv_type kv_type;            /* 0: F16 */
     uint64_t    memory_limit;       /* as in llm_model_options, in place of the model's; 0: the model's */
     int         allow_paging;
+    int         pin_threads;        /* nonzero: each thread that the session starts stays on a core of its own; the caller's is left alone */
 } llm_session_options;
 
 /* opt NULL: all defaults. Refused before anything is taken when weights, keys, values and buffers do not fit into the memory that is

@@ -188,6 +188,7 @@ void backend_upload(llm_backend *be, void *to, const void *from, size_t n);
 /* A CPU backend with n_thread threads and scratch for limits. */
 llm_status backend_cpu_open(llm_backend *be, llm_isa isa, int n_thread, const llm_limits *limits, llm_error *err);
 void backend_cpu_close(llm_backend *be);        /* a zeroed one is fine */
+struct llm_pool *backend_cpu_pool(llm_backend *be);     /* its threads; its own */
 /* All bytes that backend_cpu_open allocates; 0 when it wraps. */
 size_t backend_cpu_scratch(const llm_limits *limits, int n_thread);
 #endif

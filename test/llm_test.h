@@ -14,6 +14,19 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* Sanitizers make kernels ten to fifty times slower: loops over all combinations of many sizes take some of them then, each size in turn. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { TEST_IS_SLOW = 1 };
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+enum { TEST_IS_SLOW = 1 };
+#else
+enum { TEST_IS_SLOW = 0 };
+#endif
+#else
+enum { TEST_IS_SLOW = 0 };
+#endif
+
 static int test_skipped;
 
 /* Says why the running test cannot run here and counts it; return from the test after it. */

@@ -65,6 +65,7 @@ static const opt_row rows[] = {
     { "Models", "quant-cache", 0, OPT_STR, "DIR", &o.choice.quant_cache, 0, 0, "where it is kept (default: libllm/quantized in $XDG_CACHE_HOME or ~/.cache)", true },
     { "Models", "imatrix", 0, OPT_STR, "FILE", &o.choice.imatrix, 0, 0, "--quant: importance of columns, from llm-eval imatrix or llama-imatrix", true },
     { "Machine", "threads", 't', OPT_INT, "N", &o.choice.n_threads, 1, 1024, "threads (default: the cores there are)", false },
+    { "Machine", "pin", 0, OPT_FLAG, NULL, &o.pin, 0, 0, "every thread stays on a core of its own, of those that taskset or numactl leave", true },
     { "Machine", "ctx-size", 'c', OPT_INT, "N", &o.n_ctx, 1, 1 << 28, "tokens the context holds (default: the trained context, at most 4096, more where the prompt needs it)", false },
     { "Machine", "batch", 'b', OPT_INT, "N", &o.n_batch, 1, 65536, "prompt tokens computed at once (default 512); changes no result", true },
     { "Machine", "kv-type", 0, OPT_STR, "f16|q8_0|f32", &o.kv_type, 0, 0, "keys and values (default f16)", true },

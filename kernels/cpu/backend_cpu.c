@@ -107,6 +107,13 @@ llm_status backend_cpu_open(llm_backend *be, llm_isa isa, int n_thread, const ll
     return llm_fail(err, LLM_ERR_INTERNAL, "cpu backend: op %d of the table is not filled", i);
 }
 
+struct llm_pool *backend_cpu_pool(llm_backend *be)
+{
+    cpu_impl *impl = be->impl;
+
+    return impl->pool;
+}
+
 void backend_cpu_close(llm_backend *be)
 {
     cpu_impl *impl = be->impl;

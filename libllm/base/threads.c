@@ -68,6 +68,14 @@ static void see_quota(void *arg, const char *dir, bool version1)
     if ((quota - 1) / period + 1 < (uint64_t)*least) *least = (int)((quota - 1) / period + 1);
 }
 
+void threads_cores(core_list *out)
+{
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof set, &set) != 0) CPU_ZERO(&set);
+    cores_read(out, CORES_SYS, &set);
+}
+
 int threads_available(void)
 {
     cpu_set_t set;
@@ -209,6 +217,22 @@ void pool_close(llm_pool *p)
     free(p->worker);
     free(p->stretch);
     free(p);
+}
+
+int pool_place(llm_pool *p, const core_list *l, bool pin)
+{
+    int told = 0;
+
+    if (l->n == 0 || (!pin && l->n_node < 2)) return 0;
+    for (int i = 1; i < p->n_thread; i++) {
+        const core *home = &l->core[cores_place(l, i, p->n_thread)];
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        for (int k = 0; k < l->n; k++)
+            if (pin ? l->core[k].cpu == home->cpu : l->core[k].node == home->node) CPU_SET(l->core[k].cpu, &set);
+        told += pthread_setaffinity_np(p->worker[i - 1].id, sizeof set, &set) == 0;
+    }
+    return told;
 }
 
 size_t pool_bytes(int n_thread) { return sizeof(llm_pool) + (size_t)n_thread * (sizeof(worker) + sizeof(stretch)); }

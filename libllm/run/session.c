@@ -1,4 +1,5 @@
 /* session.c - opening and closing a session, and what it will cost. */
+#include "place.h"
 #include "plan.h"
 #include "threads.h"
 #include <stdio.h>
@@ -79,6 +80,14 @@ static void warn_about(const llm_model *m, const llm_session_options *o)
         warn(m, "n_threads is %d, but this process may use %d cores: the threads will take turns and be slower for it", o->n_threads, cores);
 }
 
+static llm_status place(llm_session *s, bool pin, llm_error *err)
+{
+    core_list cores;
+
+    threads_cores(&cores);
+    return session_place(s, &cores, pin, err);
+}
+
 llm_status session_open(llm_session **out, llm_model *m, const llm_session_options *o, llm_error *err)
 {
     llm_session *s = calloc(1, sizeof *s);
@@ -98,6 +107,7 @@ llm_status session_open(llm_session **out, llm_model *m, const llm_session_optio
     if ((st = kv_map(&s->kv, err)) != LLM_OK) goto fail;
     if ((st = run_open(&s->run, m, &s->be, s->kv.layer, o->n_batch, err)) != LLM_OK) goto fail;
     if ((st = step_open(s, o, err)) != LLM_OK) goto fail;
+    if (m->device == NULL && (st = place(s, o->pin_threads != 0, err)) != LLM_OK) goto fail;
     warn_about(m, o);
     *out = s;
     return LLM_OK;

@@ -119,7 +119,7 @@ START_TEST(every_set_equals_the_reference)
                 if (type == DT_F8_E4M3) fp8_scale(&w, rows, cols, ir % 2 ? 16 : 0);
                 for (int in = 0; in < COUNT(n_counts); in++) {
                     int n = n_counts[in];
-                    if (cols > 1000 && n > 9) continue;
+                    if ((cols > 1000 && n > 9) || (TEST_IS_SLOW && (t + 2 * ic + 3 * ir + in) % 7 != 0)) continue;
                     case_backend c;
                     llm_rows x = case_rows(n, cols), want = blank(n, rows), got = blank(n, rows);
                     llm_linear lw = { want, &w, ir % 3 ? &bias : NULL }, lg = { got, &w, lw.bias };

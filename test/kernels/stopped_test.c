@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-enum { ROWS = 700, COLS = 512, THREADS = 4, ROUNDS = 60 };
+enum { ROWS = 700, COLS = 512, THREADS = 4, ROUNDS = 60, STOPS = 5 };
 static const llm_limits limits = { .n_batch = 24, .max_cols = COLS, .max_rows = ROWS, .n_expert = 1, .n_expert_used = 1, .d_ff_expert = 1, .d_model = COLS };
 static atomic_int over, stops;
 
@@ -61,7 +61,8 @@ START_TEST(products_keep_their_bits)
             l.y = got;
             atomic_store(&over, 0);
             ck_assert_int_eq(pthread_create(&stopper, NULL, stop_some, NULL), 0);
-            for (int round = 0; round < ROUNDS; round++) {
+            int before = atomic_load(&stops);                       /* on busy cores the thread that stops the others is late itself */
+            for (int round = 0; round < ROUNDS || (atomic_load(&stops) - before < STOPS && round < 100 * ROUNDS); round++) {
                 memcpy(got.data, want.data, bytes);
                 for (int i = 0; i < n; i++) memset(row_at(got, i), 0xff, ROWS * sizeof(float));
                 c.be.op.linear(&c.be, &l, 1, x);
@@ -73,7 +74,7 @@ START_TEST(products_keep_their_bits)
         }
         free((void *)(uintptr_t)w.data);
     }
-    ck_assert_int_gt(atomic_load(&stops), 50);
+    ck_assert_int_ge(atomic_load(&stops), (int)(STOPS * (sizeof types / sizeof types[0]) * (sizeof counts / sizeof counts[0])));
     case_close(&calm), case_close(&c);
 }
 END_TEST

@@ -240,7 +240,8 @@ llm_status talk_prompt(talk *t, llm_token **ids, size_t *n, llm_error *err)
 llm_session_options run_session_options(const run_options *o)
 {
     return (llm_session_options){ .size = sizeof(llm_session_options), .n_ctx = o->n_ctx, .n_batch = o->n_batch,
-                                  .n_threads = o->choice.n_threads, .kv_type = tool_kv_type(&run_table, o->kv_type) };
+                                  .n_threads = o->choice.n_threads, .kv_type = tool_kv_type(&run_table, o->kv_type),
+                                  .pin_threads = o->pin };
 }
 
 /* Without -c: 4096 as the library has it, or where the text needs more, that and an answer, as far as the model was trained. */
