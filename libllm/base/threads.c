@@ -242,7 +242,7 @@ int pool_size(const llm_pool *p) { return p ? p->n_thread : 1; }
 bool pool_goes_on(const llm_pool *p, int thread, int64_t end)
 {
     if (p == NULL || p->n_thread == 1) return true;
-    return end > p->stretch[thread].begin * p->grain && end < p->stretch[thread].end * p->grain;
+    return end > p->stretch[thread].begin * p->grain && end < p->stretch[thread].end * p->grain && end < p->n;    /* the last chunk may be short */
 }
 
 static void wait_for_chunks(llm_pool *p)
