@@ -102,10 +102,10 @@ static bool is_stripped(int32_t cp, const tpl_value *chars)
     return false;
 }
 
-/* Begin of the character that ends at n. */
+/* Begin of the character that ends at n; a byte that ends none counts as one, as in tpl_char. */
 static size_t char_before(const char *s, size_t n, int32_t *cp)
 {
-    for (size_t back = 1; back <= 4 && back <= n; back++)
+    for (size_t back = 2; back <= 4 && back <= n && (unsigned char)s[n - 1] >= 0x80; back++)
         if (tpl_char(s + n - back, back, cp) == back) return n - back;
     return tpl_char(s + n - 1, 1, cp), n - 1;
 }
