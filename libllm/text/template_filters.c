@@ -214,6 +214,7 @@ static tpl_value f_round(tpl *t, tpl_value v, tpl_args *a)
     char text[400];
 
     if (!tpl_is_num(v) || digits < -15 || digits > 15) tpl_fail(&t->b, LLM_ERR_FORMAT, "round needs a number and a precision of at most 15");
+    if (v.type != V_FLOAT && digits >= 0 && tpl_is_name(how, "common")) return tpl_int(v.u.i);
     x = tpl_num(v), scale = pow(10, (double)digits);
     if (!tpl_is_name(how, "common")) {
         y = tpl_is_name(how, "ceil") ? ceil(x * scale) : floor(x * scale);
@@ -427,9 +428,12 @@ static tpl_args rest(tpl_args *a, size_t k)
     return r;
 }
 
+/* What map and select go through; jinja2 does not look into what is false, such as tool_calls that are none. */
+static tpl_list *chosen_from(tpl *t, tpl_value v) { return tpl_iterate(t, tpl_true(v) ? v : tpl_undef("", 0)); }
+
 static tpl_value f_map(tpl *t, tpl_value v, tpl_args *a)
 {
-    tpl_list *l = tpl_iterate(t, v);
+    tpl_list *l = chosen_from(t, v);
     tpl_value out = tpl_list_new(t, V_LIST, l->n), path = tpl_arg(a, SIZE_MAX, "attribute", tpl_none()), dflt;
     size_t seen = a->n_seen;
 
@@ -454,7 +458,7 @@ static tpl_value f_map(tpl *t, tpl_value v, tpl_args *a)
 
 static tpl_value choose(tpl *t, tpl_value v, tpl_args *a, bool by_attribute, bool keep)
 {
-    tpl_list *l = tpl_iterate(t, v);
+    tpl_list *l = chosen_from(t, v);
     tpl_value out = tpl_list_new(t, V_LIST, 0);
     size_t k = by_attribute;
 

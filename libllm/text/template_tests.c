@@ -1,5 +1,6 @@
 /* The tests behind 'is'. */
 #include "template_parts.h"
+#include <math.h>
 
 static tpl_value first(tpl *t, tpl_args *a)
 {
@@ -13,10 +14,15 @@ static bool all_case(tpl *t, tpl_value v, tpl_case how)
     return tpl_equal(t, s, same) && !tpl_equal(t, s, other);
 }
 
-static int64_t number_of(tpl *t, tpl_value v)
+/* What is left of v divided by by, without a sign; floats too, as in Python. */
+static double remainder_of(tpl *t, tpl_value v, tpl_value by)
 {
-    if (v.type != V_INT && v.type != V_BOOL) tpl_fail(&t->b, LLM_ERR_FORMAT, "this test needs an integer, not %s", tpl_type_name(v));
-    return v.u.i;
+    tpl_value wrong = tpl_is_num(v) ? by : v;
+
+    if (!tpl_is_num(wrong)) tpl_fail(&t->b, LLM_ERR_FORMAT, "this test needs a number, not %s", tpl_type_name(wrong));
+    if (tpl_num(by) == 0) tpl_fail(&t->b, LLM_ERR_FORMAT, "division by zero");
+    if (v.type == V_FLOAT || by.type == V_FLOAT) return fabs(fmod(tpl_num(v), tpl_num(by)));
+    return by.u.i == -1 ? 0 : fabs((double)(v.u.i % by.u.i));
 }
 
 static bool t_defined(tpl *t, tpl_value v, tpl_args *a) { (void)t, (void)a; return v.type != V_UNDEF; }
@@ -37,8 +43,8 @@ static bool t_sequence(tpl *t, tpl_value v, tpl_args *a)
 }
 static bool t_callable(tpl *t, tpl_value v, tpl_args *a) { (void)t, (void)a; return v.type == V_MACRO || v.type == V_METHOD || v.type == V_FUNC || v.type == V_UNDEF; }
 static bool t_escaped(tpl *t, tpl_value v, tpl_args *a) { (void)t, (void)a; return v.type == V_STR && v.safe; }
-static bool t_odd(tpl *t, tpl_value v, tpl_args *a) { (void)a; return number_of(t, v) % 2 != 0; }
-static bool t_even(tpl *t, tpl_value v, tpl_args *a) { (void)a; return number_of(t, v) % 2 == 0; }
+static bool t_odd(tpl *t, tpl_value v, tpl_args *a) { (void)a; return remainder_of(t, v, tpl_int(2)) == 1; }
+static bool t_even(tpl *t, tpl_value v, tpl_args *a) { (void)a; return remainder_of(t, v, tpl_int(2)) == 0; }
 static bool t_lower(tpl *t, tpl_value v, tpl_args *a) { (void)a; return all_case(t, v, CASE_LOWER); }
 static bool t_upper(tpl *t, tpl_value v, tpl_args *a) { (void)a; return all_case(t, v, CASE_UPPER); }
 static bool t_eq(tpl *t, tpl_value v, tpl_args *a) { return tpl_equal(t, v, first(t, a)); }
@@ -49,12 +55,7 @@ static bool t_gt(tpl *t, tpl_value v, tpl_args *a) { return tpl_compare(t, OP_GT
 static bool t_ge(tpl *t, tpl_value v, tpl_args *a) { return tpl_compare(t, OP_GE, v, first(t, a)); }
 static bool t_in(tpl *t, tpl_value v, tpl_args *a) { return tpl_contains(t, first(t, a), v); }
 static bool t_filter(tpl *t, tpl_value v, tpl_args *a) { (void)t, (void)a; return v.type == V_STR && tpl_filter_known(v); }
-static bool t_divisible(tpl *t, tpl_value v, tpl_args *a)
-{
-    int64_t by = number_of(t, first(t, a));
-    if (by == 0) tpl_fail(&t->b, LLM_ERR_FORMAT, "division by zero");
-    return by == -1 || number_of(t, v) % by == 0;
-}
+static bool t_divisible(tpl *t, tpl_value v, tpl_args *a) { return remainder_of(t, v, first(t, a)) == 0; }
 static bool t_same(tpl *t, tpl_value v, tpl_args *a)
 {
     tpl_value w = first(t, a);
