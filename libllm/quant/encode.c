@@ -2,74 +2,21 @@
 #include "encode.h"
 #include "dequant.h"
 #include "encode_fit.h"
+#include "encode_rule.h"
 #include "narrow.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
 /* What a block encoder works with; w is NULL where all columns count alike. */
-typedef struct { const fit_fns *fit; const float *x, *w; int n_block; uint8_t *out; } job;
+typedef struct { const fit_fns *fit; const rule_fns *rule; const float *x, *w; int n_block; uint8_t *out; } job;
 
 static void put_u16(uint8_t *p, uint16_t v) { memcpy(p, &v, sizeof v); }
 static float half(float x) { return f16_to_float(float_to_f16(x)); }
 
 /* ---- blocks of 32 by the formats' own rule -------------------------------------------- */
 
-/* Codes [32] to 16 bytes of nibbles, and the fifth bits where qh is not NULL. */
-static void put_nibbles(uint8_t *qs, uint8_t *qh, const uint8_t *code)
-{
-    uint32_t high = 0;
-
-    for (int j = 0; j < 16; j++) qs[j] = (uint8_t)((code[j] & 15) | (code[j + 16] & 15) << 4);
-    for (int j = 0; j < 32; j++) high |= (uint32_t)(code[j] >> 4 & 1) << j;
-    if (qh) memcpy(qh, &high, sizeof high);
-}
-
-static uint8_t at_most(float x, int top) { return x < (float)top ? (uint8_t)x : (uint8_t)top; }
-
-/* Q4_0 and Q5_0: the value of greatest magnitude, the first of equals, becomes code 0, which stands for -half. */
-static void extreme_to_0(const float *x, int levels, uint8_t *d_at, uint8_t *code)
-{
-    float most = 0, end = 0, d, inverse, mid = (float)(levels / 2);
-
-    for (int j = 0; j < 32; j++)
-        if (most < fabsf(x[j])) most = fabsf(x[j]), end = x[j];
-    d = end / -mid, inverse = d != 0 ? 1 / d : 0;
-    put_u16(d_at, float_to_f16(d));
-    for (int j = 0; j < 32; j++) code[j] = at_most(x[j] * inverse + (mid + 0.5f), levels - 1);
-}
-
-/* Q4_1 and Q5_1: the least value is code 0, the greatest the last one. */
-static void ends_to_ends(const float *x, int levels, uint8_t *d_at, uint8_t *code)
-{
-    float lo = x[0], hi = x[0], d, inverse;
-
-    for (int j = 1; j < 32; j++) lo = x[j] < lo ? x[j] : lo, hi = x[j] > hi ? x[j] : hi;
-    d = (hi - lo) / (float)(levels - 1), inverse = d != 0 ? 1 / d : 0;
-    put_u16(d_at, float_to_f16(d)), put_u16(d_at + 2, float_to_f16(lo));
-    for (int j = 0; j < 32; j++) code[j] = at_most((x[j] - lo) * inverse + 0.5f, levels - 1);
-}
-
-/* To the nearest whole number, ties away from zero. */
-static int away(float x)
-{
-    float t = truncf(x);
-    return (int)t + (x - t >= 0.5f ? 1 : x - t <= -0.5f ? -1 : 0);
-}
-
-static void q8_0(const job *j)
-{
-    const float *x = j->x;
-    uint8_t *b = j->out;
-
-    for (int i = 0; i < j->n_block; i++, x += 32, b += 34) {
-        float most = 0, d, inverse;
-        for (int k = 0; k < 32; k++) most = fabsf(x[k]) > most ? fabsf(x[k]) : most;
-        d = most / 127, inverse = d != 0 ? 1 / d : 0;
-        put_u16(b, float_to_f16(d));
-        for (int k = 0; k < 32; k++) b[2 + k] = (uint8_t)(int8_t)away(x[k] * inverse);
-    }
-}
+static void q8_0(const job *j) { j->rule->q8_0(j->x, j->n_block, j->out); }
 
 /* ---- lanes ------------------------------------------------------------------------------ */
 
@@ -148,7 +95,7 @@ static void q45_0(const job *j, int levels, const fit_grid *grid, int block_byte
 
     if (j->w) { scaled_32(j, grid, block_bytes); return; }
     for (int i = 0; i < j->n_block; i++, b += block_bytes) {
-        extreme_to_0(j->x + 32 * i, levels, b, code);
+        j->rule->extreme(j->x + 32 * i, levels, b, code);
         put_nibbles(b + block_bytes - 16, levels == 32 ? b + 2 : NULL, code);
     }
 }
@@ -159,7 +106,7 @@ static void q45_1(const job *j, int levels, int block_bytes)
 
     if (j->w) { lined_32(j, (float)(levels - 1), block_bytes); return; }
     for (int i = 0; i < j->n_block; i++, b += block_bytes) {
-        ends_to_ends(j->x + 32 * i, levels, b, code);
+        j->rule->ends(j->x + 32 * i, levels, b, code);
         put_nibbles(b + block_bytes - 16, levels == 32 ? b + 4 : NULL, code);
     }
 }
@@ -513,11 +460,13 @@ bool encode_weighted(llm_dtype dtype)
     return e && e->weighted;
 }
 
+void encode_widen(llm_isa isa, llm_dtype dtype, const void *from, int64_t n, float *x) { rule_for(isa)->widen(dtype, from, n, x); }
+
 bool encode_row(llm_isa isa, llm_dtype dtype, const float *x, const float *w, int64_t n, void *out)
 {
     const encoder *e = find(dtype);
     const llm_dtype_info *info = dtype_info(dtype);
-    job j = { .fit = fit_for(isa), .x = x, .w = w, .out = out };
+    job j = { .fit = fit_for(isa), .rule = rule_for(isa), .x = x, .w = w, .out = out };
 
     if (e == NULL || n % info->block != 0) return false;
     for (int64_t left = n / info->block; left > 0; left -= j.n_block) {
@@ -529,16 +478,17 @@ bool encode_row(llm_isa isa, llm_dtype dtype, const float *x, const float *w, in
     return true;
 }
 
-bool encode_check(llm_dtype dtype, const float *x, const void *out, int64_t n, int64_t *bad)
+bool encode_check(llm_isa isa, llm_dtype dtype, const float *x, const void *out, int64_t n, int64_t *bad)
 {
     const llm_dtype_info *info = dtype_info(dtype);
     float most = info && info->block > 1 && dtype != DT_MXFP4 ? 65504 : FLT_MAX;
 
-    for (int64_t i = 0; i < n; i++)
-        if (!(fabsf(x[i]) <= most)) {
-            if (bad) *bad = i;
-            return false;
-        }
+    if (!rule_for(isa)->within(x, n, most)) {
+        int64_t i = 0;
+        while (i + 1 < n && fabsf(x[i]) <= most) i++;
+        if (bad) *bad = i;
+        return false;
+    }
     if (dtype_check(dtype, out, n, bad)) return true;
     if (bad && info) *bad *= info->block;
     return false;

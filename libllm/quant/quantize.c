@@ -203,6 +203,9 @@ static bool read_vector(const task *t, float *x, float *spare)
     return true;
 }
 
+/* 16-bit floats as they lie: what most sources are. */
+static bool is_half(const llm_tensor *t) { return (t->dtype == DT_F16 || t->dtype == DT_BF16) && !t->perm && !t->scale.data && !t->scale.part; }
+
 static bool read_row(const task *t, int64_t r, float *x, float *spare)
 {
     int64_t matrix, row;
@@ -213,7 +216,8 @@ static bool read_row(const task *t, int64_t r, float *x, float *spare)
         if (!read_vector(t, x, spare)) return false;
     } else {
         src = find_row(t, r, &matrix, &row);
-        if (!tensor_rows(src, matrix, row, 1, x)) return false;
+        if (is_half(src)) encode_widen(t->j->isa, src->dtype, tensor_row(src, matrix, row), t->cols, x);
+        else if (!tensor_rows(src, matrix, row, 1, x)) return false;
     }
     for (int64_t i = 0; t->it->offset != 0 && i < t->cols; i++) x[i] += t->it->offset;
     return true;
@@ -237,7 +241,7 @@ static bool write_row(const task *t, int64_t r, float *x, uint8_t *out, int64_t 
     }
     if (!read_row(t, r, x, x + t->j->widest)) { *bad = 0; return false; }
     encode_row(t->j->isa, t->it->dtype, x, t->im ? t->im->value + (r / t->rows) % t->im->matrices * t->cols : NULL, t->cols, out);
-    return encode_check(t->it->dtype, x, out, t->cols, bad);
+    return encode_check(t->j->isa, t->it->dtype, x, out, t->cols, bad);
 }
 
 static void run_rows(void *arg, int64_t begin, int64_t end, int thread)

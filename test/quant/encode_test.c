@@ -8,6 +8,7 @@
 
 static const llm_dtype searched[] = { DT_Q4_0, DT_Q4_1, DT_Q5_0, DT_Q5_1, DT_Q8_0, DT_Q2_K, DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_IQ4_NL, DT_IQ4_XS, DT_MXFP4 };
 enum { N_TYPE = sizeof searched / sizeof searched[0] };
+static const llm_isa isas[] = { ISA_AVX2, ISA_AVX512, ISA_NEON };
 
 typedef struct { int32_t n_row, n_col; float *x, *w; uint8_t *rest; size_t n_rest; void *all; } cases;
 
@@ -46,7 +47,7 @@ static double error_of(const cases *c, llm_dtype t, const float *w, uint8_t *out
     for (int r = 0; r < c->n_row; r++) {
         const float *x = c->x + (size_t)r * (size_t)c->n_col;
         ck_assert(encode_row(cpu_best_isa(), t, x, w, c->n_col, out + (size_t)r * row));
-        ck_assert(encode_check(t, x, out + (size_t)r * row, c->n_col, NULL));
+        ck_assert(encode_check(cpu_best_isa(), t, x, out + (size_t)r * row, c->n_col, NULL));
         dequant_row(t, out + (size_t)r * row, y, c->n_col);
         for (int k = 0; k < c->n_col; k++) e += ((double)x[k] - (double)y[k]) * ((double)x[k] - (double)y[k]) * (w ? (double)w[k] : 1);
     }
@@ -81,7 +82,6 @@ END_TEST
 
 START_TEST(every_instruction_set_gives_the_same_bytes)
 {
-    static const llm_isa isas[] = { ISA_AVX2, ISA_AVX512, ISA_NEON };
     static const int blocks[] = { 1, 2, 3 };
     cases c = read_cases();
     uint8_t *want = malloc(4096), *got = malloc(4096);
@@ -103,6 +103,37 @@ START_TEST(every_instruction_set_gives_the_same_bytes)
 }
 END_TEST
 
+/* Blocks of the rules at which lanes could part from a plain loop: zeros of both signs, the greatest magnitude with both signs and in
+ * every place, ties, values too small for a quotient; and 16-bit floats of every length at odd addresses. */
+START_TEST(rules_agree)
+{
+    static const llm_dtype type[] = { DT_Q8_0, DT_Q4_0, DT_Q4_1, DT_Q5_0, DT_Q5_1 };
+    static const float value[] = { 0, -0.0f, 1, -1, 0.5f, -2.5f, 127, -127, 1e-39f, -1e-42f, 3e-36f, 63.5f };
+    float x[64], y[64];
+    uint8_t want[64], got[64], half[140];
+    uint32_t seed = 1;
+
+    for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
+        if (!cpu_has_isa(isas[i])) continue;
+        for (int round = 0; round < 5000; round++) {
+            for (int k = 0; k < 32; k++) seed = seed * 1664525 + 1013904223, x[k] = value[(seed >> 16) % (round % 2 ? 2 + (uint32_t)round / 2 % 11 : 12)];
+            for (size_t t = 0; t < sizeof type / sizeof type[0]; t++) {
+                encode_row(ISA_SCALAR, type[t], x, NULL, 32, want), encode_row(isas[i], type[t], x, NULL, 32, got);
+                ck_assert_msg(memcmp(want, got, bytes_of(type[t], 32)) == 0, "%s, %s, round %d", dtype_name(type[t]), isa_name(isas[i]), round);
+            }
+        }
+        for (size_t k = 0; k < sizeof half; k++) half[k] = (uint8_t)(k * 37 + (k >> 4));
+        for (int n = 0; n <= 64; n++)
+            for (int t = 0; t < 2; t++) {
+                memset(x, 0, sizeof x), memset(y, 0, sizeof y);
+                encode_widen(isas[i], t ? DT_F16 : DT_BF16, half + n % 3, n, x);
+                for (int k = 0; k < n; k++) dequant_row(t ? DT_F16 : DT_BF16, half + n % 3 + 2 * k, y + k, 1);
+                ck_assert_msg(memcmp(x, y, sizeof x) == 0, "%d values, %s", n, isa_name(isas[i]));
+            }
+    }
+}
+END_TEST
+
 /* Rows that a search can trip over: the result is finite and its error no larger than that of zeros. */
 START_TEST(odd_rows)
 {
@@ -121,7 +152,7 @@ START_TEST(odd_rows)
                 }
                 for (int weighted = 0; weighted < 2; weighted++) {
                     ck_assert(encode_row(cpu_best_isa(), searched[t], x, weighted ? w : NULL, 512, out));
-                    ck_assert_msg(encode_check(searched[t], x, out, 512, NULL), "%s value %g shape %d", dtype_name(searched[t]), (double)value[v], shape);
+                    ck_assert_msg(encode_check(cpu_best_isa(), searched[t], x, out, 512, NULL), "%s value %g shape %d", dtype_name(searched[t]), (double)value[v], shape);
                     dequant_row(searched[t], out, y, 512);
                     e = zero = 0;
                     for (int k = 0; k < 512; k++) {
@@ -143,20 +174,20 @@ START_TEST(what_no_block_can_hold_is_named)
     for (int t = 0; t < N_TYPE; t++) {
         x[200] = NAN;
         encode_row(cpu_best_isa(), searched[t], x, NULL, 256, out);
-        ck_assert(!encode_check(searched[t], x, out, 256, &bad));
+        ck_assert(!encode_check(cpu_best_isa(), searched[t], x, out, 256, &bad));
         ck_assert_int_eq(bad, 200);
         x[200] = INFINITY;
         encode_row(cpu_best_isa(), searched[t], x, NULL, 256, out);
-        ck_assert(!encode_check(searched[t], x, out, 256, &bad));
+        ck_assert(!encode_check(cpu_best_isa(), searched[t], x, out, 256, &bad));
         ck_assert_int_eq(bad, 200);
         x[200] = 3e38f;
         encode_row(cpu_best_isa(), searched[t], x, NULL, 256, out);
-        ck_assert_msg(searched[t] == DT_MXFP4 || !encode_check(searched[t], x, out, 256, &bad), "%s", dtype_name(searched[t]));
+        ck_assert_msg(searched[t] == DT_MXFP4 || !encode_check(cpu_best_isa(), searched[t], x, out, 256, &bad), "%s", dtype_name(searched[t]));
         ck_assert(bad / dtype_info(searched[t])->block == 200 / dtype_info(searched[t])->block);
     }
     x[200] = 7e4f;
     encode_row(cpu_best_isa(), DT_F16, x, NULL, 256, out);
-    ck_assert(!encode_check(DT_F16, x, out, 256, &bad));
+    ck_assert(!encode_check(cpu_best_isa(), DT_F16, x, out, 256, &bad));
     ck_assert_int_eq(bad, 200);
     ck_assert(!encode_row(cpu_best_isa(), DT_IQ1_S, x, NULL, 256, out));
     ck_assert(!encode_row(cpu_best_isa(), DT_Q4_K, x, NULL, 128, out));
@@ -183,5 +214,5 @@ START_TEST(values_of_the_format_come_back)
 }
 END_TEST
 
-LLM_TEST_MAIN("quant/encode", no_worse_than_the_reference, every_instruction_set_gives_the_same_bytes, odd_rows, what_no_block_can_hold_is_named,
+LLM_TEST_MAIN("quant/encode", no_worse_than_the_reference, every_instruction_set_gives_the_same_bytes, rules_agree, odd_rows, what_no_block_can_hold_is_named,
               values_of_the_format_come_back)
