@@ -229,7 +229,7 @@ llm_status reply_push(llm_reply *r, llm_token t, const llm_event **ev, size_t *n
     r->n_forced += forced;
     cycle = control_push(&r->control, t);
     if (end || (now.ended && !r->ended)) *over = wants_tools(r) ? LLM_OVER_CALLS : LLM_OVER_END;
-    else if (cycle && now.part == CONVO_PART_REASONING && r->control.close.n > 0) control_end_reasoning(&r->control);
+    else if (cycle && now.part == CONVO_PART_REASONING && r->control.close.n > 0 && !r->control.closed) control_end_reasoning(&r->control);
     else if (cycle) *over = LLM_OVER_CYCLE;
     if (*over) r->ended = true;
     else control_watch(&r->control, now.part == CONVO_PART_REASONING && !now.waits, r->count[CONVO_PART_REASONING], ends_line(r, t));

@@ -55,8 +55,8 @@ static void force(reply_control *c, const id_list *list)
 
 void control_end_reasoning(reply_control *c)
 {
-    memset(c->run, 0, sizeof c->run);                       /* what is forced and what follows begins anew */
-    c->n_seen = 0;
+    if (!c->closed) memset(c->run, 0, sizeof c->run), c->n_seen = 0;        /* what is forced and what follows begins anew */
+    c->closed = true;                                       /* but a model that opens it again and again goes round in circles */
     force(c, &c->close);
 }
 

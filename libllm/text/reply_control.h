@@ -16,7 +16,7 @@ typedef struct {
     const id_list *forced;              /* what is being forced from at on, or NULL */
     size_t at;
     int budget;                         /* -1: none at all, 0: no limit */
-    bool nudged, spent;
+    bool nudged, spent, closed;         /* closed: the reasoning was ended once; a cycle after that ends the reply */
     int repeats;                        /* 0: cycles are not looked for */
     llm_token last[CYCLE_MAX];          /* ring of the last tokens */
     uint32_t run[CYCLE_MAX + 1];        /* by length of a cycle: tokens in a row that equal the one a cycle before */

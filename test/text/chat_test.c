@@ -453,6 +453,7 @@ START_TEST(budgets)
     family f;
     outcome o;
     llm_reply_options opt = { .prompt = ids };
+    static char again[2048];
 
     if (test_data() == NULL) { test_skip("text/chat budgets", "no shared data"); return; }
     f = open_family("qwen2", "Qwen3-30B-A3B-Thinking.from-config.jinja");
@@ -486,6 +487,13 @@ START_TEST(budgets)
     o = reply(&f, opt, "<think>\none two three four");
     ck_assert_msg(strncmp(o.text, "reasoning(", 10) == 0 && strstr(o.text, ")answer("), "%s", o.text);
     ck_assert_uint_eq(o.stats.n_reasoning, 2);
+    opt.cycle_repeats = 8;                                  /* and opens it again whenever it is closed: a cycle, which ends */
+    for (int i = 0; i < 60; i++) strcat(again, "<think>\none two three ");
+    o = reply(&f, opt, again);
+    ck_assert_int_eq(o.over, LLM_OVER_CYCLE);
+    ck_assert_uint_eq(o.stats.n_reasoning, 2);
+    ck_assert_uint_le(o.n_token, 100);
+    opt.cycle_repeats = 0;
     close_family(&f);
     f = open_family(DEEPSEEK, "deepseek-ai-DeepSeek-V3.1.jinja");       /* no line breaks around it */
     opt.n_prompt = encode(&f, "<\xef\xbd\x9c" "Assistant\xef\xbd\x9c><think>", ids);

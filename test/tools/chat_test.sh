@@ -63,6 +63,7 @@ check "--thinking show" sh -c "$run $scripted -q -p hello --thinking show 2>'$tm
 check "is on stderr" grep -q 'I look at the question' "$tmp/a"
 check "exact counts" sh -c "$run $scripted -p hello 2>&1 >/dev/null | grep -q 'prompt 24 tokens, 0 cached.*reasoning 5, answer 7, format 3 tokens'"
 check "--reasoning-budget 0" sh -c "$run $scripted --json -p hello --reasoning-budget 0 | grep -q '\"budget_spent\":true'"
+check "--reasoning-budget 2" sh -c "$run $scripted --json -p hello --reasoning-budget 2 | tail -n 1 | grep -q '\"finish_reason\":\"cycle\".*\"reasoning_tokens\":2'"
 check "a circle" sh -c "$run $scripted -p 'go on forever' 2>&1 >/dev/null | grep -q 'went round in circles'"
 printf '[{"type": "function", "function": {"name": "get_weather", "parameters": {}}}]' >"$tmp/tools.json"
 check "--tools" sh -c "$run $scripted -q --tools '$tmp/tools.json' -p 'Weather?' --save '$tmp/talk.json' >'$tmp/a'"
