@@ -164,10 +164,11 @@ static llm_status find_places(cache *c)
     uint8_t digest[32];
     llm_sha256 h;
     llm_mix mix;
+    llm_status st;
     int n;
 
     if (realpath(o->in, c->source) == NULL) return llm_fail(c->err, LLM_ERR_IO, "%s: %s", file_label(o->in), strerror_r(errno, text, sizeof text));
-    if (!mix_find(o->type, &mix)) return llm_fail(c->err, LLM_ERR_ARG, "unknown type '%.40s'", o->type);
+    if ((st = quantize_mix(o->type, &mix, c->err)) != LLM_OK) return st;
     sha256_begin(&h);
     add_text(&h, c->source), add_text(&h, mix_info(mix)->name), add_text(&h, o->imatrix);
     for (size_t i = 0; i < o->n_tensor; i++) add_text(&h, o->tensor[i]);

@@ -62,19 +62,17 @@ static llm_status read_rules(job *j)
     return LLM_OK;
 }
 
-/* Every type of the mix can be written, or the name of what cannot. */
-static llm_status read_mix(job *j)
+llm_status quantize_mix(const char *type, llm_mix *out, llm_error *err)
 {
     char have[400] = "";
-    const char *type = j->opt->type ? j->opt->type : "";
 
-    if (mix_find(type, &j->mix)) {
-        if (encode_known(mix_info(j->mix)->base)) return LLM_OK;
-        return llm_fail(j->err, LLM_ERR_UNSUPPORTED, "type '%s' can be read, but not written", mix_info(j->mix)->name);
+    if (mix_find(type ? type : "", out)) {
+        if (encode_known(mix_info(*out)->base)) return LLM_OK;
+        return llm_fail(err, LLM_ERR_UNSUPPORTED, "type '%s' can be read, but not written", mix_info(*out)->name);
     }
     for (int i = 0; i < N_MIX; i++)
         if (encode_known(mix_info((llm_mix)i)->base)) snprintf(have + strlen(have), sizeof have - strlen(have), "%s%s", *have ? ", " : "", mix_info((llm_mix)i)->name);
-    return llm_fail(j->err, LLM_ERR_ARG, "unknown type '%.40s'; there is %s", type, have);
+    return llm_fail(err, LLM_ERR_ARG, "unknown type '%.40s'; there is %s", type ? type : "", have);
 }
 
 /* ---- the list of tensors --------------------------------------------------------------- */
@@ -478,7 +476,7 @@ static llm_status run(job *j)
 {
     llm_status st;
 
-    if ((st = read_mix(j)) != LLM_OK || (st = read_rules(j)) != LLM_OK || (st = cpu_choose_isa(&j->isa, j->opt->cpu, j->err)) != LLM_OK) return st;
+    if ((st = quantize_mix(j->opt->type, &j->mix, j->err)) != LLM_OK || (st = read_rules(j)) != LLM_OK || (st = cpu_choose_isa(&j->isa, j->opt->cpu, j->err)) != LLM_OK) return st;
     if (j->opt->imatrix) {
         if ((st = imatrix_read(&j->im, j->opt->imatrix, j->err)) != LLM_OK) return st;
         j->has_im = true;

@@ -95,6 +95,7 @@ check "an empty folder" code 3 $run "$tmp" -p x
 check "no such prompt" says 1 "$tmp/none.txt" $run $model -f "$tmp/none.txt"
 check "too long a prompt" says 5 "context holds 4 " $run $model --raw -c 4 -p "one two three four five six seven eight"
 check "with how long it is" grep -Eq 'the prompt has ([5-9]|1[0-9]) tokens' "$tmp/stderr"
+check "too long for a context beyond the trained one" sh -c "yes word | head -n 1100 >'$tmp/words'; ! $run $model -q --raw -c 1050 -f '$tmp/words' 2>'$tmp/stderr' && grep -q 'holds 1050 tokens, more than the 1024' '$tmp/stderr'"
 check "a closed pipe ends it" sh -c "{ timeout 60 $run $model -q --raw --ignore-eos -c 20000 -n 19000 -p x; echo \$? >'$tmp/code'; } | head -c 5 >/dev/null; test \$(cat '$tmp/code') -ne 0 -a \$(cat '$tmp/code') -ne 124"
 check "--help" sh -c "$run --help | grep -q -- --prompt"
 check "--version" sh -c "$run --version | grep -q llm-run"

@@ -275,6 +275,9 @@ static llm_status too_long(const talk *t, llm_error *err)
     if (info.n_ctx_train > n_ctx)
         return fail(err, LLM_ERR_CONTEXT, "the prompt has %zu tokens and the context holds %d tokens; -c gives a larger one (the model was trained for %d)",
                     t->n_prompt, n_ctx, info.n_ctx_train);
+    if (info.n_ctx_train < n_ctx)
+        return fail(err, LLM_ERR_CONTEXT, "the prompt has %zu tokens and the context holds %d tokens, more than the %d that the model was trained for",
+                    t->n_prompt, n_ctx, info.n_ctx_train);
     return fail(err, LLM_ERR_CONTEXT, "the prompt has %zu tokens and the context holds %d tokens, which is all that the model was trained for",
                 t->n_prompt, n_ctx);
 }
