@@ -122,9 +122,6 @@ static const float iq4_table[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1
 static const float tries_iq4[] = { -127, -134, -131, -123, -119, -115, -110, 113, 118, 109, 105, 101, 96 };
 static const fit_grid grid_iq4 = { iq4_table, -127, 113, tries_iq4, sizeof tries_iq4 / sizeof *tries_iq4 };
 
-static const float fp4_table[16] = { -12, -8, -6, -4, -3, -2, -1, 0, 0, 1, 2, 3, 4, 6, 8, 12 };
-static const fit_grid grid_fp4 = { fp4_table, -12, 12, NULL, 0 };
-
 /* The nibble of each value of a 16-entry table, at value + 128. */
 static void code_of(const int8_t value[16], uint8_t code[256])
 {
@@ -159,47 +156,7 @@ static void iq4_nl(const job *j)
     }
 }
 
-/* The scale 2^(e - 128) that puts the greatest magnitude into 8..16 of the doubled values, of which 12 is the last. */
-static int fp4_exponent(const lanes *t, int l)
-{
-    float most = 0;
-    int e;
-
-    for (int k = 0; k < 32; k++) most = fabsf(t->x[k * FIT_LANES + l]) > most ? fabsf(t->x[k * FIT_LANES + l]) : most;
-    if (!(most > 0)) return 0;
-    frexpf(most, &e);
-    e += 124;
-    return e < 0 ? 0 : e > 253 ? 253 : e;
-}
-
-/* Three exponents are tried: the one that covers the greatest value but for what exceeds the last code, and its neighbours. */
-static void mxfp4(const job *j)
-{
-    uint8_t at[256], code[32];
-
-    code_of(mxfp4_value, at);
-    for (int i = 0; i < j->n_block; i += FIT_LANES) {
-        int n = j->n_block - i < FIT_LANES ? j->n_block - i : FIT_LANES, e0[FIT_LANES], e[FIT_LANES];
-        float d[FIT_LANES], err[FIT_LANES], least[FIT_LANES];
-        lanes t;
-        to_lanes(&t, j->x + 32 * i, j->w ? j->w + 32 * i : NULL, n, 32);
-        for (int l = 0; l < FIT_LANES; l++) e0[l] = e[l] = fp4_exponent(&t, l), least[l] = FLT_MAX;
-        for (int step = -1; step <= 1; step++) {
-            for (int l = 0; l < FIT_LANES; l++) d[l] = e8m0_half_to_f32((uint8_t)(e0[l] + step < 0 ? 0 : e0[l] + step));
-            j->fit->scale_codes(&t.g, &grid_fp4, d, t.q, err);
-            for (int l = 0; l < FIT_LANES; l++)
-                if (err[l] < least[l]) least[l] = err[l], e[l] = e0[l] + step < 0 ? 0 : e0[l] + step;
-        }
-        for (int l = 0; l < FIT_LANES; l++) d[l] = e8m0_half_to_f32((uint8_t)e[l]);
-        j->fit->scale_codes(&t.g, &grid_fp4, d, t.q, NULL);
-        for (int l = 0; l < n; l++) {
-            uint8_t *b = j->out + (i + l) * 17;
-            b[0] = (uint8_t)e[l];
-            table_codes(&t, l, at, code);
-            put_nibbles(b + 1, NULL, code);
-        }
-    }
-}
+static void mxfp4(const job *j) { j->rule->mxfp4(j->x, j->w, j->n_block, j->out); }
 
 /* ---- super-blocks ------------------------------------------------------------------------------ */
 

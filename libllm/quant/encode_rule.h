@@ -1,5 +1,5 @@
-/* encode_rule.h - the formats whose own rounding rule leaves no choice, a block of 32 at a time, and what is done to every value
- * on the way to any format. As with the search (encode_fit.h) every instruction set gives the same bits. */
+/* encode_rule.h - the formats whose own rounding rule leaves no choice, or three, a block of 32 at a time, and what is done to every
+ * value on the way to any format. As with the search (encode_fit.h) every instruction set gives the same bits. */
 #ifndef LLM_ENCODE_RULE_H
 #define LLM_ENCODE_RULE_H
 #include "cpu.h"
@@ -19,6 +19,9 @@ typedef struct {
     void (*extreme)(const float *x, int levels, uint8_t *d, uint8_t *code);
     /* Q4_1 and Q5_1: the least value is code 0, the greatest the last one. */
     void (*ends)(const float *x, int levels, uint8_t *d_low, uint8_t *code);
+    /* MXFP4: of three exponents the one with the least error, squares weighted with w, NULL: all alike. The first covers the greatest
+     * value but for what exceeds the last code, the others are its neighbours. */
+    void (*mxfp4)(const float *x, const float *w, int n_block, uint8_t *out);
 } rule_fns;
 
 const rule_fns *rule_for(llm_isa isa);

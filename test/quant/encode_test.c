@@ -107,7 +107,7 @@ END_TEST
  * every place, ties, values too small for a quotient; and 16-bit floats of every length at odd addresses. */
 START_TEST(rules_agree)
 {
-    static const llm_dtype type[] = { DT_Q8_0, DT_Q4_0, DT_Q4_1, DT_Q5_0, DT_Q5_1 };
+    static const llm_dtype type[] = { DT_Q8_0, DT_Q4_0, DT_Q4_1, DT_Q5_0, DT_Q5_1, DT_MXFP4 };
     static const float value[] = { 0, -0.0f, 1, -1, 0.5f, -2.5f, 127, -127, 1e-39f, -1e-42f, 3e-36f, 63.5f };
     float x[64], y[64];
     uint8_t want[64], got[64], half[140];
