@@ -270,6 +270,18 @@ static void all_codes(const lanes *t, int first, int per, float from, uint8_t *c
     for (int i = 0; i < per; i++) lane_codes(t, first + i, from, code + i * t->g.n);
 }
 
+/* Packs n fields a byte: out [32], each byte of which takes mask's bits, from bit `from` on, of n codes that lie stride apart. */
+static void put_fields(uint8_t *out, const uint8_t *code, int n, int stride, int from, uint8_t mask)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+
+    for (int i = 0; i < 32; i += 8) {
+        uint64_t all = 0, c;
+        for (int k = 0; k < n; k++) memcpy(&c, code + i + k * stride, sizeof c), all |= (c >> from & mask * ones) << 8 / n * k;
+        memcpy(out + i, &all, sizeof all);
+    }
+}
+
 static void q45_k(const job *j, float top, int bytes)
 {
     for (int i = 0; i < j->n_block; i += 2) {
@@ -283,10 +295,8 @@ static void q45_k(const job *j, float top, int bytes)
             put_u16(b, float_to_f16(v.scale[8 * k])), put_u16(b + 2, float_to_f16(v.base[8 * k]));
             put_q4_k_scales(b + 4, v.s + 8 * k, v.m + 8 * k);
             all_codes(&t, 8 * k, 8, 0, code);
-            for (int p = 0; p < 128; p++) qs[p] = (uint8_t)((code[p / 32 * 64 + p % 32] & 15) | (code[p / 32 * 64 + 32 + p % 32] & 15) << 4);
-            if (bytes != 176) continue;
-            memset(b + 16, 0, 32);
-            for (int p = 0; p < 256; p++) b[16 + p % 32] |= (uint8_t)((code[p] >> 4) << p / 32);
+            for (int p = 0; p < 4; p++) put_fields(qs + 32 * p, code + 64 * p, 2, 32, 0, 15);
+            if (bytes == 176) put_fields(b + 16, code, 8, 32, 4, 1);
         }
     }
 }
@@ -304,8 +314,7 @@ static void q2_k(const job *j)
         fit_based(j->fit, &t, 3, 15, 16, &v);
         for (int l = 0; l < 16; l++) b[l] = (uint8_t)((int)v.s[l] | (int)v.m[l] << 4);
         all_codes(&t, 0, 16, 0, code);
-        memset(b + 16, 0, 64);
-        for (int k = 0; k < 256; k++) b[16 + 32 * (k / 128) + k % 32] |= (uint8_t)(code[k] << 2 * (k % 128 / 32));
+        for (int h = 0; h < 2; h++) put_fields(b + 16 + 32 * h, code + 128 * h, 4, 32, 0, 3);
         put_u16(b + 80, float_to_f16(v.scale[0])), put_u16(b + 82, float_to_f16(v.base[0]));
     }
 }
@@ -313,6 +322,8 @@ static void q2_k(const job *j)
 static const float tries_3bit[] = { -4, -4.7f, -4.4f, -4.2f, -3.8f, -3.6f, -3.3f, -3.0f, 3, 2.6f, 2.8f, 3.2f, 3.4f, 3.7f };
 static const float tries_6bit[] = { -32, -33, -32.6f, -32.3f, -31.7f, -31.4f, -31, -30.6f, -30.2f, 31, 31.4f };
 static const fit_grid grid_3bit = { NULL, -4, 3, tries_3bit, sizeof tries_3bit / sizeof *tries_3bit };
+static const float tries_3bit_plain[] = { -4, -4.4f, -3.6f, 3, 2.8f, 3.4f };
+static const fit_grid grid_3bit_plain = { NULL, -4, 3, tries_3bit_plain, sizeof tries_3bit_plain / sizeof *tries_3bit_plain };
 static const fit_grid grid_6bit = { NULL, -32, 31, tries_6bit, sizeof tries_6bit / sizeof *tries_6bit };
 
 static void q3_k(const job *j)
@@ -322,13 +333,11 @@ static void q3_k(const job *j)
         fit_levels v;
         lanes t;
         to_lanes(&t, j->x + 256 * i, j->w ? j->w + 256 * i : NULL, 16, 16);
-        fit_scaled(j->fit, &t, &grid_3bit, -32, 16, &v);
+        fit_scaled(j->fit, &t, j->w ? &grid_3bit : &grid_3bit_plain, -32, 16, &v);
         all_codes(&t, 0, 16, -4, code);
-        memset(b, 0, 110);
-        for (int k = 0; k < 256; k++) {
-            b[k % 32] |= (uint8_t)((code[k] >> 2) << k / 32);
-            b[32 + 32 * (k / 128) + k % 32] |= (uint8_t)((code[k] & 3) << 2 * (k % 128 / 32));
-        }
+        put_fields(b, code, 8, 32, 2, 1);
+        for (int h = 0; h < 2; h++) put_fields(b + 32 + 32 * h, code + 128 * h, 4, 32, 0, 3);
+        memset(b + 96, 0, 12);
         for (int l = 0; l < 16; l++) {
             int s = (int)v.s[l] + 32;
             b[96 + l % 8] |= (uint8_t)((s & 15) << 4 * (l / 8));
@@ -347,11 +356,9 @@ static void q6_k(const job *j)
         to_lanes(&t, j->x + 256 * i, j->w ? j->w + 256 * i : NULL, 16, 16);
         fit_scaled(j->fit, &t, &grid_6bit, -128, 16, &v);
         all_codes(&t, 0, 16, -32, code);
-        memset(b, 0, 192);
-        for (int k = 0; k < 256; k++) {
-            int n = k / 128, part = k % 128 / 32, l = k % 32;
-            b[64 * n + 32 * (part % 2) + l] |= (uint8_t)((code[k] & 15) << 4 * (part / 2));
-            b[128 + 32 * n + l] |= (uint8_t)((code[k] >> 4) << 2 * part);
+        for (int h = 0; h < 2; h++) {
+            for (int p = 0; p < 2; p++) put_fields(b + 64 * h + 32 * p, code + 128 * h + 32 * p, 2, 64, 0, 15);
+            put_fields(b + 128 + 32 * h, code + 128 * h, 4, 32, 4, 3);
         }
         for (int l = 0; l < 16; l++) b[192 + l] = (uint8_t)(int8_t)v.s[l];
         put_u16(b + 208, float_to_f16(v.scale[0]));
