@@ -115,8 +115,16 @@ static bool one_of(const char *got, const char *a, const char *b, const char *c)
     return got == NULL || strcmp(got, a) == 0 || strcmp(got, b) == 0 || strcmp(got, c) == 0;
 }
 
+static bool is_date(const char *s)
+{
+    int y, m, d, n = 0;
+    return sscanf(s, "%4d-%2d-%2d%n", &y, &m, &d, &n) == 3 && n == 10 && s[n] == '\0' && y > 0 && m >= 1 && m <= 12 && d >= 1 && d <= 31;
+}
+
 static void check_options(void)
 {
+    if (!one_of(o.effort, "low", "medium", "high")) opt_fail(&run_table, "--effort: got '%s', want low, medium or high", o.effort);
+    if (o.date && !is_date(o.date)) opt_fail(&run_table, "--date: got '%s', want YYYY-MM-DD", o.date);
     if (o.think && o.no_think) opt_fail(&run_table, "--think and --no-think exclude each other");
     if (!one_of(o.thinking, "show", "hide", "count")) opt_fail(&run_table, "--thinking: got '%s', want show, hide or count", o.thinking);
     if (!one_of(o.color, "auto", "always", "never")) opt_fail(&run_table, "--color: got '%s', want auto, always or never", o.color);

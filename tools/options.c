@@ -105,7 +105,7 @@ static bool wrong(char *why, size_t cap, const opt_row *r, const char *text, con
 static bool in_range(const opt_row *r, const char *text, double v, char *why, size_t cap)
 {
     if ((r->min == 0 && r->max == 0) || (v >= r->min && v <= r->max)) return true;
-    snprintf(why, cap, "--%s: got %s, want %g to %g", r->name, text, r->min, r->max);
+    snprintf(why, cap, r->kind == OPT_INT ? "--%s: got %s, want %.0f to %.0f" : "--%s: got %s, want %g to %g", r->name, text, r->min, r->max);
     return false;
 }
 

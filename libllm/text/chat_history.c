@@ -4,6 +4,7 @@
 #include "chat_template.h"
 #include "harmony_render.h"
 #include "text_buf.h"
+#include "unicode.h"
 
 struct llm_chat {
     const chat_model *m;
@@ -112,14 +113,28 @@ llm_status history_add(llm_chat *c, const char *json, size_t len, llm_error *err
     return st;
 }
 
+/* Bytes of text that are UTF-8, up to the first that is not. */
+static size_t valid_until(const char *text, size_t len)
+{
+    const uint8_t *s = (const uint8_t *)text, *end = s + len;
+    uint32_t cp = 0;
+    int n;
+
+    for (; s < end; s += n)
+        if (n = utf8_decode(s, end, &cp), cp == UC_INVALID) break;
+    return (size_t)(s - (const uint8_t *)text);
+}
+
 llm_status history_add_text(llm_chat *c, const char *role, const char *text, size_t len, llm_error *err)
 {
     json_t *r = json_string(role), *t = json_stringn(text, len), *m;
     llm_status st;
 
     if (r == NULL || t == NULL) {
+        size_t at = valid_until(text, len);
         json_decref(r), json_decref(t);
-        return llm_fail(err, LLM_ERR_ARG, "a message's role and text are UTF-8");
+        if (at == len) return llm_fail(err, LLM_ERR_ARG, "a message's role is UTF-8, and there is memory for its text");
+        return llm_fail(err, LLM_ERR_ARG, "not a text: byte %zu of %zu (0x%02x) is not UTF-8", at, len, (unsigned char)text[at]);
     }
     m = json_pack("{s:o,s:o}", "role", r, "content", t);
     st = m ? append(c, m, err) : llm_fail_memory(err, len, "a message");

@@ -95,6 +95,15 @@ check "an empty folder" code 3 $run "$tmp" -p x
 check "no such prompt" says 1 "$tmp/none.txt" $run $model -f "$tmp/none.txt"
 check "too long a prompt" says 5 "context holds 4 " $run $model --raw -c 4 -p "one two three four five six seven eight"
 check "with how long it is" grep -Eq 'the prompt has ([5-9]|1[0-9]) tokens' "$tmp/stderr"
+scripted=test/data/chat/scripted.gguf
+printf 'caf\351 au lait' >"$tmp/latin1"
+check "a file that is no UTF-8" says 1 "latin1: not a text: byte 3 of 12 (0xe9) is not UTF-8" $run $scripted -f "$tmp/latin1"
+check "a prompt that is none" says 1 "-p: not a text: byte 0 of" $run $scripted -p "$(printf '\377x')"
+check "an effort that there is not" says 2 "want low, medium or high" $run $scripted -p x --effort most
+check "an effort that the model has not" says 0 "warning: this model has no efforts" $run $scripted -p x --effort high
+check "no day" says 2 "want YYYY-MM-DD" $run $scripted -p x --date 2026-13-01
+check "a number out of range" says 2 "got 0, want 1 to 268435456" $run $scripted -p x -c 0
+check "a conversation that cannot be kept" says 1 "cannot write" $run $scripted -q -p x --save /proc/none
 check "too long for a context beyond the trained one" sh -c "yes word | head -n 1100 >'$tmp/words'; ! $run $model -q --raw -c 1050 -f '$tmp/words' 2>'$tmp/stderr' && grep -q 'holds 1050 tokens, more than the 1024' '$tmp/stderr'"
 check "a closed pipe ends it" sh -c "{ timeout 60 $run $model -q --raw --ignore-eos -c 20000 -n 19000 -p x; echo \$? >'$tmp/code'; } | head -c 5 >/dev/null; test \$(cat '$tmp/code') -ne 0 -a \$(cat '$tmp/code') -ne 124"
 check "--help" sh -c "$run --help | grep -q -- --prompt"

@@ -87,7 +87,8 @@ static void add_prompt(talk *t, const run_options *o)
     if (o->results.n > 0) add_results(t, o);
     text = run_read_prompt(o, !(o->load_path && t->c), &len);
     if (text == NULL) return;
-    if (talk_user(t, text, len, &err) != LLM_OK) tool_die(&err);
+    if (talk_user(t, text, len, &err) != LLM_OK)
+        tool_die_text(err.status == LLM_ERR_ARG ? EXIT_FAILED : tool_exit_code(err.status), "%s: %s", o->prompt_file ? o->prompt_file : o->prompt_text ? "-p" : "standard input", err.text);
     if (o->show_prompt && !o->json) fwrite(text, 1, len, stdout);
     free(text);
 }
@@ -126,10 +127,19 @@ static int answer(talk *t, run_options *o)
     show_end(t->out, &r);
     say_end(o, t, &r);
     if (o->save_path && llm_session_save(t->s, o->save_path, &err) != LLM_OK) tool_die(&err);
-    if (o->keep_path && talk_save_file(t, o->keep_path, &err) != LLM_OK) tool_die(&err);
+    if (o->keep_path && talk_save_file(t, o->keep_path, &err) != LLM_OK) tool_die_text(EXIT_FAILED, "%s", err.text);
     if (o->receipt_path) receipt_write(t, &r, o->receipt_path);
     if (fflush(stdout) != 0 || ferror(stdout)) tool_die_text(EXIT_FAILED, "standard output: cannot write all of the answer");
     return strcmp(r.finish, "interrupted") == 0 && t->n_made == 0 ? EXIT_INTERRUPTED : EXIT_OK;
+}
+
+/* Options that this model cannot heed. */
+static void say_unheard(const run_options *o, const talk *t)
+{
+    if (t->c == NULL || o->quiet || o->json) return;
+    if (o->effort && !t->info.has_effort) fprintf(stderr, "%s: warning: this model has no efforts of reasoning, --effort changes nothing\n", tool_name);
+    if ((o->think || o->no_think) && !t->info.can_switch_thinking)
+        fprintf(stderr, "%s: warning: this model's thinking cannot be switched on or off, --%s changes nothing\n", tool_name, o->think ? "think" : "no-think");
 }
 
 int run_once(run_options *o, llm_model *m, double started)
@@ -139,6 +149,7 @@ int run_once(run_options *o, llm_model *m, double started)
     int code;
 
     talk_open(&t, o, m, out);
+    say_unheard(o, &t);
     add_prompt(&t, o);
     t.load = tool_seconds() - started;
     code = o->show_tokens ? show_ids(&t) : answer(&t, o);
