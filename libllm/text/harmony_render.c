@@ -22,15 +22,27 @@ static const char *str(const json_t *o, const char *key, const char *dflt)
     return s ? s : dflt;
 }
 
-static void comment(writer *w, const char *s)
+static void blanks(writer *w, int n)
+{
+    for (; n > 0; n--) own(w, " ");
+}
+
+static void comment(writer *w, const char *s, int indent)
 {
     while (*s) {
         size_t n = strcspn(s, "\n");
-        own(w, "// ");
+        blanks(w, indent), own(w, "// ");
         buf_add(&w->text, s, n);
         own(w, "\n");
         s += n + (s[n] == '\n');
     }
+}
+
+/* The text of key in one go, whatever line breaks it has: as the library of the format does inside of a schema. */
+static void remark(writer *w, const json_t *schema, const char *key, int indent)
+{
+    if (!json_is_string(json_object_get(schema, key))) return;
+    blanks(w, indent), own(w, "// "), data(w, str(schema, key, "")), own(w, "\n");
 }
 
 static void json_text(writer *w, const json_t *j)
@@ -43,50 +55,61 @@ static void json_text(writer *w, const json_t *j)
 
 /* ---- JSON schema as TypeScript ---- */
 
-static void type_of(writer *w, const json_t *schema, int depth);
+/* A type begins where the line stands; what follows on lines of its own is indented. */
+static void type_of(writer *w, const json_t *schema, int depth, int indent);
 
-static void default_value(writer *w, const json_t *schema)
+/* quoted: a text stands in quotation marks even where it is one of an enum. */
+static void default_value(writer *w, const json_t *schema, bool quoted)
 {
     const json_t *value = json_object_get(schema, "default");
 
     own(w, "default: ");
-    if (json_is_string(value) && json_object_get(schema, "enum")) data(w, json_string_value(value)); else json_text(w, value);
+    if (json_is_string(value) && json_object_get(schema, "enum") && !quoted) data(w, json_string_value(value)); else json_text(w, value);
+}
+
+/* A type, and null where the schema allows it and the type does not say so already. */
+static void value_type(writer *w, const json_t *s, int depth, int indent)
+{
+    size_t at = w->text.len;
+
+    type_of(w, s, depth, indent);
+    if (!json_is_true(json_object_get(s, "nullable")) || w->text.failed) return;
+    if (memmem(w->text.data + at, w->text.len - at, "null", 4) == NULL) own(w, " | null");
 }
 
 /* One alternative a line, its description and default behind it. */
-static void one_of(writer *w, const json_t *list, int depth)
+static void one_of(writer *w, const json_t *list, int depth, int indent, bool nested)
 {
     size_t i;
     json_t *s;
 
-    own(w, "\n");
     json_array_foreach((json_t *)list, i, s) {
-        own(w, " | ");
-        type_of(w, s, depth + 1);
+        own(w, "\n"), blanks(w, indent), own(w, " | ");
+        value_type(w, s, depth + 1, indent + 3);
         if (json_object_get(s, "description")) own(w, " // "), data(w, str(s, "description", ""));
-        if (json_object_get(s, "default")) own(w, " // "), default_value(w, s);
-        own(w, "\n");
+        if (json_object_get(s, "default")) own(w, json_object_get(s, "description") ? " " : " // "), default_value(w, s, nested);
     }
 }
 
-static void property(writer *w, const char *name, const json_t *s, bool required, int depth)
+static void property(writer *w, const char *name, const json_t *s, bool required, int depth, int indent)
 {
     const json_t *examples = json_object_get(s, "examples"), *list = json_object_get(s, "oneOf");
     size_t i;
     json_t *e;
 
-    if (json_object_get(s, "title")) comment(w, str(s, "title", "")), own(w, "//\n");
-    comment(w, str(s, "description", ""));
+    if (json_is_string(json_object_get(s, "title"))) remark(w, s, "title", indent), blanks(w, indent), own(w, "//\n");
+    remark(w, s, "description", indent);
     if (json_array_size(examples) > 0) {
-        own(w, "// Examples:\n");
-        json_array_foreach((json_t *)examples, i, e) own(w, "// - "), json_text(w, e), own(w, "\n");
+        blanks(w, indent), own(w, "// Examples:\n");
+        json_array_foreach((json_t *)examples, i, e) blanks(w, indent), own(w, "// - "), json_text(w, e), own(w, "\n");
     }
-    if (list && json_object_get(s, "default")) own(w, "// "), default_value(w, s), own(w, "\n");
-    data(w, name);
+    if (list && json_object_get(s, "default")) blanks(w, indent), own(w, "// "), default_value(w, s, false), own(w, "\n");
+    blanks(w, indent), data(w, name);
     own(w, required ? ":" : "?:");
-    if (list) one_of(w, list, depth); else own(w, " "), type_of(w, s, depth + 1);
+    if (list) one_of(w, list, depth, indent, false), own(w, "\n"), blanks(w, indent);
+    else own(w, " "), value_type(w, s, depth + 1, indent + 4);
     own(w, ",");
-    if (!list && json_object_get(s, "default")) own(w, " // "), default_value(w, s);
+    if (!list && json_object_get(s, "default")) own(w, " // "), default_value(w, s, false);
     own(w, "\n");
 }
 
@@ -100,14 +123,15 @@ static bool is_required(const json_t *schema, const char *name)
     return false;
 }
 
-static void object_type(writer *w, const json_t *schema, int depth)
+static void object_type(writer *w, const json_t *schema, int depth, int indent)
 {
     const char *name;
     json_t *s;
 
+    remark(w, schema, "description", indent);
     own(w, "{\n");
-    json_object_foreach(json_object_get(schema, "properties"), name, s) property(w, name, s, is_required(schema, name), depth);
-    own(w, "}");
+    json_object_foreach(json_object_get(schema, "properties"), name, s) property(w, name, s, is_required(schema, name), depth, indent);
+    blanks(w, indent), own(w, "}");
 }
 
 static void enum_type(writer *w, const json_t *list)
@@ -121,39 +145,34 @@ static void enum_type(writer *w, const json_t *list)
     }
 }
 
-static void type_of(writer *w, const json_t *schema, int depth)
+static void type_of(writer *w, const json_t *schema, int depth, int indent)
 {
     const json_t *items = json_object_get(schema, "items"), *type = json_object_get(schema, "type");
     const char *name = json_string_value(type);
 
     if (depth > JSON_MAX_DEPTH) { own(w, "any"); return; }
-    if (json_is_array(type)) {
+    if (json_object_get(schema, "oneOf")) one_of(w, json_object_get(schema, "oneOf"), depth, indent, true);
+    else if (json_is_array(type)) {
         size_t i;
         json_t *t;
         json_array_foreach((json_t *)type, i, t) if (json_is_string(t)) own(w, i ? " | " : ""), data(w, strcmp(json_string_value(t), "integer") ? json_string_value(t) : "number");
-    } else if (json_object_get(schema, "oneOf")) one_of(w, json_object_get(schema, "oneOf"), depth);
-    else if (json_array_size(json_object_get(schema, "enum")) > 0) enum_type(w, json_object_get(schema, "enum"));
+    } else if (json_array_size(json_object_get(schema, "enum")) > 0) enum_type(w, json_object_get(schema, "enum"));
     else if (name == NULL) own(w, "any");
-    else if (strcmp(name, "object") == 0) object_type(w, schema, depth);
+    else if (strcmp(name, "object") == 0) object_type(w, schema, depth, indent);
     else if (strcmp(name, "array") == 0 && items == NULL) own(w, "Array<any>");
-    else if (strcmp(name, "array") == 0) type_of(w, items, depth + 1), own(w, "[]");
+    else if (strcmp(name, "array") == 0) type_of(w, items, depth + 1, indent), own(w, "[]");
     else if (strcmp(name, "integer") == 0 || strcmp(name, "number") == 0) own(w, "number");
     else if (strcmp(name, "string") == 0 || strcmp(name, "boolean") == 0) own(w, name);
     else own(w, "any");
-    if (json_is_true(json_object_get(schema, "nullable"))) own(w, " | null");
 }
 
 static void function(writer *w, const json_t *f)
 {
     const json_t *parameters = json_object_get(f, "parameters");
 
-    comment(w, str(f, "description", ""));
+    comment(w, str(f, "description", ""), 0);
     own(w, "type "), data(w, str(f, "name", "")), own(w, " = (");
-    if (json_object_size(json_object_get(parameters, "properties")) > 0) {
-        own(w, "_: ");
-        comment(w, str(parameters, "description", ""));
-        type_of(w, parameters, 0);
-    }
+    if (json_is_object(parameters)) own(w, "_: "), type_of(w, parameters, 0, 0);
     own(w, ") => any;\n\n");
 }
 
@@ -183,14 +202,120 @@ static const char browser[] =
     "type find = (_: {\npattern: string,\ncursor?: number, // default: -1\n}) => any;\n\n"
     "} // namespace browser\n\n";
 
+/* A system or developer message as the library of the format writes it: a list that holds {"type": "system_content", ...}; or NULL. */
+static const json_t *library_part(const json_t *m, const char *type)
+{
+    const json_t *list = json_object_get(m, "content");
+    size_t i;
+    json_t *part;
+
+    json_array_foreach((json_t *)list, i, part)
+        if (json_is_object(part) && strcmp(str(part, "type", ""), type) == 0) return part;
+    return NULL;
+}
+
 static bool any_functions(const json_t *messages)
 {
     size_t i;
     json_t *m;
 
-    json_array_foreach((json_t *)messages, i, m)
+    json_array_foreach((json_t *)messages, i, m) {
+        const json_t *tools = json_object_get(library_part(m, "developer_content"), "tools");
         if (json_array_size(json_object_get(json_object_get(m, "content"), "function_tools")) > 0) return true;
+        if (json_array_size(json_object_get(json_object_get(tools, "functions"), "tools")) > 0) return true;
+    }
     return false;
+}
+
+static void lines(writer *w, const char *s)
+{
+    for (; *s; s += *s == '\n') {
+        size_t n = strcspn(s, "\n");
+        buf_add(&w->text, s, n);
+        own(w, "\n");
+        s += n;
+    }
+}
+
+/* A namespace of tools: built-in ones have a description, python nothing else. The text has no line break at its end. */
+static void tool_space(writer *w, const json_t *space)
+{
+    const json_t *tools = json_object_get(space, "tools");
+    const char *name = str(space, "name", ""), *about = str(space, "description", "");
+    size_t i;
+    json_t *f;
+
+    own(w, "\n\n## "), data(w, name), own(w, "\n");
+    if (json_array_size(tools) == 0) {
+        if (*about) own(w, "\n"), lines(w, about), w->text.len--;
+        return;
+    }
+    own(w, "\n"), comment(w, about, 0);
+    own(w, "namespace "), data(w, name), own(w, " {\n\n");
+    json_array_foreach((json_t *)tools, i, f) function(w, f);
+    own(w, "} // namespace "), data(w, name);
+}
+
+/* All of them, in the order of their names. */
+static void tool_spaces(writer *w, const json_t *tools)
+{
+    enum { MOST = 64 };
+    const char *last = NULL;
+
+    if (json_object_size(tools) > MOST) {
+        w->status = llm_fail(w->err, LLM_ERR_ARG, "harmony: %zu namespaces of tools, at most %d are taken", json_object_size(tools), MOST);
+        return;
+    }
+    own(w, "# Tools");
+    for (size_t n = json_object_size(tools); n > 0; n--) {
+        const char *key, *next = NULL;
+        json_t *v;
+        json_object_foreach((json_t *)tools, key, v)
+            if ((last == NULL || strcmp(key, last) > 0) && (next == NULL || strcmp(key, next) < 0)) next = key;
+        tool_space(w, json_object_get(tools, next));
+        last = next;
+    }
+}
+
+/* Puts label and the text of key on a line of its own; begun: there is a line above. */
+static bool labelled(writer *w, const json_t *c, const char *label, const char *key, bool begun)
+{
+    if (!json_is_string(json_object_get(c, key))) return begun;
+    own(w, begun ? "\n" : ""), own(w, label), data(w, str(c, key, ""));
+    return true;
+}
+
+/* As the library has it, nothing is said of what is not there. Sections are a blank line apart. */
+static void library_system(writer *w, const json_t *c, bool functions)
+{
+    const json_t *config = json_object_get(c, "channel_config"), *channels = json_object_get(config, "valid_channels");
+    bool begun = labelled(w, c, "", "model_identity", false);
+    size_t i;
+    json_t *name;
+
+    begun = labelled(w, c, "Knowledge cutoff: ", "knowledge_cutoff", begun);
+    begun = labelled(w, c, "Current date: ", "conversation_start_date", begun);
+    if (json_is_string(json_object_get(c, "reasoning_effort"))) {
+        char effort[32];
+        snprintf(effort, sizeof effort, "%s", str(c, "reasoning_effort", ""));
+        for (char *p = effort; *p; p++) *p = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
+        own(w, begun ? "\n\n" : ""), own(w, "Reasoning: "), data(w, effort), begun = true;
+    }
+    if (json_object_size(json_object_get(c, "tools")) > 0) own(w, begun ? "\n\n" : ""), tool_spaces(w, json_object_get(c, "tools")), begun = true;
+    if (json_array_size(channels) == 0) return;
+    own(w, begun ? "\n\n" : ""), own(w, "# Valid channels: ");
+    json_array_foreach((json_t *)channels, i, name) if (json_is_string(name)) own(w, i ? ", " : ""), data(w, json_string_value(name));
+    own(w, ".");
+    if (json_is_true(json_object_get(config, "channel_required"))) own(w, " Channel must be included for every message.");
+    if (functions) own(w, "\nCalls to these tools must go to the commentary channel: 'functions'.");
+}
+
+static void library_developer(writer *w, const json_t *c)
+{
+    const char *instructions = str(c, "instructions", NULL);
+
+    if (instructions) own(w, "# Instructions\n\n"), data(w, instructions);
+    if (json_object_size(json_object_get(c, "tools")) > 0) own(w, instructions ? "\n\n" : ""), tool_spaces(w, json_object_get(c, "tools"));
 }
 
 static void system_content(writer *w, const json_t *c, bool functions)
@@ -254,11 +379,13 @@ static void header(writer *w, const json_t *m)
 
 static void content(writer *w, const json_t *m, bool functions)
 {
-    const json_t *c = json_object_get(m, "content");
+    const json_t *c = json_object_get(m, "content"), *system = library_part(m, "system_content"), *developer = library_part(m, "developer_content");
     size_t i;
     json_t *part;
 
-    if (json_is_string(c)) data(w, json_string_value(c));
+    if (system) library_system(w, system, functions);
+    else if (developer) library_developer(w, developer);
+    else if (json_is_string(c)) data(w, json_string_value(c));
     else if (json_is_array(c)) { json_array_foreach((json_t *)c, i, part) data(w, str(part, "text", "")); }
     else if (json_is_object(c) && field_is(m, "role", "system")) system_content(w, c, functions);
     else if (json_is_object(c) && field_is(m, "role", "developer")) developer_content(w, c);

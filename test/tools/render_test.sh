@@ -19,6 +19,8 @@ check "another conversation fails" fails "0 passed, 1 failed" '{"conversation":{
 check "an unknown form is said" fails "no template, conversation" '{"what":1}'
 check "a line that is no JSON is said" fails "cases.jsonl:1" '{'
 
+check "harmony as its library renders it" $eval render --cases test/data/text/harmony_cases.jsonl
+echo "COUNT generated harmony conversations, as openai-harmony renders them: $(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$tmp/out" | awk '{ print $1 " of " $1 + $2 }')"
 if [ -d "$data/renderings" ]; then
     for file in "$data"/renderings/*.jsonl; do
         check "render --cases ${file##*/}" $eval render --cases "$file"
