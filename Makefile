@@ -116,6 +116,8 @@ $(B)/shim/%.o: %.c | third_party-ok
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -DLLM_CUDA -MMD -MP -c -o $@ $<
 $(if $(filter 1,$(CUDA)),,$(eval $(B)/test/cuda/%.o: ALL_CFLAGS += -DLLM_CUDA_SHIM))
+# Named, so that the rule below matches while one of them has not been built yet.
+$(SHIM): | third_party-ok
 $(B)/test/cuda/%: $(B)/test/cuda/%.o $(SHIM) $(B)/libllm.a
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(OPT) -o $@ $(filter %.o,$^) $(B)/libllm.a $(shell pkg-config --libs check) $(LIBS)

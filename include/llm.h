@@ -340,7 +340,8 @@ typedef struct { llm_token token; int seq; int want_logits; } llm_row;
 LLM_API llm_status llm_session_decode_rows(llm_session *s, const llm_row *row, size_t n, llm_error *err);
 
 LLM_API size_t llm_session_n_logits(const llm_session *s);           /* rows kept by the last decode */
-LLM_API const float *llm_session_logits(const llm_session *s);       /* [n_logits, n_vocab], until the next decode */
+/* [n_logits, n_vocab], until the next decode; NULL: none. Of a device they are brought here by the first call, which is NULL too where that fails. */
+LLM_API const float *llm_session_logits(const llm_session *s);
 
 LLM_API int llm_session_length(const llm_session *s, int seq);       /* tokens held; -1: no such sequence */
 /* The tokens held, [llm_session_length], until the session is changed; NULL: no such sequence. */
@@ -399,6 +400,10 @@ LLM_API llm_status llm_sampler_accept(llm_sampler *p, llm_token t, llm_error *er
  * sequence its own seed). Rows of the vocabulary that no token stands for are never picked. Returns -1 and an error when
  * a logit is NaN or infinite, or none is left. Does not accept. */
 LLM_API llm_token llm_sampler_pick(llm_sampler *p, const float *logits, uint64_t pos, llm_error *err);
+
+/* The same from row i of the logits that the last decode kept. Where they are on a device it brings here the greatest of them and those that
+ * bias and penalties change, and picks from these where they prove what all of them would give; else it brings all. */
+LLM_API llm_token llm_session_pick(llm_session *s, size_t i, llm_sampler *p, uint64_t pos, llm_error *err);
 
 /* ---- stop strings ------------------------------------------------------- */
 

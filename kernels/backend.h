@@ -139,6 +139,18 @@ typedef struct {
     void (*kv_put)(llm_kv_layer *kv, int seq, int pos, int n, const void *k, const void *v);
 } llm_ops;
 
+/* What a pick needs of a row of logits that lies elsewhere (libllm/run/sampler.c): its k greatest values, greater ones first and of equal
+ * ones the lowest place; a NaN or +infinity comes before all others. */
+enum { TOP_MOST = 256, TOP_ASKED = 1024 };
+typedef struct { float value; int32_t id; } llm_candidate;
+typedef struct {
+    int n, k, n_asked;                  /* in: values of the row; 1 <= k <= TOP_MOST, k <= n; n_asked <= TOP_ASKED */
+    int32_t asked[TOP_ASKED];           /* in: places whose values are wanted, too */
+    llm_candidate best[TOP_MOST];       /* [k] */
+    float value[TOP_ASKED];             /* [n_asked] */
+    double sum;                         /* of exp(value - best[0].value) over the row, right to one part in 10^4; 0 where k is 1 */
+} llm_top;
+
 /* Where rows and cells live in memory that the process cannot read: what else is needed there. Failures stick in llm_backend.err. */
 typedef struct {
     void *(*alloc)(llm_backend *be, size_t n);                                  /* n > 0 zeroed bytes; NULL: none left */
@@ -149,6 +161,7 @@ typedef struct {
      * rows are read in between, too. */
     void (*begin)(llm_backend *be, const llm_batch *b, const uint8_t *want);
     void (*end)(llm_backend *be);                           /* waits for the step; errors of its ops are known then */
+    void (*top)(llm_backend *be, const float *x, llm_top *t);   /* of t->n logits at x; outside steps */
 } llm_remote;
 
 struct llm_backend {

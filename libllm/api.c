@@ -368,7 +368,21 @@ llm_status llm_session_decode_rows(llm_session *s, const llm_row *row, size_t n,
 }
 
 size_t llm_session_n_logits(const llm_session *s) { return s ? s->n_logits : 0; }
-const float *llm_session_logits(const llm_session *s) { return s && s->n_logits ? s->logits : NULL; }
+
+/* The rows are the session's own; where they are is not part of what the caller sees. */
+const float *llm_session_logits(const llm_session *s)
+{
+    if (s == NULL || s->n_logits == 0 || session_fetch((llm_session *)(uintptr_t)s, NULL) != LLM_OK) return NULL;
+    return s->logits;
+}
+
+llm_token llm_session_pick(llm_session *s, size_t i, llm_sampler *p, uint64_t pos, llm_error *err)
+{
+    if (s == NULL || p == NULL) null_arg("llm_session_pick", s == NULL ? "the session" : "the sampler", err);
+    else if (i >= s->n_logits) llm_fail(err, LLM_ERR_ARG, "llm_session_pick: row %zu, the last decode kept %zu", i, s->n_logits);
+    else return session_pick(s, i, p, pos, err);
+    return -1;
+}
 
 static bool has_seq(const llm_session *s, int seq) { return s != NULL && seq >= 0 && seq < s->kv.n_seq; }
 

@@ -7,7 +7,7 @@ extern int cuda_n_sm(const llm_device *d);
 
 enum { PARTIAL_FLOATS = 4 << 20 };      /* attention: enough for 32 rows of 64 heads in 16 parts */
 
-typedef struct { size_t ints, span, code, code_d, code_sum, half, half_mul, row, pair_ff, pair_y, index, partial, total; } areas;
+typedef struct { size_t ints, span, code, code_d, code_sum, half, half_mul, row, pair_ff, pair_y, index, partial, top, total; } areas;
 
 static bool area(size_t *total, size_t *out, size_t count, size_t size)
 {
@@ -20,7 +20,7 @@ static bool measure(areas *a, const llm_limits *l)
     size_t n = (size_t)l->n_batch, cols = (size_t)(l->max_cols > l->d_model ? l->max_cols : l->d_model) + 255, values, pairs, pair_values;
 
     memset(a, 0, sizeof *a);
-    if (l->n_batch < 1 || l->max_cols < 1) return false;
+    if (l->n_batch < 1 || l->max_cols < 1 || l->max_rows < 1) return false;
     if (!ck_mul(n, (size_t)l->n_expert_used, &pairs) || !ck_mul(n, cols & ~(size_t)255, &values) || !ck_mul(pairs, ((size_t)l->d_ff_expert + 255) & ~(size_t)255, &pair_values)) return false;
     if (pair_values > values) values = pair_values;
     return area(&a->total, &a->ints, 3 * n, sizeof(int32_t)) && area(&a->total, &a->span, n, sizeof(llm_span))
@@ -29,7 +29,7 @@ static bool measure(areas *a, const llm_limits *l)
         && area(&a->total, &a->row, values, sizeof(float))
         && area(&a->total, &a->pair_ff, 2 * pairs, (size_t)l->d_ff_expert * sizeof(float)) && area(&a->total, &a->pair_y, pairs, (size_t)l->d_model * sizeof(float))
         && area(&a->total, &a->index, 6 * pairs + 8 * (size_t)l->n_expert + 16, sizeof(int32_t))
-        && area(&a->total, &a->partial, PARTIAL_FLOATS, sizeof(float));
+        && area(&a->total, &a->partial, PARTIAL_FLOATS, sizeof(float)) && area(&a->total, &a->top, cuda_top_bytes(l->max_rows), 1);
 }
 
 size_t backend_cuda_scratch(const llm_limits *limits)
@@ -232,7 +232,7 @@ const float *cuda_frequencies(llm_backend *be, const float *host, int n)
 
 /* ---- opening ---- */
 
-static const llm_remote remote = { device_alloc, device_release, device_upload, device_download, step_begin, step_end };
+static const llm_remote remote = { device_alloc, device_release, device_upload, device_download, step_begin, step_end, cuda_top };
 
 static void place(cuda_impl *impl, const areas *a)
 {
@@ -250,7 +250,8 @@ static void place(cuda_impl *impl, const areas *a)
     impl->pair_h = (float *)(void *)at, impl->pair_up = impl->pair_h + a->pair_ff / 2 / sizeof(float), at += a->pair_ff;
     impl->pair_y = (float *)(void *)at, at += a->pair_y;
     impl->moe_index = (int32_t *)(void *)at, at += a->index;
-    impl->partial = (float *)(void *)at;
+    impl->partial = (float *)(void *)at, at += a->partial;
+    impl->top = at, impl->top_pinned = impl->pinned + a->ints + a->span;
     impl->code_bytes = a->code, impl->half_bytes = a->half, impl->row_bytes = a->row, impl->partial_bytes = a->partial;
 }
 
@@ -269,7 +270,7 @@ llm_status backend_cuda_open(llm_backend *be, llm_device *d, const llm_limits *l
         backend_cuda_close(be);
         return llm_fail(err, LLM_ERR_UNSUPPORTED, "device cuda: no stream: %s", cudaGetErrorString(cudaGetLastError()));
     }
-    if (cudaMallocHost((void **)&impl->pinned, a.ints + a.span) != cudaSuccess || cudaMalloc((void **)&impl->scratch, a.total) != cudaSuccess) {
+    if (cudaMallocHost((void **)&impl->pinned, a.ints + a.span + cuda_top_result_bytes()) != cudaSuccess || cudaMalloc((void **)&impl->scratch, a.total) != cudaSuccess) {
         (void)cudaGetLastError();
         backend_cuda_close(be);
         return llm_fail(err, LLM_ERR_MEMORY, "device cuda: scratch needs %.1f MiB, %.1f MiB are free: a smaller n_batch (now %d) needs less",

@@ -45,6 +45,7 @@ typedef struct {
     uint8_t *scratch;                   /* device: the areas below */
     size_t scratch_bytes;
     uint8_t *pinned;                    /* host: token, pos, seq and spans on their way to the device */
+    uint8_t *top, *top_pinned;          /* device and host: what top.cu works with */
     int32_t *token, *pos, *seq;         /* device: of the step */
     llm_span *span;
     const llm_batch *batch;             /* host: the step that begin was given, or NULL */
@@ -81,6 +82,11 @@ void cuda_route_ops(llm_ops *op);
 void cuda_kv_ops(llm_ops *op);
 void cuda_attend_ops(llm_ops *op);
 void cuda_linear_ops(llm_ops *op);          /* linear absorb moe */
+
+/* top.cu: llm_remote.top; bytes of impl->top for rows of n logits, and of impl->top_pinned. */
+void cuda_top(llm_backend *be, const float *x, llm_top *t);
+size_t cuda_top_bytes(int n);
+size_t cuda_top_result_bytes(void);
 
 /* The step's arrays on the device; else (tests of single ops) host is brought into scratch. */
 const int32_t *cuda_ints(llm_backend *be, const int32_t *host, int n, int32_t *scratch);

@@ -177,6 +177,7 @@ static void head(llm_run *r, const llm_batch *b, const uint8_t *want, float *log
     const llm_config *c = &r->m->config;
     llm_rows y = { logits, 0, c->n_vocab, c->n_vocab };
 
+    r->held = 0;
     for (int i = 0, n; i < b->n; i += n) {
         for (n = 1; i + n < b->n && (want[i + n] != 0) == (want[i] != 0); n++) { }
         if (!want[i]) continue;
@@ -187,6 +188,7 @@ static void head(llm_run *r, const llm_batch *b, const uint8_t *want, float *log
     if (y.n == 0) return;
     run_tap(r, "result_norm", -1, run_rows_of(r->h, y.n, c->d_model));
     if (r->be->remote == NULL) { vocabulary(r, y, run_rows_of(r->h, y.n, c->d_model)); return; }
+    if (r->keep && y.n <= r->out.n) { vocabulary(r, run_rows_of(r->out, r->held = y.n, c->n_vocab), run_rows_of(r->h, y.n, c->d_model)); return; }
     for (int i = 0, n; i < y.n; i += n) {
         llm_rows h = run_rows_of(r->h, n = y.n - i < r->out.n ? y.n - i : r->out.n, c->d_model);
         h.data += (int64_t)i * c->d_model;

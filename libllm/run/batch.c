@@ -1,5 +1,6 @@
 /* batch.c - rows of several sequences, cut into pieces of n_batch, each grouped by sequence for the forward pass. */
 #include "session.h"
+#include "sampler.h"
 #include <string.h>
 
 static llm_row row_of(const batch_input *in, size_t i)
@@ -110,8 +111,43 @@ static llm_status piece(llm_session *s, const batch_input *in, size_t first, int
         kv_commit(&s->kv, p.seq, p.n);
     }
     *kept = ranks(s, n);
-    reorder(s, logits, s->origin, *kept);
+    if (s->run.held == 0) reorder(s, logits, s->origin, *kept);      /* rows on the device stay in grouped order: session_fetch */
     return LLM_OK;
+}
+
+/* ---- logits that stay where they were computed: row j of run.out is row origin[j] of the caller's ---- */
+
+llm_status session_fetch(llm_session *s, llm_error *err)
+{
+    size_t width = (size_t)s->model->config.n_vocab;
+
+    s->be.err.status = LLM_OK;
+    for (size_t j = 0; j < s->n_held; j++)
+        s->be.remote->download(&s->be, s->logits + width * (size_t)s->origin[j], row_at(s->run.out, (int64_t)j), width * sizeof *s->logits);
+    if (s->be.err.status != LLM_OK) return llm_fail(err, s->be.err.status, "%s", s->be.err.text);
+    s->n_held = 0;
+    return LLM_OK;
+}
+
+/* The token where a part of row i proves it; else -1. */
+static llm_token pick_held(llm_session *s, size_t i, llm_sampler *p, uint64_t pos)
+{
+    size_t j = 0;
+
+    while (j < s->n_held && s->origin[j] != (int32_t)i) j++;
+    if (j == s->n_held || !sampler_wants(p, &s->top)) return -1;
+    s->be.err.status = LLM_OK;
+    s->be.remote->top(&s->be, row_at(run_rows_of(s->run.out, (int)s->n_held, s->model->config.n_vocab), (int64_t)j), &s->top);
+    return s->be.err.status == LLM_OK ? sampler_pick_top(p, &s->top, pos) : -1;
+}
+
+llm_token session_pick(llm_session *s, size_t i, llm_sampler *p, uint64_t pos, llm_error *err)
+{
+    llm_token t = s->n_held > 0 ? pick_held(s, i, p, pos) : -1;
+
+    if (t >= 0) return t;
+    if (s->n_held > 0 && session_fetch(s, err) != LLM_OK) return -1;
+    return llm_sampler_pick(p, s->logits + i * (size_t)s->model->config.n_vocab, pos, err);
 }
 
 static bool stopped(void *user)
@@ -128,7 +164,8 @@ llm_status batch_decode(llm_session *s, const batch_input *in, llm_error *err)
 
     if ((st = check(s, in, &n_want, err)) != LLM_OK) return st;
     if (!session_logits_reserve(s, n_want)) return llm_fail_memory(err, n_want * width * sizeof(float), "logits");
-    s->n_logits = 0;
+    s->n_logits = s->n_held = 0;
+    s->run.keep = in->n <= (size_t)s->kv.n_batch;
     s->run.stop = s->progress ? stopped : NULL, s->run.stop_user = s;
     s->rows_all = in->n;
     while (done < in->n) {
@@ -137,6 +174,6 @@ llm_status batch_decode(llm_session *s, const batch_input *in, llm_error *err)
         if ((st = piece(s, in, done, n, s->logits + have * width, &kept, err)) != LLM_OK) return st;
         done += (size_t)n, have += (size_t)kept;
     }
-    s->n_logits = have;
+    s->n_logits = have, s->n_held = (size_t)s->run.held;
     return LLM_OK;
 }

@@ -7,6 +7,7 @@
 #include "sampler.h"
 #include "checked.h"
 #include "random.h"
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -499,11 +500,25 @@ static llm_token draw_all(llm_sampler *p, float best, double temperature, double
     return last;
 }
 
+static bool active(float p) { return p > 0 && p < 1; }
+
+/* From typical_p on, with the draw u in 0..1; use_top_p: it is not done yet. c [n] in ascending id. */
+static llm_token choose(const llm_sampler_options *o, cand *c, int n, bool use_top_p, double u)
+{
+    double sum;
+
+    if (active(o->typical_p)) n = typical(c, n, o->typical_p);
+    if (use_top_p) n = top_p(c, n, o->top_p);
+    if (o->min_p > 0) n = min_p(c, n, o->min_p);
+    sum = softmax(c, n, o->temperature);
+    return draw(c, n, u * sum);
+}
+
 llm_token llm_sampler_pick(llm_sampler *p, const float *logits, uint64_t pos, llm_error *err)
 {
     const llm_sampler_options *o;
     bool use_typical, use_top_p;
-    double sum, u;
+    double u;
     llm_token best;
     float top;
     int n;
@@ -515,16 +530,157 @@ llm_token llm_sampler_pick(llm_sampler *p, const float *logits, uint64_t pos, ll
     o = &p->opt;
     if (!prepare(p, logits, err) || (best = greatest(p, &top, err)) < 0) return -1;
     if (o->temperature == 0) return best;
-    use_typical = o->typical_p > 0 && o->typical_p < 1, use_top_p = o->top_p > 0 && o->top_p < 1;
+    use_typical = active(o->typical_p), use_top_p = active(o->top_p);
     u = random_at(o->seed, pos);
     if (o->top_k == 0 && !use_typical && !use_top_p && o->min_p == 0) return draw_all(p, top, o->temperature, u);
     if (o->top_k > 0) n = top_k(p, o->top_k);
     else if (use_typical) n = take(p, -INFINITY);
     else if (use_top_p) n = top_p_all(p, top, o->top_p);
     else n = take(p, top + log(o->min_p) - 1);              /* more than min_p leaves */
-    if (use_typical) n = typical(p->cand, n, o->typical_p);
-    if (use_top_p && (o->top_k > 0 || use_typical)) n = top_p(p->cand, n, o->top_p);
-    if (o->min_p > 0) n = min_p(p->cand, n, o->min_p);
-    sum = softmax(p->cand, n, o->temperature);
-    return draw(p->cand, n, u * sum);
+    return choose(o, p->cand, n, use_top_p && (o->top_k > 0 || use_typical), u);
+}
+
+/* ---- picks from a part of a row ----
+ *
+ * Known are the k greatest logits and those of all tokens that bias or penalties change. A token that is not known has its own logit and
+ * comes after the k-th one, the edge; so the known ones that come no later than the edge, after bias and penalties, are the begin of the whole
+ * order, without a gap. A filter that keeps no more than these keeps what it would keep of the whole row, and the rest of the way is the same
+ * arithmetic. top_p also needs the sum of all weights, which is known to one part in 10^4: its choice stands where both ends of that interval
+ * lead to it. */
+
+static bool ask(llm_top *t, int32_t id)
+{
+    if (t->n_asked == TOP_ASKED) return false;
+    t->asked[t->n_asked++] = id;
+    return true;
+}
+
+/* The tokens that bias or penalties change; false when there are too many. */
+static bool ask_changed(const llm_sampler *p, llm_top *t)
+{
+    t->n_asked = 0;
+    for (size_t i = 0; i < p->opt.n_bias; i++) if (!ask(t, p->opt.bias[i].token)) return false;
+    for (int i = 0; i < p->n_listed; i++) if (p->count[p->listed[i]] > 0 && !ask(t, p->listed[i])) return false;
+    return true;
+}
+
+bool sampler_wants(const llm_sampler *p, llm_top *t)
+{
+    const llm_sampler_options *o = &p->opt;
+    bool open = o->temperature != 0 && o->top_k == 0;       /* no number of tokens bounds what is kept */
+    int most = o->temperature == 0 ? 1 : o->top_k < TOP_MOST ? o->top_k : TOP_MOST;
+
+    if (!ask_changed(p, t)) return false;
+    t->n = p->n_vocab, t->k = open ? TOP_MOST : most + t->n_asked;      /* all but the changed ones keep their place */
+    if (t->k >= p->n_vocab) t->k = p->n_vocab;
+    else if (open && (active(o->typical_p) || (!active(o->top_p) && !(o->min_p > 0)))) return false;
+    return t->k <= TOP_MOST;
+}
+
+/* Bias and penalties of one token, as change applies them. */
+static float changed_one(const llm_sampler *p, int32_t id, float x)
+{
+    for (size_t i = 0; i < p->opt.n_bias; i++) if (p->opt.bias[i].token == id) x += p->opt.bias[i].bias;
+    return p->count != NULL && p->count[id] > 0 ? penalize(&p->opt, x, p->count[id]) : x;
+}
+
+/* What is known to p->cand, changed, in ascending id, each once; weight is the logit as it was. -1: there is a NaN or infinity, or no room. */
+static int gather(llm_sampler *p, const llm_top *t)
+{
+    cand *c = p->cand;
+    int n = 0, kept = 0, n_asked = t->k < p->n_vocab ? t->n_asked : 0;
+
+    if (n_asked > p->n_vocab - t->k) return -1;
+    for (int i = 0; i < t->k; i++) c[n++] = (cand){ .logit = t->best[i].value, .id = t->best[i].id };
+    for (int i = 0; i < n_asked; i++) c[n++] = (cand){ .logit = t->value[i], .id = t->asked[i] };
+    sort_by_id(c, n);
+    for (int i = 0; i < n; i++) {
+        cand new = c[i];
+        if (kept > 0 && c[kept - 1].id == new.id) continue;
+        new.weight = new.logit, new.key = new.logit = changed_one(p, new.id, new.logit);
+        if (!(new.logit < INFINITY)) return -1;
+        c[kept++] = new;
+    }
+    return kept;
+}
+
+/* The sum of all weights after the changes, relative to the greatest logit before them, between *low and *high. c [n] are all known ones. */
+static void sum_bounds(const llm_top *t, const cand *c, int n, double *low, double *high)
+{
+    double before = 0, after = 0, rest, error;
+
+    for (int i = 0; i < n; i++) before += exp(c[i].weight - t->best[0].value), after += exp((double)c[i].logit - t->best[0].value);
+    rest = t->sum > before ? t->sum - before : 0;
+    error = 1e-4 * t->sum + 1e-9 * (before + after);
+    *low = after + rest - error, *high = after + rest + error;
+}
+
+/* Drops what comes after the edge, and absent ones. */
+static int before_edge(cand *c, int n, const cand *edge)
+{
+    int kept = 0;
+
+    for (int i = 0; i < n; i++)
+        if (c[i].logit != -INFINITY && (edge == NULL || !better(edge, &c[i]))) c[kept++] = c[i];
+    return kept;
+}
+
+/* The k best of c [n], which are in ascending id, before and after. */
+static int best_of(cand *c, int n, int k)
+{
+    int left = n;
+
+    if (n <= k) return n;
+    for (heapify(c, n, better); left > n - k; sift(c, left, 0, better)) {
+        cand best = c[0];
+        c[0] = c[--left], c[left] = best;
+    }
+    memmove(c, c + left, (size_t)k * sizeof *c);
+    sort_by_id(c, k);
+    return k;
+}
+
+static const cand *first_of(const cand *c, int n)
+{
+    const cand *best = c;
+
+    for (int i = 1; i < n; i++) if (better(&c[i], best)) best = &c[i];
+    return best;
+}
+
+/* top_p of the whole row, whose weights have a sum between low and high. 0: it may keep something else. */
+static int sure_top_p(cand *c, int n, float p, double low, double high)
+{
+    double sum = 0;
+    bool enough;
+
+    softmax(c, n, 1);
+    n = keep_mass(c, n, p * low, &enough);
+    for (int i = 0; i < n; i++) sum += c[i].weight;
+    return sum >= p * high ? n : 0;
+}
+
+llm_token sampler_pick_top(llm_sampler *p, const llm_top *t, uint64_t pos)
+{
+    const llm_sampler_options o = p->opt;
+    llm_candidate last = t->best[t->k - 1];
+    cand *c = p->cand, edge = { .key = last.value, .id = last.id };
+    bool all = t->k == p->n_vocab || last.value == -INFINITY;
+    int n = gather(p, t), most = o.temperature == 0 ? 1 : o.top_k > 0 ? o.top_k : INT_MAX;
+    double low = 0, high = 0, best, u = random_at(o.seed, pos);
+
+    if (n < 0) return -1;
+    if (!all && most == INT_MAX) sum_bounds(t, c, n, &low, &high);
+    n = before_edge(c, n, all ? NULL : &edge);
+    if (n == 0 || (!all && n < most && most < INT_MAX)) return -1;
+    if (o.temperature == 0) return first_of(c, n)->id;
+    if (all || most < INT_MAX) return choose(&o, c, best_of(c, n, most), active(o.top_p), u);
+    best = first_of(c, n)->logit;
+    if (active(o.typical_p)) return -1;
+    if (active(o.top_p)) {
+        double scale = exp(t->best[0].value - best);
+        n = sure_top_p(c, n, o.top_p, low * scale, high * scale);
+        return n > 0 ? choose(&o, c, n, false, u) : -1;
+    }
+    return exp(edge.key - best) < o.min_p * (1 - 1e-9) ? choose(&o, c, n, false, u) : -1;
 }

@@ -61,6 +61,8 @@ struct llm_session {
     void *progress_user;
     size_t rows_done, rows_all;         /* of the decode under way */
     uint64_t claimed;                   /* bytes that this session has in model->claimed */
+    size_t n_held;                      /* rows of logits that are still on the device, all of n_logits or 0 */
+    llm_top top;                        /* what a pick wants of one of them */
 };
 
 /* Rows as the two public calls give them: row, or token for sequence 0 with the logits of the last. */
@@ -68,6 +70,9 @@ typedef struct { const llm_row *row; const llm_token *token; size_t n; } batch_i
 
 llm_status batch_decode(llm_session *s, const batch_input *in, llm_error *err);
 bool session_logits_reserve(llm_session *s, size_t n);  /* room for n rows */
+/* Brings the logits that are on a device to s->logits. */
+llm_status session_fetch(llm_session *s, llm_error *err);
+llm_token session_pick(llm_session *s, size_t i, llm_sampler *p, uint64_t pos, llm_error *err);
 
 /* state.c */
 llm_status state_save(const llm_session *s, const char *path, llm_error *err);

@@ -131,4 +131,54 @@ START_TEST(routing_of_every_kind)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/ops", norm_add_and_activations, rotation_and_moves_of_heads, embedding_of_every_type, routing_of_every_kind)
+/* The best candidates of a row by counting, in their order. */
+static void check_top(pair *p, const float *x, const float *dx, int n, int k)
+{
+    static llm_top t;
+    double sum = 0;
+
+    t.n = n, t.k = k, t.n_asked = n < 3 ? 0 : 3;
+    for (int i = 0; i < t.n_asked; i++) t.asked[i] = (i * 7 + 1) % n;
+    p->be.remote->top(&p->be, dx, &t);
+    ck_assert_msg(p->be.err.status == LLM_OK, "%s", p->be.err.text);
+    for (int i = 0; i < t.n_asked; i++) ck_assert(float_bits(t.value[i]) == float_bits(x[t.asked[i]]));
+    for (int i = 0; i < k; i++) {
+        int id = t.best[i].id, before = 0;
+        ck_assert(id >= 0 && id < n && float_bits(t.best[i].value) == float_bits(x[id]));
+        bool odd = !(x[id] < INFINITY);
+        for (int j = 0; j < n; j++) {
+            bool odd_j = !(x[j] < INFINITY), equal = odd && odd_j ? true : !odd && !odd_j && x[j] == x[id];
+            before += (odd_j && !odd) || (!odd && !odd_j && x[j] > x[id]) || (equal && j < id);
+        }
+        ck_assert_msg(before == i, "place %d of %d values has the one that %d come before", i, n, before);
+    }
+    for (int i = 0; i < n; i++) sum += exp((double)x[i] - t.best[0].value);
+    if (k > 1 && t.best[0].value < INFINITY && t.best[0].value > -INFINITY) ck_assert_msg(fabs(t.sum - sum) <= 1e-5 * sum, "sum %g, want %g", t.sum, sum);
+}
+
+START_TEST(greatest_logits)
+{
+    static const int width[] = { 1, 2, 300, 2048, 2049, 30000 };
+    static const llm_limits wide = { .n_batch = 1, .max_cols = 64, .max_rows = 30000, .n_expert = 1, .n_expert_used = 1, .d_ff_expert = 1, .d_model = 64, .n_head = 1, .max_d_head = 64, .n_ctx = 256 };
+    pair p;
+
+    if (!pair_open(&p, &wide, "cuda/top")) return;
+    for (int iw = 0; iw < COUNT(width); iw++) for (int style = 0; style < 4; style++) {
+        int n = width[iw];
+        llm_rows x = case_rows(1, n);
+        for (int i = 0; i < n; i++) {
+            x.data[i] *= 10;
+            if (style == 1) x.data[i] = floorf(x.data[i] / 4) * (i % 2 ? 1.0f : -1.0f);     /* ties, zeros of both signs */
+            if (style == 2 && i % 3) x.data[i] = -INFINITY;
+            if (style == 3 && i % 1000 == 299) x.data[i] = i % 2000 == 299 ? NAN : INFINITY;
+        }
+        llm_rows dx = put_rows(&p.be, x);
+        for (int k = 1; k <= n && k <= TOP_MOST; k *= 16) check_top(&p, x.data, dx.data, n, k);
+        if (n >= 300) check_top(&p, x.data, dx.data, n, 40);
+        p.be.remote->release(&p.be, dx.data), free(x.data);
+    }
+    pair_close(&p);
+}
+END_TEST
+
+LLM_TEST_MAIN("cuda/ops", norm_add_and_activations, rotation_and_moves_of_heads, embedding_of_every_type, routing_of_every_kind, greatest_logits)

@@ -147,6 +147,39 @@ START_TEST(sequences_side_by_side)
 }
 END_TEST
 
+/* A pick where the logits lie is the pick from all of them, row by row, whatever the order of the sequences in the batch. */
+START_TEST(picks_on_the_device)
+{
+    static const llm_sampler_options kind[] = { { 0 }, { .temperature = 0.8f, .top_k = 40, .top_p = 0.9f }, { .temperature = 1, .top_p = 0.9f, .repeat_penalty = 1.2f }, { .temperature = 1 } };
+    llm_model *m;
+    llm_token p[PROMPT], first[4][3];
+    llm_error err;
+
+    if (!open_model(&m, LLM_BACKEND_CUDA, "cuda/picks")) return;
+    llm_session *s = open_session(m, 3);
+    prompt(m, p);
+    llm_row row[6] = { { p[0], 2, 1 }, { p[1], 0, 0 }, { p[2], 1, 1 }, { p[3], 0, 1 }, { p[4], 2, 0 }, { p[5], 2, 0 } };
+    for (int looked = 0; looked < 2; looked++) {
+        for (int q = 0; q < 3; q++) ck_assert(llm_session_truncate(s, q, 0, &err) == LLM_OK);
+        ck_assert_msg(llm_session_decode_rows(s, row, 6, &err) == LLM_OK, "%s", err.text);
+        ck_assert_uint_eq(llm_session_n_logits(s), 3);
+        for (int k = 0; k < 4; k++) for (size_t i = 0; i < 3; i++) {
+            llm_sampler_options o = kind[k];
+            llm_sampler *sampler;
+            o.size = sizeof o, o.seed = i;
+            ck_assert(llm_sampler_open(&sampler, m, &o, &err) == LLM_OK && llm_sampler_accept(sampler, p[i], &err) == LLM_OK);
+            llm_token t = looked ? llm_sampler_pick(sampler, llm_session_logits(s) + i * (size_t)n_vocab(m), 7, &err) : llm_session_pick(s, i, sampler, 7, &err);
+            ck_assert_msg(t >= 0, "%s", err.text);
+            if (!looked) first[k][i] = t;
+            else ck_assert_msg(t == first[k][i], "options %d row %zu: %d on the device, %d of all logits", k, i, (int)first[k][i], (int)t);
+            llm_sampler_close(sampler);
+        }
+    }
+    ck_assert_int_eq(llm_session_pick(s, 3, NULL, 7, &err), -1);
+    llm_session_close(s), llm_model_close(m);
+}
+END_TEST
+
 START_TEST(copies_and_files_go_on_alike)
 {
     char path[] = "/tmp/llm-cuda-session-XXXXXX";
@@ -208,5 +241,5 @@ START_TEST(memory_that_runs_out_is_an_error)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/session", greedy_tokens_equal_the_cpu, runs_and_recorded_steps_give_the_same_bits, sequences_side_by_side, copies_and_files_go_on_alike,
+LLM_TEST_MAIN("cuda/session", greedy_tokens_equal_the_cpu, runs_and_recorded_steps_give_the_same_bits, sequences_side_by_side, picks_on_the_device, copies_and_files_go_on_alike,
               memory_that_runs_out_is_an_error)

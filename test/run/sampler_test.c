@@ -281,6 +281,85 @@ START_TEST(refuses_bad_options)
 }
 END_TEST
 
+/* What a device gives for a pick: the k greatest in order, the values asked for, and a sum that is as wrong as it may be. */
+static void top_of(const float *x, llm_top *t, double wrong)
+{
+    bool *taken = calloc((size_t)t->n, sizeof *taken);
+
+    for (int k = 0; k < t->k; k++) {
+        int best = -1;
+        for (int i = 0; i < t->n; i++) if (!taken[i] && (best < 0 || x[i] > x[best])) best = i;
+        taken[best] = true, t->best[k] = (llm_candidate){ x[best], best };
+    }
+    for (int i = 0; i < t->n_asked; i++) t->value[i] = x[t->asked[i]];
+    t->sum = 0;
+    for (int i = 0; i < t->n; i++) t->sum += exp((double)x[i] - t->best[0].value);
+    t->sum *= 1 + wrong;
+    free(taken);
+}
+
+START_TEST(a_part_of_a_row_picks_what_the_row_picks)
+{
+    enum { WIDE = 700 };
+    static const llm_sampler_options kind[] = {
+        { 0 }, { .repeat_penalty = 1.3f }, { .temperature = 1, .top_k = 40 }, { .temperature = 0.7f, .top_k = 20, .top_p = 0.8f, .min_p = 0.05f },
+        { .temperature = 1, .top_p = 0.9f }, { .temperature = 1.5f, .top_p = 0.95f, .min_p = 0.02f, .frequency_penalty = 0.5f }, { .temperature = 1, .min_p = 0.1f },
+        { .temperature = 1, .top_k = 30, .typical_p = 0.6f, .presence_penalty = -1 }, { .temperature = 0.8f, .top_k = 8, .repeat_penalty = 0.7f, .penalty_last_n = -1 },
+        { .temperature = 1 }, { .temperature = 1, .typical_p = 0.5f }, { .temperature = 1, .top_k = 600 },
+    };
+    int asked = 0, sure[sizeof kind / sizeof kind[0]] = { 0 };
+    static llm_top top;
+    static float x[WIDE];
+    llm_error err;
+
+    for (size_t k = 0; k < sizeof kind / sizeof kind[0]; k++) for (int round = 0; round < 40; round++) {
+        llm_logit_bias bias[3] = { { 5, 3.5f }, { 400, -INFINITY }, { 5, -1 } };
+        llm_sampler_options o = kind[k];
+        int n = round % 8 == 7 ? 50 : WIDE;
+        o.seed = (uint64_t)round, o.bias = bias, o.n_bias = round % 3 == 1 && n == WIDE ? 3 : 0;
+        llm_sampler *p = open_or_fail(n, n, o);
+        random_logits(x, n, round % 3);
+        for (int i = 0; i < 30; i++) ck_assert_int_eq(llm_sampler_accept(p, (llm_token)(uniform() * n), &err), LLM_OK);
+        for (uint64_t pos = 0; pos < 3; pos++) {
+            if (!sampler_wants(p, &top)) continue;
+            top_of(x, &top, (double)((int)pos - 1) * 0.99e-4);
+            llm_token got = sampler_pick_top(p, &top, pos), want = llm_sampler_pick(p, x, pos, &err);
+            ck_assert_msg(got == -1 || got == want, "options %zu round %d: %d, want %d", k, round, (int)got, (int)want);
+            sure[k] += got >= 0, asked++;
+        }
+        llm_sampler_close(p);
+    }
+    ck_assert_int_gt(asked, 0);
+    /* of 120 picks each. Flat rows keep more than is known for top_p and min_p; without any bound only short rows, known whole, succeed. */
+    for (size_t k = 0; k < sizeof kind / sizeof kind[0]; k++) {
+        static const int least[] = { 105, 105, 105, 105, 70, 40, 60, 105, 105, 15, 15, 15 };
+        ck_assert_msg(sure[k] >= least[k] && (k < 9 || sure[k] == 15), "options %zu: %d of 120 picks were proven", k, sure[k]);
+    }
+}
+END_TEST
+
+/* What the row would answer with an error is not picked from a part of it. */
+START_TEST(a_part_with_broken_logits_proves_nothing)
+{
+    llm_sampler *p = open_or_fail(N, N, (llm_sampler_options){ .temperature = 1, .top_k = 4 });
+    static llm_top top;
+    float x[N];
+
+    random_logits(x, N, 0);
+    ck_assert(sampler_wants(p, &top));
+    top_of(x, &top, 0);
+    ck_assert_int_ge(sampler_pick_top(p, &top, 0), 0);
+    top.best[0].value = NAN;
+    ck_assert_int_eq(sampler_pick_top(p, &top, 0), -1);
+    top.best[0].value = INFINITY;
+    ck_assert_int_eq(sampler_pick_top(p, &top, 0), -1);
+    for (int i = 0; i < N; i++) x[i] = -INFINITY;
+    top_of(x, &top, 0);
+    ck_assert_int_eq(sampler_pick_top(p, &top, 0), -1);
+    llm_sampler_close(p);
+}
+END_TEST
+
 LLM_TEST_MAIN("run/sampler", philox_vectors, against_brute_force, draws_follow_the_softmax, generator_is_uniform,
               a_draw_depends_on_seed_and_position_alone, padding_and_broken_logits, greedy_takes_the_lowest_of_equals,
-              refuses_bad_options)
+              refuses_bad_options, a_part_of_a_row_picks_what_the_row_picks, a_part_with_broken_logits_proves_nothing)

@@ -27,7 +27,7 @@ int main(int argc, char **argv)
     must(llm_tokenize(model, argv[2], strlen(argv[2]), LLM_TOKENIZE_BOS, prompt, 1024, &n, &err), &err);
     must(llm_session_decode(session, prompt, n < 1024 ? n : 1024, &err), &err);
     while (left-- > 0) {
-        t = llm_sampler_pick(sampler, llm_session_logits(session), (uint64_t)llm_session_length(session, 0), &err);
+        t = llm_session_pick(session, 0, sampler, (uint64_t)llm_session_length(session, 0), &err);
         if (t < 0) must(err.status, &err);
         if (llm_token_is_end(model, t)) break;
         must(llm_detok_push(detok, t, &text, &len, &err), &err);

@@ -106,7 +106,7 @@ static llm_status loop(talk *t, llm_reply *reply, llm_sampler *p, llm_stop *stop
         llm_token id = llm_reply_forced(reply);
         llm_over over = LLM_OVER_NOT;
         if (run_interrupted) { r->finish = "interrupted"; return LLM_OK; }
-        if (id < 0 && (id = llm_sampler_pick(p, llm_session_logits(t->s), (uint64_t)pos, err)) < 0) return err->status;
+        if (id < 0 && (id = llm_session_pick(t->s, 0, p, (uint64_t)pos, err)) < 0) return err->status;
         keep_made(t, id);
         if (!o->ignore_end || !llm_token_is_end(t->m, id)) {
             if ((st = llm_reply_push(reply, id, &ev, &n_ev, &over, err)) != LLM_OK) return st;
