@@ -24,7 +24,7 @@ static opt_list models, shapes, pg_text;
 static const char *p_text = "512", *n_text = "128", *d_text = "0", *s_text = "1", *t_text, *b_text = "512", *o_text = "md";
 static const char *kv_type, *cpu, *device, *compare_path, *limit_text;
 static int repetitions = 5;
-static bool no_warmup, no_limits, list_shapes;
+static bool no_warmup, no_limits, list_shapes, deterministic;
 
 static const opt_row rows[] = {
     { "What to run", "model", 'm', OPT_STRS, "MODEL", &models, 0, 0, "GGUF file, folder or name; may be given several times", false },
@@ -40,6 +40,7 @@ static const opt_row rows[] = {
     { "What to run", "repetitions", 'r', OPT_INT, "N", &repetitions, 1, 1000, "runs of each test (default 5)", false },
     { "What to run", "kv-type", 0, OPT_STR, "f16|q8_0|f32", &kv_type, 0, 0, "keys and values (default f16)", false },
     { "What to run", "device", 0, OPT_STR, "cpu|cuda", &device, 0, 0, "what computes: the processor (default) or the first NVIDIA GPU", false },
+    { "What to run", "deterministic", 0, OPT_FLAG, NULL, &deterministic, 0, 0, "on a device: results that do not depend on the batch", false },
     { "What to run", "cpu", 0, OPT_STR, "SET", &cpu, 0, 0, "kernel set: scalar, avx2, avxvnni, avx512, neon (default: $LLM_CPU, else the best)", false },
     { "What to run", "memory-limit", 0, OPT_STR, "SIZE", &limit_text, 0, 0, "a ceiling for weights, cache and buffers together; shapes are cut to it", false },
     { "What to run", "no-warmup", 0, OPT_FLAG, NULL, &no_warmup, 0, 0, "measure the first run too", false },
@@ -152,7 +153,7 @@ typedef struct { const char *name, *type; llm_model_info info; model_work work; 
 static measure_options options_of(bool paging)
 {
     return (measure_options){ .kv_type = tool_kv_type(&table, kv_type), .memory_limit = tool_bytes(&table, "--memory-limit", limit_text), .allow_paging = paging,
-                          .warmup = !no_warmup, .repetitions = repetitions };
+                          .warmup = !no_warmup, .repetitions = repetitions, .deterministic = deterministic };
 }
 
 static llm_dtype kv_dtype(void)

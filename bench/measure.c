@@ -36,7 +36,7 @@ llm_session_options measure_session(const bench_test *t, const measure_options *
 
     return (llm_session_options){ .size = sizeof(llm_session_options), .n_ctx = n_ctx > WARM_PROMPT + 2 ? n_ctx : WARM_PROMPT + 2, .n_seq = w->n_seq,
                                   .n_batch = w->batch, .n_threads = t->threads, .kv_type = o->kv_type, .memory_limit = o->memory_limit,
-                                  .allow_paging = o->allow_paging };
+                                  .allow_paging = o->allow_paging, .deterministic = o->deterministic };
 }
 
 /* ---- memory -------------------------------------------------------------------------- */

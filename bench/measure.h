@@ -5,7 +5,7 @@
 #include "work.h"
 
 typedef struct { work_test what; int threads; } bench_test;     /* see work.h; threads of the session */
-typedef struct { llm_kv_type kv_type; uint64_t memory_limit; bool allow_paging, warmup; int repetitions; } measure_options;
+typedef struct { llm_kv_type kv_type; uint64_t memory_limit; bool allow_paging, warmup; int repetitions; bool deterministic; } measure_options;
 
 /* Means and standard deviations over the repetitions. rate: tokens of all sequences per second. peak_mib: resident memory at most. */
 typedef struct { double seconds, seconds_dev, rate, rate_dev, peak_mib; } measure_result;

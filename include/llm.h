@@ -294,6 +294,8 @@ typedef struct {
     uint64_t    memory_limit;       /* as in llm_model_options, in place of the model's; 0: the model's */
     int         allow_paging;
     int         pin_threads;        /* nonzero: each thread that the session starts stays on a core of its own; the caller's is left alone */
+    int         deterministic;      /* nonzero: on a device too a row's bits depend on its own sequence alone, not on what else is computed
+                                     * with it or how its tokens were cut into batches. Slower there. The CPU always keeps this. */
 } llm_session_options;
 
 /* opt NULL: all defaults. Refused before anything is taken when weights, keys, values and buffers do not fit into the memory that is

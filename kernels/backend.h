@@ -101,7 +101,10 @@ typedef struct {
 } llm_moe_args;
 
 /* What a session needs at most, so that scratch is allocated once. */
-typedef struct { int n_batch, max_cols, max_rows, n_expert, n_expert_used, d_ff_expert, d_model, n_head, max_d_head, n_ctx; } llm_limits;
+typedef struct {
+    int n_batch, max_cols, max_rows, n_expert, n_expert_used, d_ff_expert, d_model, n_head, max_d_head, n_ctx;
+    bool deterministic;                 /* a row's bits must not depend on what else is in the batch; the CPU's never do */
+} llm_limits;
 
 typedef struct llm_backend llm_backend;
 typedef struct {

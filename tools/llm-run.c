@@ -73,6 +73,7 @@ static const opt_row rows[] = {
     { "Machine", "memory-limit", 0, OPT_STR, "SIZE", &o.memory_limit, 0, 0, "refuse what needs more, weights included: 8G, 500M (default: what the system has)", false },
     { "Machine", "allow-paging", 0, OPT_FLAG, NULL, &o.choice.allow_paging, 0, 0, "run though the weights do not fit into memory, and read them from disk again and again", true },
     { "Machine", "device", 0, OPT_STR, "cpu|cuda", &o.choice.device, 0, 0, "what computes: the processor (default) or the first NVIDIA GPU", false },
+    { "Machine", "deterministic", 0, OPT_FLAG, NULL, &o.deterministic, 0, 0, "on a device: the same bits however the text is cut into batches (slower; the processor always keeps this)", true },
     { "Machine", "cpu", 0, OPT_STR, "SET", &o.choice.cpu, 0, 0, "kernel set: scalar, avx2, avxvnni, avx512, neon (default: $LLM_CPU, else the best there is)", true },
     { "Machine", "save-session", 0, OPT_STR, "FILE", &o.save_path, 0, 0, "keep prompt and answer in FILE", true },
     { "Machine", "restore-session", 0, OPT_STR, "FILE", &o.restore_path, 0, 0, "go on from FILE; the prompt is appended", true },

@@ -5,7 +5,9 @@
  * block of 4 warps walks its keys in steps of KEYS: every warp scores a quarter of them (q k^T), threads turn scores into weights,
  * every warp adds up a quarter of the value's width (p v). Where tiles are few, as in decoding, the keys are cut into parts, one
  * block each, and a second kernel merges them in ascending order. Keys, values, queries and weights are halves in the products, sums
- * are floats; queries are divided by a power of two first.
+ * are floats; queries are divided by a power of two first. How many rows a tile has does not change any bit of a row's result.
+ * Deterministic: the keys are cut where their positions say (part_begin), and a block that walks several parts merges them as the second kernel
+ * would, so that a row's result depends on its own keys alone.
  * Bound by the bytes of the keys and values for few rows, by the matrix units for many. Shared memory: one step's keys and values, the
  * queries, scores and weights. */
 #include "cuda_impl.h"
@@ -20,6 +22,7 @@ typedef struct {
     const float *sinks;
     float *partial;                     /* [tile row of all][part]: d_v sums, then the largest score and the sum */
     int n_span, n_head, group, window, n_part, rows_all;
+    bool cut;                           /* parts are those of part_begin */
     float scale, softcap;
 } attend_job;
 
@@ -58,6 +61,10 @@ static __device__ bool find(const attend_job &g, int tile_rows, attend_place *p)
     return false;
 }
 
+/* First key of part i, where parts lie at fixed positions: 16 of 256 keys, 28 of 1024, then 4096 each, so that long contexts have few. */
+static __host__ __device__ __forceinline__ int part_begin(int i) { return i < 16 ? 256 * i : i < 44 ? 4096 + 1024 * (i - 16) : 32768 + 4096 * (i - 44); }
+static __host__ __device__ __forceinline__ int part_at(int pos) { return pos < 4096 ? pos / 256 : pos < 32768 ? 16 + (pos - 4096) / 1024 : 44 + (pos - 32768) / 4096; }
+
 /* The keys that any row of the tile sees, and of these the part that this block takes: whole steps. */
 static __device__ void key_range(const attend_job &g, attend_place *p, int keys)
 {
@@ -66,6 +73,10 @@ static __device__ void key_range(const attend_job &g, attend_place *p, int keys)
     int steps = (last + keys - begin) / keys, per = (steps + g.n_part - 1) / g.n_part;
 
     p->key0 = begin + (int)blockIdx.z * per * keys, p->key1 = p->key0 + per * keys;
+    if (g.cut) {
+        int from = g.n_part > 1 ? part_begin((int)blockIdx.z) : 0;
+        p->key0 = from > begin ? from : begin, p->key1 = g.n_part > 1 ? part_begin((int)blockIdx.z + 1) : last + 1;
+    }
     if (p->key1 > last + 1) p->key1 = last + 1;
 }
 
@@ -151,14 +162,16 @@ template <int MT, int KEYS> static __device__ __forceinline__ void score_keys(fl
 }
 
 /* Row r's scores become weights [row][KEYS + PAD] as halves; its largest score m, sum l and the factor corr of what came before are
- * brought up to date. 128 / rows threads share a row. */
+ * brought up to date. 128 / rows threads share a row. The weights of keys that are equal mod 8 add up first, then these eight sums in a
+ * tree: the same order however many threads there are. */
 template <int MT, int KEYS> static __device__ __forceinline__ void weigh(uint16_t *weight, const float *score, float *corr, const float *mul, float *m, float *l, const attend_job &g,
                                                                          const attend_place *p, int pos)
 {
-    enum { SHARE = THREADS / (16 * MT), N = KEYS / SHARE };
+    enum { SHARE = THREADS / (16 * MT), N = KEYS / SHARE, OWN = 8 / SHARE };
     int r = (int)threadIdx.x / SHARE, part = (int)threadIdx.x % SHARE, at = p->span.pos0 + (p->first + r) / g.group;
-    float s[N], most = -INFINITY, sum = 0;
+    float s[N], sum[OWN], most = -INFINITY;
 
+    UNROLL for (int j = 0; j < OWN; j++) sum[j] = 0;
     UNROLL for (int i = 0; i < N; i++) {
         int key = pos + part + SHARE * i;
         float v = score[r * (KEYS + 4) + part + SHARE * i] * mul[r] * g.scale;
@@ -171,10 +184,11 @@ template <int MT, int KEYS> static __device__ __forceinline__ void weigh(uint16_
     float c = *m == most ? 1.0f : expf(*m - most);
     UNROLL for (int i = 0; i < N; i++) {
         float w = s[i] == -INFINITY ? 0.0f : expf(s[i] - most);
-        weight[r * (KEYS + PAD) + part + SHARE * i] = float_f16(w), sum += w;
+        weight[r * (KEYS + PAD) + part + SHARE * i] = float_f16(w), sum[i % OWN] += w;
     }
-    UNROLL for (int k = SHARE / 2; k > 0; k >>= 1) sum += __shfl_xor_sync(FULL_WARP, sum, k);
-    *l = *l * c + sum, *m = most;
+    UNROLL for (int k = OWN / 2; k > 0; k >>= 1) UNROLL for (int j = 0; j < k; j++) sum[j] += sum[j + k];
+    UNROLL for (int k = SHARE / 2; k > 0; k >>= 1) sum[0] += __shfl_xor_sync(FULL_WARP, sum[0], k);
+    *l = *l * c + sum[0], *m = most;
     if (part == 0) corr[r] = c;
 }
 
@@ -204,6 +218,31 @@ static __device__ __forceinline__ float ending(float m, float l, const float *si
     return a / fmaf(l, a, expf(sinks[head] - top));
 }
 
+/* Factors by which a running result of greatest score m0, and the next part's of m1, go into their merger, whose greatest is *m. */
+static __device__ __forceinline__ void merge_factors(float m0, float m1, float *m, float *f0, float *f1)
+{
+    *m = fmaxf(m0, m1);
+    *f0 = m0 == -INFINITY ? 0.0f : expf(m0 - *m), *f1 = m1 == -INFINITY ? 0.0f : expf(m1 - *m);
+}
+
+/* A part ends: what was added up for it goes into sum, m_sum and l_sum, and the next one begins. factor [2][rows] in shared memory. */
+template <int MT, int NV> static __device__ __forceinline__ void end_part(float sum[MT][NV][4], float *m_sum, float *l_sum, float acc[MT][NV][4], float *m, float *l, float *factor)
+{
+    enum { ROWS = 16 * MT, SHARE = THREADS / ROWS };
+    int r = (int)threadIdx.x / SHARE;
+    float f0, f1;
+
+    merge_factors(*m_sum, *m, m_sum, &f0, &f1);
+    *l_sum = fmaf(*l, f1, *l_sum * f0), *m = -INFINITY, *l = 0;
+    if (threadIdx.x % SHARE == 0) factor[r] = f0, factor[ROWS + r] = f1;
+    __syncthreads();
+    UNROLL for (int i = 0; i < MT; i++) UNROLL for (int j = 0; j < NV; j++) UNROLL for (int c = 0; c < 4; c++) {
+        int row = 16 * i + lane_id() / 4 + 8 * (c / 2);
+        sum[i][j][c] = fmaf(acc[i][j][c], factor[ROWS + row], sum[i][j][c] * factor[row]), acc[i][j][c] = 0;
+    }
+    __syncthreads();
+}
+
 template <int MT, int NV, int KEYS> static __device__ __forceinline__ void write_rows(const attend_job &g, const attend_place *p, float acc[MT][NV][4], const float *m, const float *l)
 {
     int lane = lane_id(), d_v = g.kv.d_v;
@@ -221,18 +260,23 @@ template <int MT, int NV, int KEYS> static __device__ __forceinline__ void write
     }
 }
 
-template <int MT, int NV, int KEYS> static __global__ void __launch_bounds__(THREADS) attend_kernel(attend_job g)
+/* CUT: a block that has all parts to itself (g.cut, n_part 1). */
+template <int MT, int NV, int KEYS, bool CUT> static __global__ void __launch_bounds__(THREADS) attend_kernel(attend_job g)
 {
     enum { ROWS = 16 * MT, SHARE = THREADS / ROWS };
     DYNAMIC_SHARED(raw);
     attend_areas at = areas_of(g.kv, ROWS, KEYS);
     uint16_t *k = (uint16_t *)(void *)(raw + at.k), *v = (uint16_t *)(void *)(raw + at.v), *q = (uint16_t *)(void *)(raw + at.q), *weight = (uint16_t *)(void *)(raw + at.p);
     float *score = (float *)(void *)(raw + at.score), *corr = score + ROWS * (KEYS + 4), *mul = corr + ROWS, m = -INFINITY, l = 0, acc[MT][NV][4];
+    float sum[CUT ? MT : 1][CUT ? NV : 1][4], m_sum = -INFINITY, l_sum = 0;
     attend_place p;
 
     if (!find(g, ROWS, &p)) return;
     key_range(g, &p, KEYS);
-    UNROLL for (int i = 0; i < MT; i++) UNROLL for (int j = 0; j < NV; j++) UNROLL for (int c = 0; c < 4; c++) acc[i][j][c] = 0;
+    UNROLL for (int i = 0; i < MT; i++) UNROLL for (int j = 0; j < NV; j++) UNROLL for (int c = 0; c < 4; c++) {
+        acc[i][j][c] = 0;
+        if constexpr (CUT) sum[i][j][c] = 0;
+    }
     load_queries(q, mul, g, &p, ROWS);
     for (int pos = p.key0; pos < p.key1; pos += KEYS) {
         load_cells(k, g.kv, false, &p, pos, KEYS);
@@ -244,11 +288,14 @@ template <int MT, int NV, int KEYS> static __global__ void __launch_bounds__(THR
         __syncthreads();
         add_values<MT, NV, KEYS>(acc, weight, v, corr, round16(g.kv.latent ? g.kv.d_k : g.kv.d_v) + PAD, g.kv.d_v);
         __syncthreads();
+        if constexpr (CUT) if (pos + KEYS >= p.key1 || part_at(pos + KEYS) != part_at(pos)) end_part<MT, NV>(sum, &m_sum, &l_sum, acc, &m, &l, score);
     }
+    if constexpr (CUT) m = m_sum, l = l_sum;
     /* every row's m and l, from the threads that keep them */
     if (threadIdx.x % SHARE == 0) score[threadIdx.x / SHARE] = m, score[ROWS + threadIdx.x / SHARE] = l;
     __syncthreads();
-    write_rows<MT, NV, KEYS>(g, &p, acc, score, score + ROWS);
+    if constexpr (CUT) write_rows<MT, NV, KEYS>(g, &p, sum, score, score + ROWS);
+    else write_rows<MT, NV, KEYS>(g, &p, acc, score, score + ROWS);
 }
 
 /* Block (row, head): the parts of one query in ascending order. Parts without keys have m = -infinity and l = 0. */
@@ -274,11 +321,29 @@ static __global__ void merge_kernel(attend_job g)
     }
 }
 
+/* The same one after the other, as end_part merges. */
+static __global__ void merge_cut_kernel(attend_job g)
+{
+    int head = (int)blockIdx.y, i = (int)blockIdx.x, d_v = g.kv.d_v;
+    const float *part = g.partial + ((int64_t)(head / g.group) * g.rows_all + (int64_t)i * g.group + head % g.group) * g.n_part * (d_v + 2);
+    float *o = g.o.data + (int64_t)i * g.o.stride + (int64_t)head * d_v;
+
+    for (int d = (int)threadIdx.x; d < d_v; d += (int)blockDim.x) {
+        float m = -INFINITY, l = 0, sum = 0, f0, f1;
+        for (int s = 0; s < g.n_part; s++) {
+            const float *x = part + (int64_t)s * (d_v + 2);
+            merge_factors(m, x[d_v], &m, &f0, &f1);
+            l = fmaf(x[d_v + 1], f1, l * f0), sum = fmaf(x[d], f1, sum * f0);
+        }
+        o[d] = sum * ending(m, l, g.sinks, head);
+    }
+}
+
 template <int MT, int NV, int KEYS> static cudaError_t launch_of(const attend_job *g, dim3 grid, cudaStream_t s)
 {
     attend_job j = *g;
     size_t shared = (size_t)areas_of(j.kv, 16 * MT, KEYS).total;
-    auto fn = attend_kernel<MT, NV, KEYS>;
+    auto fn = j.cut && j.n_part == 1 ? attend_kernel<MT, NV, KEYS, true> : attend_kernel<MT, NV, KEYS, false>;
 
     if (shared > CUDA_SHARED_MAX) return cudaErrorInvalidValue;
     cudaError_t e = cudaFuncSetAttribute(fn, cudaFuncAttributeMaxDynamicSharedMemorySize, CUDA_SHARED_MAX);
@@ -318,6 +383,17 @@ static int parts_of(const cuda_impl *impl, const attend_job *g, const llm_batch 
     return want < 1 ? 1 : want > 256 ? 256 : (int)want;
 }
 
+/* The same where parts lie at fixed positions: all of them, one block each, if that fills the device better and there is room; else 1. */
+static int cut_parts_of(const cuda_impl *impl, const attend_job *g, const llm_batch *b, int tiles)
+{
+    int64_t room = (int64_t)(impl->partial_bytes / sizeof(float)) / ((int64_t)b->n * g->n_head * (g->kv.d_v + 2));
+    int keys = PART_MIN, n;
+
+    for (int i = 0; i < b->n_span; i++) while (b->span[i].pos0 + b->span[i].n > keys && keys < 1 << 30) keys *= 2;
+    n = part_at(keys - 1) + 1;
+    return tiles * g->kv.n_kv_head < 2 * impl->n_sm && n <= room && n < 65536 ? n : 1;
+}
+
 static void attend(llm_backend *be, llm_rows o, llm_rows q, const llm_kv_layer *kv, const llm_batch *b, const llm_attn_args *a)
 {
     cuda_impl *impl = cuda_of(be);
@@ -335,12 +411,14 @@ static void attend(llm_backend *be, llm_rows o, llm_rows q, const llm_kv_layer *
     for (int i = 0; i < b->n_span; i++) if (b->span[i].n * g.group > most) most = b->span[i].n * g.group;
     tile_rows = rows_of_tile(kv, most);
     for (int i = 0; i < b->n_span; i++) tiles += (b->span[i].n * g.group + tile_rows - 1) / tile_rows;
-    g.n_part = parts_of(impl, &g, b, tiles);
+    g.cut = impl->limits.deterministic;
+    g.n_part = g.cut ? cut_parts_of(impl, &g, b, tiles) : parts_of(impl, &g, b, tiles);
     if (impl->batch == NULL || impl->batch->span != b->span) be->remote->upload(be, impl->span, b->span, (size_t)b->n_span * sizeof *b->span);
     g.span = impl->span;
     if (!cuda_check(be, launch(&g, tile_rows, dim3((unsigned)tiles, (unsigned)kv->n_kv_head, (unsigned)g.n_part), impl->stream), "attention", b->n, a->n_head, kv->d_k)) return;
     if (g.n_part == 1) return;
-    LAUNCH(merge_kernel, dim3((unsigned)b->n, (unsigned)a->n_head), dim3(128), 0, impl->stream, g);
+    auto merge = g.cut ? merge_cut_kernel : merge_kernel;
+    LAUNCH(merge, dim3((unsigned)b->n, (unsigned)a->n_head), dim3(128), 0, impl->stream, g);
     cuda_check(be, cudaSuccess, "attention, merging", b->n, a->n_head, kv->d_v);
 }
 

@@ -1,10 +1,17 @@
 /* linear.cu - op.linear, op.absorb and op.moe: brings x into the form a weight wants and chooses the kernel: matvec.h for up to MV_MOST
- * columns and for types without matrix units, matmul.h beyond. */
+ * columns and for types without matrix units, matmul.h beyond. The two add up in different orders; where results must not depend on the number
+ * of columns (limits.deterministic) all go through matmul.h that can. */
 #include "matmul.h"
 #include "matvec.h"
 #include "prepare.h"
 
 enum { MV_MOST = 8, PAIRS_MOST = 32 };
+
+/* True for the kernels of matmul.h. n: columns, most: how many of them the other kernels take. */
+static bool takes_matmul(const llm_backend *be, const cuda_weight *w, int n, int most)
+{
+    return (n > most || ((const cuda_impl *)be->impl)->limits.deterministic) && matmul_has(w);
+}
 
 static int columns_at_once(int n) { return n <= 1 ? 1 : n == 2 ? 2 : n <= 4 ? 4 : 8; }
 static const float *bias_values(const llm_tensor *bias) { return bias != NULL && tensor_bound(bias) ? weight_of(bias)->values : NULL; }
@@ -82,7 +89,7 @@ static void linear(llm_backend *be, const llm_linear *l, int n, llm_rows x)
     if (!cuda_go(be) || x.n == 0) return;
     for (int i = 0, k; i < n; i += k) {
         const cuda_weight *w = weight_of(l[i].w);
-        bool many = x.n > MV_MOST && matmul_has(w);
+        bool many = takes_matmul(be, w, x.n, MV_MOST);
         k = 1;
         if (w->a == NULL) { cuda_fail(be, LLM_ERR_INTERNAL, "device cuda: a product with a vector of %lld values", (long long)w->rows); return; }
         if (!bias_good(be, l[i].bias)) return;
@@ -101,7 +108,7 @@ static void linear(llm_backend *be, const llm_linear *l, int n, llm_rows x)
 
 static void absorb_rows(llm_backend *be, llm_rows y, int y_step, llm_rows x, int x_step, const cuda_weight *w)
 {
-    bool many = x.n > MV_MOST && matmul_has(w);
+    bool many = takes_matmul(be, w, x.n, MV_MOST);
     x_source s = { x, (int)w->n, x_step, w->cols, NULL };
     x_forms form;
 
@@ -227,7 +234,7 @@ static bool experts(moe_run *r, llm_rows x)
 {
     cuda_impl *impl = cuda_of(r->be);
     llm_rows h = { impl->pair_h, r->n_pair, (int)r->gate->rows, r->gate->rows }, u = { impl->pair_up, r->n_pair, (int)r->gate->rows, r->gate->rows };
-    bool few = r->n_pair <= PAIRS_MOST || !matmul_has(r->gate) || !matmul_has(r->up) || !matmul_has(r->down);
+    bool few = !takes_matmul(r->be, r->gate, r->n_pair, PAIRS_MOST) || !matmul_has(r->up) || !matmul_has(r->down);
 
     if (few && r->gate->dtype == r->up->dtype) {
         r->m.place = NULL;

@@ -27,6 +27,7 @@ llm_status plan_cost(const llm_model *m, const llm_session_options *o, llm_limit
 
     if (!run_limits(m, o->n_batch, o->n_ctx, limits))
         return llm_fail(err, LLM_ERR_ARG, "session: n_batch %d and n_ctx %d are too large for this model", o->n_batch, o->n_ctx);
+    limits->deterministic = o->deterministic != 0;
     workspace = backend_scratch(m->device, limits, o->n_threads);
     if (workspace == 0 || !run_bytes(m, o->n_batch, &run) || !ck_add(run, workspace, &sum) || sum > SIZE_MAX / 2)
         return llm_fail(err, LLM_ERR_ARG, "session: the buffers for n_batch %d have more bytes than an address can say", o->n_batch);

@@ -126,4 +126,70 @@ START_TEST(long_contexts_in_parts)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/attend", prefill_and_decoding, long_contexts_in_parts)
+/* Random rows that lie close together, as those of the forward pass do. */
+static llm_rows close_rows(int n, int width)
+{
+    llm_rows r = blank_rows(n, width, width);
+    for (int i = 0; i < n * width; i++) r.data[i] = case_float();
+    return r;
+}
+
+/* Rows at0 .. at0 + n - 1 of q, which are the last ones of sequence 0, in one step; with other sequences beside them. The bits go to out. */
+static void attend_piece(pair *p, const caches *c, const shape *s, llm_rows q, int at0, int n, bool beside, const llm_tensor *sinks, float *out)
+{
+    llm_span span[N_SEQ] = { { 0, 0, n, c->length[0] - q.n + at0 } };
+    int32_t token[256] = { 0 }, pos[256], seq[256];
+    llm_batch b = { n, 1, token, pos, seq, span };
+    llm_attn_args a = { s->n_head, s->window, 1 / sqrtf((float)s->d_k), s->softcap, s->sinks ? sinks : NULL };
+    size_t width = (size_t)s->n_head * (size_t)s->d_v;
+
+    for (int i = 0; i < n; i++) pos[i] = span[0].pos0 + i, seq[i] = 0;
+    if (beside) span[1] = (llm_span){ 1, n, 1, c->length[1] - 1 }, pos[n] = span[1].pos0, seq[n] = 1, b.n++, b.n_span++;
+    llm_rows in = { row_at(q, at0), n, q.width, q.stride }, x = blank_rows(b.n, q.width, q.width), y = blank_rows(b.n, (int)width, (int64_t)width);
+    memset(x.data, 0, rows_bytes(x)), memcpy(x.data, in.data, (size_t)n * (size_t)q.width * sizeof(float));
+    llm_rows dx = put_rows(&p->be, x), dy = put_rows(&p->be, y);
+    p->be.remote->begin(&p->be, &b, NULL);
+    p->be.op.attend(&p->be, dy, dx, &c->dev, &b, &a);
+    p->be.remote->end(&p->be);
+    ck_assert_msg(p->be.err.status == LLM_OK, "%s", p->be.err.text);
+    p->be.remote->download(&p->be, out, dy.data, (size_t)n * width * sizeof *out);
+    p->be.remote->release(&p->be, dx.data), p->be.remote->release(&p->be, dy.data), free(x.data), free(y.data);
+}
+
+/* One row at a time, in tiles of any size, alone or not: the same bits, over three parts of the keys; and what the reference has. */
+START_TEST(deterministic_rows_depend_on_their_own_keys_alone)
+{
+    static const int fill[N_SEQ] = { 60, 130, 0 }, more[N_SEQ] = { 190, 0, 0 }, last[N_SEQ] = { 24, 0, 0 };
+    enum { LAST = 24 };
+    llm_limits l = limits;
+    pair p;
+
+    l.deterministic = true;
+    if (!pair_open(&p, &l, "cuda/attend deterministic")) return;
+    for (int is = 1; is < COUNT(shapes); is++) {
+        const shape *s = &shapes[is];
+        llm_tensor sinks = case_tensor(DT_F32, 0, s->n_head, 1), *all[1] = { &sinks };
+        llm_device *d = put_weights(all, 1);
+        size_t width = (size_t)s->n_head * (size_t)s->d_v;
+        float *want = malloc(LAST * width * sizeof *want), *got = malloc(LAST * width * sizeof *got);
+        static const int cut[] = { LAST, 0, 17, 7, 0, 1, 23, 0 };
+        caches c;
+        caches_open(&p, &c, s, DT_F16);
+        step(&p, &c, s, DT_F16, &sinks, fill, false);
+        for (int i = 0; i < 3; i++) step(&p, &c, s, DT_F16, &sinks, more, false);
+        step(&p, &c, s, DT_F16, &sinks, last, true);
+        llm_rows q = close_rows(LAST, s->n_head * s->d_k);
+        for (int i = 0; i < LAST; i += i == 0 ? LAST - 3 : 1) attend_piece(&p, &c, s, q, i, 1, false, &sinks, want + (size_t)i * width);
+        for (int k = 0, at = 0; k < COUNT(cut); k++) {
+            if (cut[k] > 0) { attend_piece(&p, &c, s, q, at, cut[k], k % 2 == 0, &sinks, got + (size_t)at * width), at += cut[k]; continue; }
+            for (int i = 0; i < LAST; i += i == 0 ? LAST - 3 : 1)
+                ck_assert_msg(memcmp(got + (size_t)i * width, want + (size_t)i * width, width * sizeof *got) == 0, "%s: row %d differs, cut %d", s->name, i, k);
+            at = 0;
+        }
+        caches_close(&p, &c), device_close(d), free(q.data), free(want), free(got), free((void *)(uintptr_t)sinks.data);
+    }
+    pair_close(&p);
+}
+END_TEST
+
+LLM_TEST_MAIN("cuda/attend", prefill_and_decoding, long_contexts_in_parts, deterministic_rows_depend_on_their_own_keys_alone)

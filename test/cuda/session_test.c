@@ -180,6 +180,39 @@ START_TEST(picks_on_the_device)
 }
 END_TEST
 
+/* deterministic: a sequence's logits are the same bits at once, cut up, and beside others. */
+START_TEST(deterministic_logits_depend_on_their_sequence_alone)
+{
+    enum { N = 13, OTHER = 6 };
+    static const int cut[][N] = { { N }, { 1, 9, 1, 2 }, { 10, 3 } };
+    llm_session_options o = { .size = sizeof o, .n_ctx = 256, .n_seq = 2, .n_batch = 64, .deterministic = 1 };
+    llm_model *m;
+    llm_token p[PROMPT];
+    llm_session *s;
+    llm_error err;
+
+    if (!open_model(&m, LLM_BACKEND_CUDA, "cuda/deterministic")) return;
+    size_t bytes = (size_t)n_vocab(m) * sizeof(float);
+    float *want = malloc(bytes);
+    prompt(m, p);
+    for (int k = 0; k < 3; k++) {
+        ck_assert_msg(llm_session_open(&s, m, &o, &err) == LLM_OK, "%s", err.text);
+        for (int i = 0, at = 0; at < N; at += cut[k][i++]) {
+            llm_row row[N + OTHER];
+            int n = 0;
+            for (int j = 0; j < OTHER && k == 2; j++) row[n++] = (llm_row){ p[j + i], 0, 0 };
+            for (int j = 0; j < cut[k][i]; j++) row[n++] = (llm_row){ p[at + j], k == 2, at + j + 1 == N };
+            ck_assert_msg(llm_session_decode_rows(s, row, (size_t)n, &err) == LLM_OK, "%s", err.text);
+        }
+        ck_assert_uint_eq(llm_session_n_logits(s), 1);
+        if (k == 0) memcpy(want, llm_session_logits(s), bytes);
+        else ck_assert_msg(memcmp(want, llm_session_logits(s), bytes) == 0, "cut %d", k);
+        llm_session_close(s);
+    }
+    free(want), llm_model_close(m);
+}
+END_TEST
+
 START_TEST(copies_and_files_go_on_alike)
 {
     char path[] = "/tmp/llm-cuda-session-XXXXXX";
@@ -241,5 +274,6 @@ START_TEST(memory_that_runs_out_is_an_error)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/session", greedy_tokens_equal_the_cpu, runs_and_recorded_steps_give_the_same_bits, sequences_side_by_side, picks_on_the_device, copies_and_files_go_on_alike,
+LLM_TEST_MAIN("cuda/session", greedy_tokens_equal_the_cpu, runs_and_recorded_steps_give_the_same_bits, sequences_side_by_side, picks_on_the_device, deterministic_logits_depend_on_their_sequence_alone,
+              copies_and_files_go_on_alike,
               memory_that_runs_out_is_an_error)

@@ -23,7 +23,7 @@ typedef struct {
     float temperature, top_p, min_p, typical_p, repeat_penalty, frequency_penalty, presence_penalty;  /* below 0 (penalties: 0): the model's */
     uint64_t seed;
     const char *manifest, *memory_limit;
-    bool list, verify, plan, pin;
+    bool list, verify, plan, pin, deterministic;
     bool raw, show_tokens, show_prompt, quiet, greedy, ignore_end, think, no_think, show_thinking, hide_thinking, trusted, json, interactive,
         no_history, full_hash;
     opt_list stops, biases, results;

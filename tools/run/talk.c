@@ -241,7 +241,7 @@ llm_session_options run_session_options(const run_options *o)
 {
     return (llm_session_options){ .size = sizeof(llm_session_options), .n_ctx = o->n_ctx, .n_batch = o->n_batch,
                                   .n_threads = o->choice.n_threads, .kv_type = tool_kv_type(&run_table, o->kv_type),
-                                  .pin_threads = o->pin };
+                                  .pin_threads = o->pin, .deterministic = o->deterministic };
 }
 
 /* Without -c: 4096 as the library has it, or where the text needs more, that and an answer, as far as the model was trained. */
