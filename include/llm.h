@@ -288,7 +288,7 @@ typedef struct {
     uint32_t    size;
     int         n_ctx;              /* tokens a sequence may hold; 0: min(trained context, 4096) */
     int         n_seq;              /* sequences; 0: 1 */
-    int         n_batch;            /* rows computed at once; 0: 512. Does not change any result. */
+    int         n_batch;            /* rows computed at once; 0: 512. Does not change any result; on a device see deterministic. */
     int         n_threads;          /* 0: as the model was opened with */
     llm_kv_type kv_type;            /* 0: F16 */
     uint64_t    memory_limit;       /* as in llm_model_options, in place of the model's; 0: the model's */

@@ -100,6 +100,14 @@ typedef struct {
     float limit;                        /* ACT_SWIGLU_OAI's clamp */
 } llm_moe_args;
 
+/* Heads of d_head values; norms [d_head] of the heads, or NULL. */
+typedef struct {
+    int d_head;
+    llm_rope_style style;
+    const llm_tensor *q_norm, *k_norm;
+    float eps, offset;
+} llm_rope_store_args;
+
 /* What a session needs at most, so that scratch is allocated once. */
 typedef struct {
     int n_batch, max_cols, max_rows, n_expert, n_expert_used, d_ff_expert, d_model, n_head, max_d_head, n_ctx;
@@ -142,6 +150,16 @@ typedef struct {
     void (*kv_put)(llm_kv_layer *kv, int seq, int pos, int n, const void *k, const void *v);
 } llm_ops;
 
+/* Several ops in one. Each may be NULL, and stands for what its comment says. */
+typedef struct {
+    /* add(x, o); norm(h, x, w, eps, offset) */
+    void (*add_norm)(llm_backend *be, llm_rows x, llm_rows o, llm_rows h, const llm_tensor *w, float eps, float offset);
+    /* norm of every head of q and of k where a->q_norm is given; rope(q), rope(k) from offset 0; store(k, v) */
+    void (*rope_store)(llm_backend *be, llm_rows q, llm_rows k, llm_rows v, llm_rows cs, const llm_rope_store_args *a, llm_kv_layer *kv, const llm_batch *b);
+    /* linear of gate and up; glu(y, y, u): y = act(gate x) * up x; what u then holds is not said */
+    void (*gated)(llm_backend *be, llm_rows y, llm_rows u, const llm_tensor *gate, const llm_tensor *up, llm_rows x, llm_act act, float limit);
+} llm_blocks;
+
 /* What a pick needs of a row of logits that lies elsewhere (libllm/run/sampler.c): its k greatest values, greater ones first and of equal
  * ones the lowest place; a NaN or +infinity comes before all others. */
 enum { TOP_MOST = 256, TOP_ASKED = 1024 };
@@ -169,6 +187,7 @@ typedef struct {
 
 struct llm_backend {
     llm_ops op;
+    llm_blocks block;
     llm_error err;                      /* status LLM_OK until the first failure */
     void *listener;                     /* of who has put ops of his own over these, which call them; NULL: nobody */
     void *impl;                         /* the backend's own state: threads, scratch */

@@ -188,7 +188,7 @@ template <int MT, int KEYS> static __device__ __forceinline__ void weigh(uint16_
     }
     UNROLL for (int k = OWN / 2; k > 0; k >>= 1) UNROLL for (int j = 0; j < k; j++) sum[j] += sum[j + k];
     UNROLL for (int k = SHARE / 2; k > 0; k >>= 1) sum[0] += __shfl_xor_sync(FULL_WARP, sum[0], k);
-    *l = *l * c + sum[0], *m = most;
+    *l = fmaf(*l, c, sum[0]), *m = most;
     if (part == 0) corr[r] = c;
 }
 
@@ -401,6 +401,7 @@ static void attend(llm_backend *be, llm_rows o, llm_rows q, const llm_kv_layer *
     int tiles = 0, most = 0, tile_rows;
 
     if (!cuda_go(be) || b->n_span == 0) return;
+    cuda_writes(be, o.data);
     if (kv->d_v > 512 || kv->d_k > 640 || (!kv->latent && kv->d_k > 256) || a->n_head % kv->n_kv_head != 0) {
         cuda_fail(be, LLM_ERR_UNSUPPORTED, "device cuda: attention of %d heads over %d, head width %d and %d; at most 256, or 640 and 512 of latents", a->n_head, kv->n_kv_head, kv->d_k, kv->d_v);
         return;

@@ -70,6 +70,7 @@ static void device_upload(llm_backend *be, void *to, const void *from, size_t n)
     cuda_impl *impl = cuda_of(be);
 
     if (be->err.status != LLM_OK) return;
+    cuda_writes(be, (const float *)to);
     /* what is being recorded, or replayed, runs after this */
     cudaStream_t s = impl->mode == STEP_CAPTURE || impl->mode == STEP_REPLAY ? impl->side : impl->stream;
     if (cuda_check(be, cudaMemcpyAsync(to, from, n, cudaMemcpyHostToDevice, s), "upload", (int64_t)n, 0, 0)) cuda_check(be, cudaStreamSynchronize(s), "upload", (int64_t)n, 0, 0);
@@ -151,7 +152,7 @@ static void step_begin(llm_backend *be, const llm_batch *b, const uint8_t *want)
     cuda_impl *impl = cuda_of(be);
 
     drop_capture(impl);
-    impl->batch = b;
+    impl->batch = b, impl->coded.data = NULL;
     send_batch(be, b);
     impl->mode = choose_mode(impl, shape_of(b, want));
     if (impl->mode == STEP_CAPTURE && cudaStreamBeginCapture(impl->stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
@@ -277,7 +278,7 @@ llm_status backend_cuda_open(llm_backend *be, llm_device *d, const llm_limits *l
                         (double)a.total / 1048576, (double)cuda_available(d) / 1048576, limits->n_batch);
     }
     place(impl, &a);
-    cuda_elementwise_ops(&be->op), cuda_route_ops(&be->op), cuda_kv_ops(&be->op), cuda_attend_ops(&be->op), cuda_linear_ops(&be->op);
+    cuda_elementwise_ops(&be->op, &be->block), cuda_route_ops(&be->op), cuda_kv_ops(&be->op, &be->block), cuda_attend_ops(&be->op), cuda_linear_ops(&be->op, &be->block);
     return LLM_OK;
 }
 

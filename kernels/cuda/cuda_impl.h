@@ -50,6 +50,7 @@ typedef struct {
     llm_span *span;
     const llm_batch *batch;             /* host: the step that begin was given, or NULL */
     int8_t *code; float *code_d; uint32_t *code_sum;        /* x as codes */
+    struct { const float *data; int n, width, group; } coded;   /* rows whose codes are there, made by the norm that made them; data NULL: none */
     uint16_t *half; float *half_mul;                        /* x as halves */
     float *row;                         /* x as floats in aligned rows */
     float *pair_up, *pair_h, *pair_y;   /* experts: [n_pair, d_ff] twice, [n_pair, d_model] */
@@ -73,15 +74,18 @@ static inline bool cuda_go(llm_backend *be) { return be->err.status == LLM_OK &&
 /* Reports e, or what the last launch left, naming the op, the layer and the shape. False on failure. */
 bool cuda_check(llm_backend *be, cudaError_t e, const char *op, int64_t n, int64_t rows, int64_t cols);
 
+/* The op writes rows at p, of which codes may have been made. */
+static inline void cuda_writes(llm_backend *be, const float *p) { if (cuda_of(be)->coded.data == p) cuda_of(be)->coded.data = NULL; }
+
 /* Most dynamic shared memory a block may ask for. */
 enum { CUDA_SHARED_MAX = 99 << 10 };
 
 /* ---- one file each: fill their entries of the table ---- */
-void cuda_elementwise_ops(llm_ops *op);     /* embed norm rope_table rope copy_heads scale_rows glu add add_gated softcap */
+void cuda_elementwise_ops(llm_ops *op, llm_blocks *block);  /* embed norm rope_table rope copy_heads scale_rows glu add add_gated softcap, add_norm */
 void cuda_route_ops(llm_ops *op);
-void cuda_kv_ops(llm_ops *op);
+void cuda_kv_ops(llm_ops *op, llm_blocks *block);           /* and rope_store */
 void cuda_attend_ops(llm_ops *op);
-void cuda_linear_ops(llm_ops *op);          /* linear absorb moe */
+void cuda_linear_ops(llm_ops *op, llm_blocks *block);       /* linear absorb moe, gated */
 
 /* top.cu: llm_remote.top; bytes of impl->top for rows of n logits, and of impl->top_pinned. */
 void cuda_top(llm_backend *be, const float *x, llm_top *t);
@@ -101,6 +105,7 @@ bool cuda_planes_of(int dtype, cuda_planes *p);
 /* Experts, one column for each pair p (row p / n_used of x, or p itself where by_pair): matrix expert[p]. */
 typedef struct { const int32_t *expert; int n_pair, n_used; bool by_pair; int heads; } pairs;
 
+int cuda_code_group(const llm_device *d);   /* of most of the weights' bytes: 32, 256, or 0 where most are no blocks */
 bool type_has_codes(int dtype);             /* x must be codes; else floats or halves */
 int type_code_group(int dtype);             /* 32 or 256 values of x share a scale */
 #endif

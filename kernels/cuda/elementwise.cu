@@ -3,6 +3,7 @@
 #include "cuda_impl.h"
 #include "blocks.h"
 #include "activate.h"
+#include "prepare.h"
 
 enum { BLOCK = 256 };
 
@@ -10,7 +11,16 @@ static dim3 grid_of(int64_t width, int n) { return dim3((unsigned)n, (unsigned)(
 
 /* ---- norm ---- */
 
-static __global__ void norm_kernel(llm_rows y, llm_rows x, const float *w, float eps, float offset)
+/* Codes of the row that the block has just written, for the products that follow. out.blocks 0: none. */
+static __device__ __forceinline__ void row_codes(const float *row, int width, const x_codes &out, int group)
+{
+    if (out.blocks == 0) return;
+    __syncthreads();
+    for (int64_t first = (int64_t)warp_id() * group; first < out.blocks * 32; first += (int64_t)(blockDim.x >> 5) * group)
+        put_codes(row, width, NULL, out, blockIdx.x, first, group);
+}
+
+static __global__ void norm_kernel(llm_rows y, llm_rows x, const float *w, float eps, float offset, x_codes code, int group)
 {
     __shared__ float shared[32];
     const float *in = x.data + (int64_t)blockIdx.x * x.stride;
@@ -20,7 +30,24 @@ static __global__ void norm_kernel(llm_rows y, llm_rows x, const float *w, float
     sum = block_sum(sum, shared);
     float r = 1.0f / sqrtf(sum / (float)y.width + eps);
     for (int k = (int)threadIdx.x; k < y.width; k += (int)blockDim.x) out[k] = in[k] * r * (w[k] + offset);
+    row_codes(out, y.width, code, group);
 }
+
+/* Where a norm puts the codes of y; with no blocks when y is not of the kind that products take. */
+static x_codes codes_for(llm_backend *be, llm_rows y, int *group)
+{
+    cuda_impl *impl = cuda_of(be);
+    x_codes none = {}, c = { impl->code, impl->code_d, impl->code_sum, 0 };
+
+    *group = cuda_code_group(impl->device);
+    if (*group == 0 || y.stride != y.width || y.width != impl->limits.d_model) { cuda_writes(be, y.data); return none; }
+    c.blocks = (y.width + *group - 1) / *group * (*group / 32);
+    if ((size_t)(y.n * c.blocks * 32) > impl->code_bytes) { cuda_writes(be, y.data); return none; }
+    impl->coded.data = y.data, impl->coded.n = y.n, impl->coded.width = y.width, impl->coded.group = *group;
+    return c;
+}
+
+static unsigned norm_threads(int width) { return width <= 64 ? 32 : width <= 1024 ? 128 : 512; }
 
 static void norm(llm_backend *be, llm_rows y, llm_rows x, const llm_tensor *w, float eps, float offset)
 {
@@ -28,8 +55,40 @@ static void norm(llm_backend *be, llm_rows y, llm_rows x, const llm_tensor *w, f
 
     if (!cuda_go(be) || y.n == 0) return;
     if (c->values == NULL) { cuda_fail(be, LLM_ERR_UNSUPPORTED, "device cuda: a norm of %d values stored as %s", y.width, dtype_name(c->dtype)); return; }
-    LAUNCH(norm_kernel, dim3((unsigned)y.n), dim3(y.width <= 64 ? 32 : y.width <= 1024 ? 128 : 512), 0, cuda_of(be)->stream, y, x, c->values, eps, offset);
+    int group;
+    x_codes code = codes_for(be, y, &group);
+    LAUNCH(norm_kernel, dim3((unsigned)y.n), dim3(norm_threads(y.width)), 0, cuda_of(be)->stream, y, x, c->values, eps, offset, code, group);
     cuda_check(be, cudaSuccess, "norm", y.n, 1, y.width);
+}
+
+/* x += o, then the norm of it. A thread reads again what it has written itself. */
+static __global__ void add_norm_kernel(llm_rows x, llm_rows o, llm_rows h, const float *w, float eps, float offset, x_codes code, int group)
+{
+    __shared__ float shared[32];
+    const float *more = o.data + (int64_t)blockIdx.x * o.stride;
+    float *in = x.data + (int64_t)blockIdx.x * x.stride, *out = h.data + (int64_t)blockIdx.x * h.stride, sum = 0;
+
+    for (int k = (int)threadIdx.x; k < x.width; k += (int)blockDim.x) {
+        float v = in[k] + more[k];
+        in[k] = v, sum = fmaf(v, v, sum);
+    }
+    sum = block_sum(sum, shared);
+    float r = 1.0f / sqrtf(sum / (float)x.width + eps);
+    for (int k = (int)threadIdx.x; k < x.width; k += (int)blockDim.x) out[k] = in[k] * r * (w[k] + offset);
+    row_codes(out, x.width, code, group);
+}
+
+static void add_norm(llm_backend *be, llm_rows x, llm_rows o, llm_rows h, const llm_tensor *w, float eps, float offset)
+{
+    const cuda_weight *c = weight_of(w);
+
+    if (!cuda_go(be) || x.n == 0) return;
+    if (c->values == NULL) { cuda_fail(be, LLM_ERR_UNSUPPORTED, "device cuda: a norm of %d values stored as %s", x.width, dtype_name(c->dtype)); return; }
+    int group;
+    cuda_writes(be, x.data);
+    x_codes code = codes_for(be, h, &group);
+    LAUNCH(add_norm_kernel, dim3((unsigned)x.n), dim3(norm_threads(x.width)), 0, cuda_of(be)->stream, x, o, h, c->values, eps, offset, code, group);
+    cuda_check(be, cudaSuccess, "sum and norm", x.n, 1, x.width);
 }
 
 /* ---- rotation ---- */
@@ -63,6 +122,7 @@ static void rope_table(llm_backend *be, llm_rows cs, const llm_rope *rope, const
     int half = rope->n_rot / 2;
 
     if (!cuda_go(be) || cs.n == 0 || half == 0) return;
+    cuda_writes(be, cs.data);
     const float *freq = cuda_frequencies(be, rope->freq, half);
     if (freq == NULL) return;
     const int32_t *at = cuda_ints(be, pos, cs.n, impl->pos);
@@ -88,6 +148,7 @@ static void rope(llm_backend *be, llm_rows x, llm_rows cs, int d_head, int offse
     int64_t heads = d_head > 0 ? (x.width + d_head - 1) / d_head : 0;
 
     if (!cuda_go(be) || x.n == 0 || half == 0) return;
+    cuda_writes(be, x.data);
     LAUNCH(rope_kernel, grid_of(heads * half, x.n), dim3(BLOCK), 0, cuda_of(be)->stream, x, cs, d_head, offset, half, style == ROPE_PAIRS);
     cuda_check(be, cudaSuccess, "rope", x.n, 1, x.width);
 }
@@ -113,6 +174,7 @@ static __global__ void element_kernel(llm_rows x, llm_rows a, llm_rows b, const 
 static void elements(llm_backend *be, const char *op, llm_rows x, llm_rows a, llm_rows b, const float *s, element_op what, int act, float f)
 {
     if (!cuda_go(be) || x.n == 0 || x.width == 0) return;
+    cuda_writes(be, x.data);
     LAUNCH(element_kernel, grid_of(x.width, x.n), dim3(BLOCK), 0, cuda_of(be)->stream, x, a, b, s, (int)what, act, f);
     cuda_check(be, cudaSuccess, op, x.n, 1, x.width);
 }
@@ -134,6 +196,7 @@ static __global__ void copy_kernel(llm_rows y, int y_step, llm_rows x, int x_ste
 static void copy_heads(llm_backend *be, llm_rows y, int y_step, llm_rows x, int x_step, int n_head, int width)
 {
     if (!cuda_go(be) || x.n == 0 || width == 0) return;
+    cuda_writes(be, y.data);
     LAUNCH(copy_kernel, grid_of((int64_t)n_head * width, x.n), dim3(BLOCK), 0, cuda_of(be)->stream, y, y_step, x, x_step, n_head * width, width);
     cuda_check(be, cudaSuccess, "copy_heads", x.n, n_head, width);
 }
@@ -178,6 +241,7 @@ static void embed(llm_backend *be, llm_rows y, const llm_tensor *table, const in
         if (token[i] < 0 || token[i] >= w->rows) { cuda_fail(be, LLM_ERR_ARG, "embed: token %d, want 0..%lld", token[i], (long long)w->rows - 1); return; }
     if (w->perm != NULL) { cuda_fail(be, LLM_ERR_UNSUPPORTED, "embed: a permuted table"); return; }
     if (!cuda_go(be)) return;
+    cuda_writes(be, y.data);
     const int32_t *id = cuda_ints(be, token, y.n, impl->token);
     switch (w->dtype) {
 #define CASE(dt) case dt: { auto fn = embed_blocks<dt>; LAUNCH(fn, grid_of((w->cols + 31) / 32, y.n), dim3(BLOCK), 0, impl->stream, y, *w, id, scale); break; }
@@ -191,8 +255,8 @@ static void embed(llm_backend *be, llm_rows y, const llm_tensor *table, const in
     cuda_check(be, cudaSuccess, "embed", y.n, w->rows, w->cols);
 }
 
-void cuda_elementwise_ops(llm_ops *op)
+void cuda_elementwise_ops(llm_ops *op, llm_blocks *block)
 {
     op->embed = embed, op->norm = norm, op->rope_table = rope_table, op->rope = rope, op->glu = glu, op->add = add;
-    op->add_gated = add_gated, op->softcap = softcap, op->copy_heads = copy_heads, op->scale_rows = scale_rows;
+    op->add_gated = add_gated, op->softcap = softcap, op->copy_heads = copy_heads, op->scale_rows = scale_rows, block->add_norm = add_norm;
 }

@@ -49,6 +49,7 @@ static void run_matvec(llm_backend *be, mv_job *g, unsigned rows_of_y)
     for (int i = 0; i < g->n_matrix; i++) g->first[i + 1] = g->first[i] + (int)((g->m[i].w.rows + per - 1) / per);
     dim3 grid((unsigned)g->first[g->n_matrix], rows_of_y);
     e = type_has_codes(g->m[0].w.dtype) ? matvec_codes_launch(g, grid, nc, impl->stream) : matvec_values_launch(g, grid, nc, impl->stream);
+    for (int i = 0; i < g->n_matrix; i++) cuda_writes(be, g->m[i].y);
     cuda_check(be, e, "matrix times vectors", g->n, g->m[0].w.rows, g->m[0].w.cols);
 }
 
@@ -61,6 +62,7 @@ static void run_matmul(llm_backend *be, const llm_linear *l, const x_forms *x, i
     dim3 grid((unsigned)((g.w.rows + MM_ROWS - 1) / MM_ROWS), (unsigned)((n + MM_COLS - 1) / MM_COLS));
     cudaStream_t s = cuda_of(be)->stream;
     cuda_check(be, type_has_codes(g.w.dtype) ? matmul_codes_launch(&g, grid, s) : matmul_values_launch(&g, grid, s), "matrix times matrix", n, g.w.rows, g.w.cols);
+    cuda_writes(be, g.y);
 }
 
 static bool same_form(const cuda_weight *a, const cuda_weight *b)
@@ -104,6 +106,29 @@ static void linear(llm_backend *be, const llm_linear *l, int n, llm_rows x)
     }
 }
 
+/* Few columns of one type: the two products and their activation in one kernel. */
+static void gated(llm_backend *be, llm_rows y, llm_rows u, const llm_tensor *gate, const llm_tensor *up, llm_rows x, llm_act act, float limit)
+{
+    const cuda_weight *w = weight_of(gate), *wu = weight_of(up);
+    llm_linear both[2] = { { y, gate, NULL }, { u, up, NULL } };
+    x_source s = { x, 1, 0, w->cols, w->perm };
+    x_forms form;
+    mv_job g = {};
+
+    if (!cuda_go(be) || x.n == 0) return;
+    if (w->dtype != wu->dtype || !same_form(w, wu) || w->rows != wu->rows || takes_matmul(be, w, x.n, MV_MOST)) {
+        linear(be, both, 2, x);
+        be->op.glu(be, y, y, u, act, limit);
+        return;
+    }
+    if (!prepare(be, &s, w, false, &form)) return;
+    int nc = columns_at_once(x.n);
+    g.n_matrix = 1, g.x = form.codes, g.f = form.f, g.f_stride = form.f_stride, g.n = x.n;
+    g.glu = true, g.act = (int)act, g.limit = limit;
+    g.m[0].w = *w, g.m[1].w = *wu, g.m[0].y = y.data, g.m[0].y_stride = y.stride;
+    run_matvec(be, &g, (unsigned)((x.n + nc - 1) / nc));
+}
+
 /* ---- absorb: one matrix a head ---- */
 
 static void absorb_rows(llm_backend *be, llm_rows y, int y_step, llm_rows x, int x_step, const cuda_weight *w)
@@ -113,6 +138,7 @@ static void absorb_rows(llm_backend *be, llm_rows y, int y_step, llm_rows x, int
     x_forms form;
 
     if (!prepare(be, &s, w, many, &form)) return;
+    cuda_writes(be, y.data);
     if (many) {
         mm_job g = {};
         g.w = *w, g.x = form.codes, g.h = form.halves, g.y = y.data, g.y_stride = y.stride, g.y_step = y_step, g.n = x.n, g.heads = (int)w->n;
@@ -266,8 +292,9 @@ static void moe(llm_backend *be, llm_rows y, llm_rows x, llm_rows weight, const 
     }
     r.m = lists_of(impl, r.n_pair, (int)r.gate->n);
     if (!experts(&r, x)) return;
+    cuda_writes(be, y.data);
     LAUNCH(combine_kernel, dim3((unsigned)y.n, (unsigned)((y.width + 127) / 128)), dim3(128), 0, impl->stream, y, weight, impl->pair_y, r.m.place, r.n_used);
     cuda_check(be, cudaSuccess, "sum of experts", y.n, r.n_used, y.width);
 }
 
-void cuda_linear_ops(llm_ops *op) { op->linear = linear, op->absorb = absorb, op->moe = moe; }
+void cuda_linear_ops(llm_ops *op, llm_blocks *block) { op->linear = linear, op->absorb = absorb, op->moe = moe, block->gated = gated; }

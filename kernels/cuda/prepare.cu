@@ -6,32 +6,9 @@ static __device__ __forceinline__ const float *vector_at(const x_source &s, int6
 /* Codes of 32 (a warp each) or 256 values (a warp takes 8 rounds), as kernels/cpu/quantize_act.c makes them. */
 static __global__ void codes_kernel(x_source s, x_codes out, int group)
 {
-    int64_t v = blockIdx.x, first = ((int64_t)blockIdx.y * (blockDim.x >> 5) + warp_id()) * group;
-    const float *x = vector_at(s, v);
-    int rounds = group / 32, lane = lane_id();
-    float value[8], most = 0;
-    bool odd = false;
+    int64_t first = ((int64_t)blockIdx.y * (blockDim.x >> 5) + warp_id()) * group;
 
-    if (first >= out.blocks * 32) return;
-    UNROLL for (int r = 0; r < 8; r++) {
-        int64_t k = first + 32 * r + lane;
-        value[r] = r < rounds && k < s.cols ? x[s.perm ? s.perm[k] : k] : 0.0f;
-        odd |= !(fabsf(value[r]) <= 3.402823466e38f);
-        most = fmaxf(most, fabsf(value[r]));
-    }
-    most = warp_max(most);
-    odd = __ballot_sync(FULL_WARP, odd) != 0;
-    float d = most < 0x1p-118f ? 0.0f : most / 127.0f, inverse = d > 0 ? 1.0f / d : 0.0f;
-    if (odd) d = __uint_as_float(0x7fc00000u), inverse = 0;
-    UNROLL for (int r = 0; r < 8; r++) {
-        if (r >= rounds) break;
-        int64_t k = first + 32 * r + lane, block = v * out.blocks + first / 32 + r;
-        int q = inverse == 0 ? 0 : (int)rintf(value[r] * inverse), sum = q;
-        UNROLL for (int m = 8; m > 0; m >>= 1) sum += __shfl_xor_sync(FULL_WARP, sum, m);
-        int other = __shfl_sync(FULL_WARP, sum, 16);
-        out.q[v * out.blocks * 32 + k] = (int8_t)q;
-        if (lane == 0) out.d[block] = d, out.sum[block] = ((uint32_t)sum & 0xffff) | (uint32_t)other << 16;
-    }
+    if (first < out.blocks * 32) put_codes(vector_at(s, blockIdx.x), s.cols, s.perm, out, blockIdx.x, first, group);
 }
 
 bool prepare_codes(llm_backend *be, const x_source *s, int group, x_codes *out)
@@ -40,6 +17,8 @@ bool prepare_codes(llm_backend *be, const x_source *s, int group, x_codes *out)
     int64_t n = (int64_t)s->x.n * s->parts, blocks = (s->cols + group - 1) / group * (group / 32);
 
     *out = x_codes{ impl->code, impl->code_d, impl->code_sum, blocks };
+    if (impl->coded.data == s->x.data && impl->coded.n == s->x.n && impl->coded.width == s->cols && impl->coded.group == group && s->parts == 1 && s->perm == NULL) return true;
+    impl->coded.data = NULL;
     if ((size_t)(n * blocks * 32) > impl->code_bytes) {
         cuda_fail(be, LLM_ERR_INTERNAL, "device cuda: %lld rows of %lld values exceed the scratch", (long long)n, (long long)s->cols);
         return false;

@@ -18,6 +18,7 @@ static __device__ int best_of(const float *v, int n, const uint8_t *skip)
         int place = __shfl_xor_sync(FULL_WARP, at, m);
         if (place < n && (at == n || other > top || (!(top > other) && place < at))) top = other, at = place;
     }
+    __syncwarp();                       /* skip is written next */
     return at;
 }
 
@@ -94,6 +95,7 @@ static void route(llm_backend *be, llm_rows weight, int32_t *expert, llm_rows sc
     int groups = a->n_group > 1 ? a->n_group : 1, kept = a->n_group > 1 ? a->n_group_used : 1;
 
     if (!cuda_go(be) || score.n == 0) return;
+    cuda_writes(be, weight.data);
     if (a->n_expert < 1 || a->n_expert > MAX_EXPERT || groups > MAX_GROUP || a->n_expert % groups != 0 || kept < 1 || kept > groups
         || a->n_used < 1 || a->n_used > MAX_USED || a->n_used > a->n_expert / groups * kept) {
         cuda_fail(be, LLM_ERR_UNSUPPORTED, "routing: %d of %d experts, %d of %d groups; at most %d of %d, %d groups", a->n_used, a->n_expert, kept,

@@ -11,7 +11,7 @@ extern "C" {
 enum { PIECE = 16 << 20, VECTOR_MAX = 1 << 20, ALIGN = 256 };
 
 struct llm_device {
-    int n_sm;
+    int n_sm, code_group;
     uint8_t *arena;                     /* device */
     uint8_t *staging[2];                /* pinned, while weights are on their way */
     cudaStream_t stream[2];
@@ -103,6 +103,7 @@ void cuda_device_close(llm_device *d)
 }
 
 int cuda_n_sm(const llm_device *d) { return d->n_sm; }
+int cuda_code_group(const llm_device *d) { return d->code_group; }
 
 uint64_t cuda_available(llm_device *)
 {
@@ -323,6 +324,19 @@ static llm_status plan(llm_device *d, llm_tensor *const *w, size_t n, places *pl
     return LLM_OK;
 }
 
+/* The kind of codes that most bytes of the weights meet x in. */
+static int common_group(const llm_device *d)
+{
+    uint64_t small = 0, large = 0, none = 0;
+
+    for (size_t i = 0; i < d->n_weight; i++) {
+        const cuda_weight *w = d->weight[i];
+        uint64_t bytes = (uint64_t)w->n * (uint64_t)w->rows * (uint64_t)(w->a_row + w->b_row);
+        *(type_code_group(w->dtype) == 256 ? &large : type_code_group(w->dtype) == 32 ? &small : &none) += bytes;
+    }
+    return none > small + large ? 0 : large > small ? 256 : small > 0 ? 32 : 0;
+}
+
 static llm_status send_all(llm_device *d, llm_tensor *const *w, size_t n, const places *place, upload *u)
 {
     llm_status st = open_staging(d, u->err);
@@ -355,7 +369,7 @@ llm_status cuda_import(llm_device *d, llm_tensor *const *w, size_t n, llm_progre
         if (cudaSetDevice(0) != cudaSuccess || cudaMalloc((void **)&d->arena, bytes) != cudaSuccess)
             st = llm_fail(err, LLM_ERR_MEMORY, "device cuda: the weights need %.1f MiB of its memory, %.1f MiB are free: take a smaller model or quantization",
                           (double)bytes / 1048576, (double)cuda_available(d) / 1048576);
-        else st = send_all(d, w, n, place, &u);
+        else st = send_all(d, w, n, place, &u), d->code_group = common_group(d);
     }
     free(place);
     return st;

@@ -1,7 +1,22 @@
 #include "forward.h"
 
-/* Grouped-query attention with optional QKV bias, QK norm, window, soft-cap and sinks: a bound weight turns its step on.
- * The norm of heads runs on rows of head_dim. */
+/* The norm of heads runs on rows of head_dim. */
+static void rotate(llm_run *r, llm_rows q, llm_rows k, const llm_layer_config *lc, const llm_layer *w)
+{
+    const llm_config *c = &r->m->config;
+    const llm_ops *op = &r->be->op;
+    int d = lc->head_dim;
+
+    if (tensor_bound(&w->q_norm)) {
+        llm_rows qh = run_rows_of(q, q.n * c->n_head, d), kh = run_rows_of(k, k.n * lc->n_kv_head, d);
+        op->norm(r->be, qh, qh, &w->q_norm, c->norm_eps, c->norm_offset);
+        op->norm(r->be, kh, kh, &w->k_norm, c->norm_eps, c->norm_offset);
+    }
+    op->rope(r->be, q, r->cs[lc->rope], d, 0, c->rope_style);
+    op->rope(r->be, k, r->cs[lc->rope], d, 0, c->rope_style);
+}
+
+/* Grouped-query attention with optional QKV bias, QK norm, window, soft-cap and sinks: a bound weight turns its step on. */
 void run_attention(llm_run *r, const llm_batch *b, int il)
 {
     const llm_config *c = &r->m->config;
@@ -14,18 +29,15 @@ void run_attention(llm_run *r, const llm_batch *b, int il)
     llm_linear qkv[3] = { run_product(q, &w->wq, &w->bq), run_product(k, &w->wk, &w->bk), run_product(v, &w->wv, &w->bv) };
     llm_attn_args args = { .n_head = c->n_head, .window = lc->window, .scale = c->attn_scale, .softcap = c->attn_softcap,
                            .sinks = tensor_bound(&w->sinks) ? &w->sinks : NULL };
+    llm_rope_store_args heads = { d, c->rope_style, tensor_bound(&w->q_norm) ? &w->q_norm : NULL, &w->k_norm, c->norm_eps, c->norm_offset };
+    bool fused = r->be->block.rope_store != NULL && c->logn_ctx == 0;
 
     op->linear(r->be, qkv, 3, h);
-    if (tensor_bound(&w->q_norm)) {
-        llm_rows qh = run_rows_of(r->q, b->n * c->n_head, d), kh = run_rows_of(r->k, b->n * n_kv, d);
-        op->norm(r->be, qh, qh, &w->q_norm, c->norm_eps, c->norm_offset);
-        op->norm(r->be, kh, kh, &w->k_norm, c->norm_eps, c->norm_offset);
-    }
-    op->rope(r->be, q, r->cs[lc->rope], d, 0, c->rope_style);
-    op->rope(r->be, k, r->cs[lc->rope], d, 0, c->rope_style);
+    if (fused) r->be->block.rope_store(r->be, q, k, v, r->cs[lc->rope], &heads, &r->kv[il], b);
+    else rotate(r, q, k, lc, w);
     run_tap(r, "q", il, q), run_tap(r, "k", il, k), run_tap(r, "v", il, v);
     if (c->logn_ctx > 0) op->scale_rows(r->be, q, r->grow.data);
-    op->store(r->be, &r->kv[il], k, v, b);
+    if (!fused) op->store(r->be, &r->kv[il], k, v, b);
     op->attend(r->be, a, q, &r->kv[il], b, &args);
     run_tap(r, "attn", il, a);
     run_linear(r, o, a, &w->wo, &w->bo);

@@ -133,14 +133,26 @@ void run_gated(llm_run *r, llm_rows o, llm_rows h, const llm_tensor *gate, const
     llm_rows g = run_rows_of(r->gate, h.n, (int)gate->dim[0]), u = run_rows_of(r->up, h.n, (int)gate->dim[0]);
     llm_linear both[2] = { run_product(g, gate, NULL), run_product(u, up, NULL) };
 
-    r->be->op.linear(r->be, both, 2, h);
-    r->be->op.glu(r->be, g, g, u, r->m->config.act, r->m->config.act_limit);
+    if (r->be->block.gated) {
+        r->be->block.gated(r->be, g, u, gate, up, h, r->m->config.act, r->m->config.act_limit);
+    } else {
+        r->be->op.linear(r->be, both, 2, h);
+        r->be->op.glu(r->be, g, g, u, r->m->config.act, r->m->config.act_limit);
+    }
     run_linear(r, o, g, down, NULL);
 }
 
 static void norm(llm_run *r, llm_rows y, llm_rows x, const llm_tensor *w)
 {
     r->be->op.norm(r->be, y, x, w, r->m->config.norm_eps, r->m->config.norm_offset);
+}
+
+/* x += o, and h = norm(x) by w. */
+static void add_norm(llm_run *r, llm_rows x, llm_rows o, llm_rows h, const llm_tensor *w)
+{
+    if (r->be->block.add_norm) { r->be->block.add_norm(r->be, x, o, h, w, r->m->config.norm_eps, r->m->config.norm_offset); return; }
+    r->be->op.add(r->be, x, o);
+    norm(r, h, x, w);
 }
 
 /* One pre-norm layer, x += f(norm(x)) twice; a bound post norm makes the sandwich of Gemma 2 and 3. */
@@ -150,17 +162,18 @@ static void layer(llm_run *r, const llm_batch *b, int il)
     const llm_layer *w = &r->m->layer[il];
     llm_rows x = run_rows_of(r->x, b->n, c->d_model), h = run_rows_of(r->h, b->n, c->d_model), o = run_rows_of(r->o, b->n, c->d_model);
 
-    norm(r, h, x, &w->attn_norm);
+    if (r->normed != il + 1) norm(r, h, x, &w->attn_norm);
+    r->normed = 0;
     run_tap(r, "attn_norm", il, h);
     if (c->layer[il].mixer == MIX_MLA) run_mla(r, b, il); else run_attention(r, b, il);
     if (tensor_bound(&w->attn_post)) norm(r, o, o, &w->attn_post);
-    r->be->op.add(r->be, x, o);
+    add_norm(r, x, o, h, &w->ffn_norm);
     run_tap(r, "attn_out", il, x);
 
-    norm(r, h, x, &w->ffn_norm);
     if (c->layer[il].ffn == FFN_MOE) run_moe(r, b, il); else run_gated(r, o, h, &w->gate, &w->up, &w->down);
     if (tensor_bound(&w->ffn_post)) norm(r, o, o, &w->ffn_post);
-    r->be->op.add(r->be, x, o);
+    if (r->be->block.add_norm && il + 1 < c->n_layer) add_norm(r, x, o, h, &w[1].attn_norm), r->normed = il + 2;     /* the next layer's */
+    else r->be->op.add(r->be, x, o);
     run_tap(r, "layer_out", il, x);
 }
 

@@ -14,6 +14,7 @@ typedef struct {
     void *arena;                        /* all buffers below, sized for n_batch rows */
     size_t arena_bytes;
     int n_batch;
+    int normed;                         /* h has the norm that layer normed - 1 begins with */
     bool keep;                          /* set by the caller: logits may stay in out; held: so many do after the step */
     int held;
     llm_rows x, h, o;                   /* residual, normed input, mixer or feed-forward output: d_model */
@@ -34,7 +35,8 @@ llm_status run_open(llm_run *r, const llm_model *m, llm_backend *be, llm_kv_laye
 void run_close(llm_run *r);
 
 /* Runs b (b->n <= n_batch, cells reserved) through every layer. Rows whose want[i] is nonzero leave their logits,
- * in row order, in logits [n_want, n_vocab], which the caller owns; or, with keep, in out where that is on a device and has room. Rows of the vocabulary's padding are not masked here.
+ * in row order, in logits [n_want, n_vocab], which the caller owns; or, with keep, in out where that is on a device and has room (held).
+ * Rows of the vocabulary's padding are not masked here.
  * LLM_ERR_CANCELLED when r->stop says so. */
 llm_status llm_forward(llm_run *r, const llm_batch *b, const uint8_t *want, float *logits, llm_error *err);
 

@@ -106,6 +106,80 @@ START_TEST(prefill_and_decoding)
 }
 END_TEST
 
+/* Random rows that lie close together, as those of the forward pass do. */
+static llm_rows close_rows(int n, int width)
+{
+    llm_rows r = blank_rows(n, width, width);
+    for (int i = 0; i < n * width; i++) r.data[i] = case_float();
+    return r;
+}
+
+/* Norm of heads, rotation and storing in one: rows and cells as the ops one by one have them. */
+static void one_rope_store(pair *p, const shape *s, llm_dtype type, bool norms, llm_rope_style style, int n_rot)
+{
+    static const int32_t pos[] = { 3, 4, 5, 0 }, seq[] = { 0, 0, 0, 2 }, token[4] = { 0 };
+    llm_span span[2] = { { 0, 0, 3, 3 }, { 2, 3, 1, 0 } };
+    llm_batch b = { 4, 2, token, pos, seq, span };
+    llm_tensor qn = case_tensor(DT_F32, 0, s->d_k, 1), kn = case_tensor(DT_BF16, 0, s->d_k, 1), *all[2] = { &qn, &kn };
+    llm_rope_store_args a = { s->d_k, style, norms ? &qn : NULL, &kn, 1e-6f, 0 };
+    llm_device *d = put_weights(all, 2);
+    llm_rows q = close_rows(4, s->n_head * s->d_k), k = close_rows(4, s->n_kv_head * s->d_k), v = close_rows(4, s->n_kv_head * s->d_k), cs = close_rows(4, n_rot);
+    llm_rows dq = put_rows(&p->be, q), dk = put_rows(&p->be, k), dv = put_rows(&p->be, v), dcs = put_rows(&p->be, cs);
+    caches c;
+
+    caches_open(p, &c, s, type);
+    if (norms) {
+        llm_rows qh = { q.data, 4 * s->n_head, s->d_k, s->d_k }, kh = { k.data, 4 * s->n_kv_head, s->d_k, s->d_k };
+        p->ref.op.norm(&p->ref, qh, qh, &qn, a.eps, 0), p->ref.op.norm(&p->ref, kh, kh, &kn, a.eps, 0);
+    }
+    p->ref.op.rope(&p->ref, q, cs, s->d_k, 0, style), p->ref.op.rope(&p->ref, k, cs, s->d_k, 0, style);
+    p->ref.op.store(&p->ref, &c.ref, k, v, &b);
+    p->be.remote->begin(&p->be, &b, NULL);
+    p->be.block.rope_store(&p->be, dq, dk, dv, dcs, &a, &c.dev, &b);
+    p->be.remote->end(&p->be);
+    check_rows(p, dq, q, 2e-6, "%s: q", s->name), check_rows(p, dk, k, 2e-6, "%s: k", s->name);
+    for (int is = 0; is < 3; is += 2) {
+        int n = is ? 1 : 3, first = is ? 0 : 3, width = s->n_kv_head * s->d_k;
+        size_t bytes = 0;
+        dtype_bytes((int)type, width, &bytes);
+        uint8_t *cell = malloc(4 * (size_t)n * bytes);
+        p->ref.op.kv_get(&c.ref, is, first, n, cell, cell + (size_t)n * bytes), p->be.op.kv_get(&c.dev, is, first, n, cell + 2 * (size_t)n * bytes, cell + 3 * (size_t)n * bytes);
+        ck_assert_msg(memcmp(cell + (size_t)n * bytes, cell + 3 * (size_t)n * bytes, (size_t)n * bytes) == 0, "%s, %s: values differ", s->name, dtype_name(type));
+        /* a key's last bit may differ, and round to the neighbour */
+        for (size_t i = 0; i < (size_t)n * bytes / 4 && type == DT_F32; i++) {
+            float w, g;
+            memcpy(&w, cell + 4 * i, 4), memcpy(&g, cell + 2 * (size_t)n * bytes + 4 * i, 4);
+            ck_assert_msg(fabsf(w - g) <= 1e-5f, "%s: key %zu is %g, want %g", s->name, i, g, w);
+        }
+        for (size_t i = 0; i < (size_t)n * bytes / 2 && type == DT_F16; i++) {
+            uint16_t w, g;
+            memcpy(&w, cell + 2 * i, 2), memcpy(&g, cell + 2 * (size_t)n * bytes + 2 * i, 2);
+            ck_assert_msg(fabsf(f16_to_float(w) - f16_to_float(g)) <= 2e-3f, "%s: key %zu", s->name, i);
+        }
+        for (size_t i = 0; i < (size_t)n * bytes && type == DT_Q8_0; i++) {
+            int off = (int8_t)cell[i] - (int8_t)cell[2 * (size_t)n * bytes + i];
+            ck_assert_msg((i % 34 < 2) || (off >= -1 && off <= 1), "%s: key code %zu", s->name, i);
+        }
+        free(cell);
+    }
+    p->be.remote->release(&p->be, dv.data), p->be.remote->release(&p->be, dcs.data), caches_close(p, &c), device_close(d);
+    free(q.data), free(k.data), free(v.data), free(cs.data), free((void *)(uintptr_t)qn.data), free((void *)(uintptr_t)kn.data);
+}
+
+START_TEST(rotated_and_stored_in_one)
+{
+    pair p;
+
+    if (!pair_open(&p, &limits, "cuda/rope_store")) return;
+    for (int is = 0; is < 6; is++) for (int t = 0; t < 3; t++) {
+        static const llm_dtype types[] = { DT_F16, DT_F32, DT_Q8_0 };
+        if (types[t] == DT_Q8_0 && shapes[is].d_k % 32) continue;
+        one_rope_store(&p, &shapes[is], types[t], is % 2 == 0, t ? ROPE_HALF : ROPE_PAIRS, is == 4 ? 64 : shapes[is].d_k & ~1);
+    }
+    pair_close(&p);
+}
+END_TEST
+
 START_TEST(long_contexts_in_parts)
 {
     static const int fill[N_SEQ] = { 190, 0, 0 }, one[N_SEQ] = { 1, 1, 0 };
@@ -125,14 +199,6 @@ START_TEST(long_contexts_in_parts)
     pair_close(&p);
 }
 END_TEST
-
-/* Random rows that lie close together, as those of the forward pass do. */
-static llm_rows close_rows(int n, int width)
-{
-    llm_rows r = blank_rows(n, width, width);
-    for (int i = 0; i < n * width; i++) r.data[i] = case_float();
-    return r;
-}
 
 /* Rows at0 .. at0 + n - 1 of q, which are the last ones of sequence 0, in one step; with other sequences beside them. The bits go to out. */
 static void attend_piece(pair *p, const caches *c, const shape *s, llm_rows q, int at0, int n, bool beside, const llm_tensor *sinks, float *out)
@@ -192,4 +258,4 @@ START_TEST(deterministic_rows_depend_on_their_own_keys_alone)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/attend", prefill_and_decoding, long_contexts_in_parts, deterministic_rows_depend_on_their_own_keys_alone)
+LLM_TEST_MAIN("cuda/attend", prefill_and_decoding, rotated_and_stored_in_one, long_contexts_in_parts, deterministic_rows_depend_on_their_own_keys_alone)

@@ -85,6 +85,56 @@ START_TEST(joined_and_permuted_products)
 }
 END_TEST
 
+/* gate, up and the activation in one, of few columns and of many, of one type and of two. */
+START_TEST(gated_products)
+{
+    static const llm_dtype kind[][2] = { { DT_Q4_K, DT_Q4_K }, { DT_Q8_0, DT_Q8_0 }, { DT_BF16, DT_BF16 }, { DT_F32, DT_F32 }, { DT_Q4_0, DT_Q5_1 } };
+    enum { ROWS = 37, COLS = 512 };
+    pair p;
+
+    if (!pair_open(&p, &limits, "cuda/gated")) return;
+    for (int t = 0; t < COUNT(kind); t++) for (int n = 1; n < 12; n += 1 + 2 * n) {
+        llm_tensor g = case_tensor(kind[t][0], 0, ROWS, COLS), u = case_tensor(kind[t][1], 0, ROWS, COLS), *all[2] = { &g, &u };
+        llm_rows x = case_rows(n, COLS), want = blank_rows(n, ROWS, ROWS), more = blank_rows(n, ROWS, ROWS), dx = put_rows(&p.be, x), dy = put_rows(&p.be, want), du = put_rows(&p.be, more);
+        llm_linear both[2] = { { want, &g, NULL }, { more, &u, NULL } };
+        llm_device *d = put_weights(all, 2);
+        p.ref.op.linear(&p.ref, both, 2, x), p.ref.op.glu(&p.ref, want, want, more, ACT_SILU, 0);
+        p.be.block.gated(&p.be, dy, du, &g, &u, dx, ACT_SILU, 0);
+        check_rows(&p, dy, want, 2 * tolerance_of(kind[t][0], n) + 2e-6, "gated %s %s n %d", dtype_name(kind[t][0]), dtype_name(kind[t][1]), n);
+        p.be.remote->release(&p.be, dx.data), p.be.remote->release(&p.be, du.data), device_close(d);
+        free(x.data), free(want.data), free(more.data), drop(&g), drop(&u);
+    }
+    pair_close(&p);
+}
+END_TEST
+
+/* A norm leaves the codes of its rows for the product that follows; whatever writes to the rows in between takes them back. */
+START_TEST(codes_left_by_a_norm)
+{
+    static const llm_dtype kind[] = { DT_Q8_0, DT_Q4_K };
+    enum { ROWS = 33, COLS = 512 };
+    pair p;
+
+    for (int t = 0; t < 2; t++) for (int n = 1; n < 20; n += 11) for (int change = 0; change < 3; change++) {
+        llm_tensor w = case_tensor(kind[t], 0, ROWS, COLS), t1 = case_tensor(DT_F32, 0, COLS, 1), *all[2] = { &w, &t1 };
+        llm_rows x = case_rows(n, COLS), o = case_rows(n, COLS), h = blank_rows(n, COLS, COLS), want = blank_rows(n, ROWS, ROWS);
+        llm_error err;
+        if (!pair_open(&p, &limits, "cuda/codes of a norm")) return;
+        ck_assert_msg(device_import(p.d, all, 2, NULL, NULL, &err) == LLM_OK, "%s", err.text);
+        llm_rows dx = put_rows(&p.be, x), dof = put_rows(&p.be, o), dh = put_rows(&p.be, h), got = put_rows(&p.be, want);
+        llm_linear lw = { want, &w, NULL }, lg = { got, &w, NULL };
+        p.ref.op.add(&p.ref, x, o), p.ref.op.norm(&p.ref, h, x, &t1, 1e-6f, 0), p.be.block.add_norm(&p.be, dx, dof, dh, &t1, 1e-6f, 0);
+        if (change == 1) p.ref.op.add(&p.ref, h, o), p.be.op.add(&p.be, dh, dof);
+        if (change == 2) p.ref.op.norm(&p.ref, h, o, &t1, 1e-6f, 1), p.be.op.norm(&p.be, dh, dof, &t1, 1e-6f, 1);
+        p.ref.op.linear(&p.ref, &lw, 1, h), p.be.op.linear(&p.be, &lg, 1, dh);
+        /* single codes may round either way */
+        check_rows(&p, got, want, 1e-3, "%s after a norm, %d rows, change %d", dtype_name(kind[t]), n, change);
+        p.be.remote->release(&p.be, dx.data), p.be.remote->release(&p.be, dof.data), p.be.remote->release(&p.be, dh.data);
+        free(x.data), free(o.data), free(h.data), free(want.data), drop(&w), drop(&t1), pair_close(&p);
+    }
+}
+END_TEST
+
 START_TEST(one_matrix_a_head)
 {
     static const llm_dtype kind[] = { DT_F32, DT_BF16, DT_Q8_0, DT_F8_E4M3 };
@@ -144,4 +194,4 @@ START_TEST(experts_equal_the_reference)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/linear", every_type_equals_the_reference, joined_and_permuted_products, one_matrix_a_head, experts_equal_the_reference)
+LLM_TEST_MAIN("cuda/linear", every_type_equals_the_reference, joined_and_permuted_products, gated_products, codes_left_by_a_norm, one_matrix_a_head, experts_equal_the_reference)

@@ -131,6 +131,26 @@ START_TEST(routing_of_every_kind)
 }
 END_TEST
 
+START_TEST(sum_and_norm_in_one)
+{
+    static const int width[] = { 1, 64, 129, 2880 };
+    pair p;
+
+    if (!pair_open(&p, &limits, "cuda/add_norm")) return;
+    for (int iw = 0; iw < COUNT(width); iw++) {
+        int w = width[iw];
+        llm_tensor t = case_tensor(DT_F32, 0, w, 1), *all[1] = { &t };
+        llm_device *d = put_weights(all, 1);
+        llm_rows x = case_rows(3, w), o = case_rows(3, w), h = blank_rows(3, w, w + 1), dx = put_rows(&p.be, x), dof = put_rows(&p.be, o), dh = put_rows(&p.be, h);
+        p.ref.op.add(&p.ref, x, o), p.ref.op.norm(&p.ref, h, x, &t, 1e-6f, 1);
+        p.be.block.add_norm(&p.be, dx, dof, dh, &t, 1e-6f, 1);
+        check_rows(&p, dx, x, 1e-7, "sum %d", w), check_rows(&p, dh, h, 2e-6, "norm of the sum %d", w);
+        p.be.remote->release(&p.be, dof.data), device_close(d), free(x.data), free(o.data), free(h.data), free((void *)(uintptr_t)t.data);
+    }
+    pair_close(&p);
+}
+END_TEST
+
 /* The best candidates of a row by counting, in their order. */
 static void check_top(pair *p, const float *x, const float *dx, int n, int k)
 {
@@ -181,4 +201,4 @@ START_TEST(greatest_logits)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/ops", norm_add_and_activations, rotation_and_moves_of_heads, embedding_of_every_type, routing_of_every_kind, greatest_logits)
+LLM_TEST_MAIN("cuda/ops", norm_add_and_activations, rotation_and_moves_of_heads, embedding_of_every_type, routing_of_every_kind, sum_and_norm_in_one, greatest_logits)

@@ -237,6 +237,33 @@ START_TEST(copies_and_files_go_on_alike)
 }
 END_TEST
 
+/* kernels/cuda/README.md has the count for a layer with experts; its keys are in one part here. */
+START_TEST(launches_of_a_decoding_step)
+{
+#ifdef LLM_CUDA_SHIM
+    enum { A_LAYER = 13, BESIDE = 6 };      /* beside the layers: embedding, two tables of angles, the first norm, the last one, the head */
+    extern size_t shim_launches;
+    llm_model_info info = { .size = sizeof info };
+    llm_model *m;
+    llm_token p[PROMPT];
+    llm_error err;
+
+    if (!open_model(&m, LLM_BACKEND_CUDA, "cuda/launches")) return;
+    llm_session *s = open_session(m, 1);
+    llm_model_get_info(m, &info), prompt(m, p);
+    ck_assert(llm_session_decode(s, p, 2, &err) == LLM_OK);
+    size_t before = shim_launches;
+    ck_assert(llm_session_decode(s, p + 2, 1, &err) == LLM_OK);
+    size_t n = shim_launches - before, most = (size_t)(info.n_layer * A_LAYER + BESIDE);
+    ck_assert_msg(n <= most, "%zu launches in %d layers, at most %zu", n, info.n_layer, most);
+    printf("  %zu launches in %d layers\n", n, info.n_layer);
+    llm_session_close(s), llm_model_close(m);
+#else
+    test_skip("cuda/launches", "they are counted in the shim");
+#endif
+}
+END_TEST
+
 /* The shim's device can be made small. */
 START_TEST(memory_that_runs_out_is_an_error)
 {
@@ -275,5 +302,4 @@ START_TEST(memory_that_runs_out_is_an_error)
 END_TEST
 
 LLM_TEST_MAIN("cuda/session", greedy_tokens_equal_the_cpu, runs_and_recorded_steps_give_the_same_bits, sequences_side_by_side, picks_on_the_device, deterministic_logits_depend_on_their_sequence_alone,
-              copies_and_files_go_on_alike,
-              memory_that_runs_out_is_an_error)
+              copies_and_files_go_on_alike, launches_of_a_decoding_step, memory_that_runs_out_is_an_error)
