@@ -181,14 +181,23 @@ static moe_lists lists_of(const cuda_impl *impl, int n_pair, int n_expert)
     return m;
 }
 
-/* One block. Thread e counts and then places the pairs of experts e, e + blockDim.x, ...: in ascending order, so that every run
- * gives the same lists. */
+/* The lanes whose pair, p0 + lane, goes to expert e. */
+static __device__ __forceinline__ unsigned pairs_of(const int32_t *expert, int n_pair, int p0, int e)
+{
+    int p = p0 + lane_id();
+    return __ballot_sync(FULL_WARP, p < n_pair && expert[p] == e);
+}
+
+/* One block. A warp counts and then places the pairs of one expert after the other: in ascending order, so that every run gives
+ * the same lists. */
 static __global__ void moe_lists_kernel(moe_lists m, const int32_t *expert, int n_pair, int n_used, int n_expert)
 {
-    for (int e = (int)threadIdx.x; e < n_expert; e += (int)blockDim.x) {
+    int warps = (int)(blockDim.x >> 5), lane = lane_id();
+
+    for (int e = warp_id(); e < n_expert; e += warps) {
         int n = 0;
-        for (int p = 0; p < n_pair; p++) n += expert[p] == e;
-        m.start[e + 1] = n;
+        for (int p0 = 0; p0 < n_pair; p0 += 32) n += __popc(pairs_of(expert, n_pair, p0, e));
+        if (lane == 0) m.start[e + 1] = n;
     }
     __syncthreads();
     if (threadIdx.x == 0) {
@@ -203,9 +212,14 @@ static __global__ void moe_lists_kernel(moe_lists m, const int32_t *expert, int 
         for (; t < m.n_tile; t++) m.tile[4 * t] = m.tile[4 * t + 1] = m.tile[4 * t + 2] = m.tile[4 * t + 3] = 0;
     }
     __syncthreads();
-    for (int e = (int)threadIdx.x; e < n_expert; e += (int)blockDim.x) {
+    for (int e = warp_id(); e < n_expert; e += warps) {
         int at = m.start[e];
-        for (int p = 0; p < n_pair; p++) if (expert[p] == e) m.row[at] = p / n_used, m.place[p] = at++;
+        for (int p0 = 0; p0 < n_pair; p0 += 32) {
+            unsigned mine = pairs_of(expert, n_pair, p0, e);
+            int p = p0 + lane, to = at + __popc(mine & ((1u << lane) - 1));
+            if (mine >> lane & 1) m.row[to] = p / n_used, m.place[p] = to;
+            at += __popc(mine);
+        }
     }
 }
 
@@ -272,7 +286,7 @@ static bool experts(moe_run *r, llm_rows x)
         r->be->op.glu(r->be, h, h, u, r->a->act, r->a->limit);
         return by_pairs(r, r->down, r->a->bdown, NULL, h, true, impl->pair_y);
     }
-    LAUNCH(moe_lists_kernel, dim3(1), dim3(256), 0, impl->stream, r->m, r->expert, r->n_pair, r->n_used, (int)r->gate->n);
+    LAUNCH(moe_lists_kernel, dim3(1), dim3(512), 0, impl->stream, r->m, r->expert, r->n_pair, r->n_used, (int)r->gate->n);
     if (!cuda_check(r->be, cudaSuccess, "lists of experts", r->n_pair, r->gate->n, 1)) return false;
     if (!by_experts(r, r->gate, r->a->bgate, x, false, h.data) || !by_experts(r, r->up, r->a->bup, x, false, u.data)) return false;
     r->be->op.glu(r->be, h, h, u, r->a->act, r->a->limit);
