@@ -174,7 +174,8 @@ enum { LLM_TEMPLATE_CHAT = 1 };     /* vars hold "messages": treat a system mess
 LLM_API llm_status llm_template_render(const char *text, size_t len, const char *vars, size_t vars_len, const char *now,
                                        unsigned flags, char *out, size_t cap, size_t *n, llm_error *err);
 /* The text of a conversation in gpt-oss's format from that format's own messages, as openai/harmony's library writes them: json has
- * "messages" (role, content, name, channel, recipient, content_type; the content of a system or developer message may be an object, or a list as that library writes it),
+ * "messages" (role, content, name, channel, recipient, content_type; the content of a system or developer message may be an object, or
+ * a list as that library writes it),
  * "mode" ("completion", which ends with the header of "next_role"; "conversation"; "training") and "auto_drop_analysis" (true unless
  * given). out, cap, n as in llm_template_render. */
 LLM_API llm_status llm_harmony_render(const char *json, size_t len, char *out, size_t cap, size_t *n, llm_error *err);
