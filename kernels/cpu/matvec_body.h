@@ -90,6 +90,22 @@ typedef struct { void (*rows)(const tile_args *a, float *y); int shift, codes, u
 #include "matvec_words_body.h"
 #endif
 
+/* Type, bytes and values of a block. */
+ROWS(q4_0, 18, 32)
+ROWS(q4_1, 20, 32)
+ROWS(q5_0, 22, 32)
+ROWS(q5_1, 24, 32)
+ROWS(q8_0, 34, 32)
+ROWS(iq4_nl, 18, 32)
+ROWS(mxfp4, 17, 32)
+ROWS(q4_g, 20, 32)
+ROWS(q2_k, 84, 256)
+ROWS(q3_k, 110, 256)
+ROWS(q4_k, 144, 256)
+ROWS(q5_k, 176, 256)
+ROWS(q6_k, 210, 256)
+ROWS(iq4_xs, 136, 256)
+
 static way way_of(llm_dtype dtype)
 {
     switch (dtype) {

@@ -326,20 +326,6 @@ SIMD_INLINE void turn(uint32_t (*w)[VN], const uint8_t *b, const uint8_t *ahead,
             v_store(y + h, acc); \
         } \
     }
-ROWS(q4_0, 18, 32)
-ROWS(q4_1, 20, 32)
-ROWS(q5_0, 22, 32)
-ROWS(q5_1, 24, 32)
-ROWS(q8_0, 34, 32)
-ROWS(iq4_nl, 18, 32)
-ROWS(mxfp4, 17, 32)
-ROWS(q4_g, 20, 32)
-ROWS(q2_k, 84, 256)
-ROWS(q3_k, 110, 256)
-ROWS(q4_k, 144, 256)
-ROWS(q5_k, 176, 256)
-ROWS(q6_k, 210, 256)
-ROWS(iq4_xs, 136, 256)
 
 /* Codes of x, each unit rotated by as many bytes as its block's codes begin behind a word's start; to [n] is room for them. */
 static const uint8_t *x_turn(const uint8_t *q, int64_t n, const way *how, int size, uint8_t *to)
