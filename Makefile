@@ -125,7 +125,7 @@ $(B)/test/cuda/%: $(B)/test/cuda/%.o $(SHIM) $(B)/libllm.a
 # Tests that fail the n-th allocation stand between the library and these (test/hard/alloc_fail.h).
 $(B)/test/hard/%: LDWRAP = $(foreach f,malloc calloc realloc free strdup strndup posix_memalign aligned_alloc mmap munmap,-Wl,--wrap=$(f))
 $(filter $(B)/test/bench/%,$(TESTS)): $(BENCH)
-$(B)/test/model/reference_test $(B)/test/quant/quantize_test $(B)/test/cuda/models_test: $(B)/tools/npy.o
+$(B)/test/model/reference_test $(B)/test/quant/quantize_test $(B)/test/cuda/models_test $(B)/test/cuda/offload_test: $(B)/tools/npy.o
 # The replay test holds every fuzz target; `make fuzz` runs each under libFuzzer.
 $(B)/test/fuzz/replay_test: $(FUZZ:%=$(B)/test/fuzz/fuzz_%.o)
 

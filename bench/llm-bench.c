@@ -25,6 +25,7 @@ static const char *p_text = "512", *n_text = "128", *d_text = "0", *s_text = "1"
 static const char *kv_type, *cpu, *device, *compare_path, *limit_text;
 static int repetitions = 5;
 static bool no_warmup, no_limits, list_shapes, deterministic;
+static model_choice where;              /* what goes to the device */
 
 static const opt_row rows[] = {
     { "What to run", "model", 'm', OPT_STRS, "MODEL", &models, 0, 0, "GGUF file, folder or name; may be given several times", false },
@@ -40,6 +41,7 @@ static const opt_row rows[] = {
     { "What to run", "repetitions", 'r', OPT_INT, "N", &repetitions, 1, 1000, "runs of each test (default 5)", false },
     { "What to run", "kv-type", 0, OPT_STR, "f16|q8_0|f32", &kv_type, 0, 0, "keys and values (default f16)", false },
     { "What to run", "device", 0, OPT_STR, "cpu|cuda", &device, 0, 0, "what computes: the processor (default) or the first NVIDIA GPU", false },
+    OFFLOAD_ROWS("What to run", where),
     { "What to run", "deterministic", 0, OPT_FLAG, NULL, &deterministic, 0, 0, "on a device: results that do not depend on the batch", false },
     { "What to run", "cpu", 0, OPT_STR, "SET", &cpu, 0, 0, "kernel set: scalar, avx2, avxvnni, avx512, neon (default: $LLM_CPU, else the best)", false },
     { "What to run", "memory-limit", 0, OPT_STR, "SIZE", &limit_text, 0, 0, "a ceiling for weights, cache and buffers together; shapes are cut to it", false },
@@ -233,15 +235,46 @@ static const char *main_type(const llm_model *m)
     return dtype_name(most);
 }
 
+/* The session that must fit beside the weights on a device. */
+static llm_session_options largest_session(const test_list *tests)
+{
+    measure_options o = options_of(false);
+    llm_session_options most = measure_session(&tests->test[0], &o);
+
+    for (int i = 1; i < tests->n; i++) {
+        llm_session_options s = measure_session(&tests->test[i], &o);
+        if ((int64_t)s.n_ctx * s.n_seq > (int64_t)most.n_ctx * most.n_seq) most = s;
+    }
+    return most;
+}
+
+/* A rate is no rate of the device where the processor computes a part. */
+static void tell_split(const llm_model_info *i)
+{
+    if (on_gpu() && (i->gpu_layers <= i->n_layer || i->cpu_moe > 0))
+        fprintf(stderr, "llm-bench: %d of %d layers are on the device, the experts of %d with the processor\n", i->gpu_layers < i->n_layer ? i->gpu_layers : i->n_layer,
+                i->n_layer, i->cpu_moe);
+}
+
+static model_choice choice_of(const char *path, const llm_session_options *expect)
+{
+    model_choice c = where;
+
+    c.path = path, c.cpu = cpu, c.device = device, c.memory_limit = options_of(false).memory_limit, c.quiet = true, c.expect = expect;
+    return c;
+}
+
 static void bench_model(const char *path, const test_list *tests)
 {
-    model_choice choice = { .path = path, .cpu = cpu, .device = device, .memory_limit = options_of(false).memory_limit, .quiet = true };
+    llm_session_options expect = largest_session(tests);
+    model_choice choice = choice_of(path, &expect);
     llm_model *m = tool_open_model(&choice);
     const char *slash = strrchr(path, '/');
     subject s = { .name = slash && slash[1] ? slash + 1 : path, .type = main_type(m), .info.size = sizeof s.info, .work = work_of(m, kv_dtype()), .isa = m->isa };
     measure_options o = options_of(false);
 
     llm_model_get_info(m, &s.info);
+    tell_split(&s.info);
     for (int i = 0; i < tests->n; i++) {
         machine_limits lim;
         measure_result r;
@@ -278,6 +311,8 @@ static llm_model *open_shape(const shape *s)
     if (shape_write(s, &fd, on_progress, &err) != LLM_OK) tool_die(&err);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     opt.path = path;
+    tool_offload(&where, &opt);
+    if (on_gpu() && where.gpu_layers == NULL) opt.gpu_layers = LLM_GPU_ALL;     /* cut or not, a shape is measured on one of the two */
     if (llm_model_open(&m, &opt, &err) != LLM_OK) tool_die(&err);
     close(fd);
     return m;

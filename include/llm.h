@@ -65,6 +65,16 @@ typedef int (*llm_progress_fn)(void *user, const char *what, uint64_t done, uint
 /* ---- model ------------------------------------------------------------- */
 
 typedef enum { LLM_BACKEND_CPU = 0, LLM_BACKEND_CUDA = 1 } llm_backend_kind;
+typedef struct llm_session_options llm_session_options;
+
+/* gpu_layers: so many of the last layers are on the device, weights and cache, and the CPU computes the others. One more than the model has
+ * layers: the embedding and the output head as well. More than that is all. */
+enum {
+    LLM_GPU_AUTO = 0,               /* what fits into the device's free memory beside a session as expected; of a model with experts, those of
+                                     * its first layers stay with the CPU before whole layers do. LLM_ERR_MEMORY where not one layer fits */
+    LLM_GPU_ALL  = -1,
+    LLM_GPU_NONE = -2
+};
 
 typedef struct {
     uint32_t         size;          /* sizeof(llm_model_options) */
@@ -76,13 +86,19 @@ typedef struct {
     llm_progress_fn  progress;
     void            *user;          /* handed to log and progress */
     int              vocab_only;    /* nonzero: tokenizer and metadata, no weights; path may be a tokenizer's file or folder */
-    uint64_t         memory_limit;  /* hard ceiling in bytes for weights and sessions together; 0: what the system says */
+    uint64_t         memory_limit;  /* hard ceiling in bytes for weights and sessions together in this machine's memory; 0: what the system says */
     int              allow_paging;  /* nonzero: weights need not fit into memory; they are read from disk again and again then */
     int              plan_only;     /* nonzero: everything but the weights' bytes is read, for llm_session_plan and llm_model_get_* */
+    int              gpu_layers;    /* LLM_GPU_AUTO, _ALL, _NONE or a number; these four are for a backend that is not the CPU */
+    int              cpu_moe;       /* routed experts of layers 0 .. cpu_moe - 1 stay with the CPU; -1: of all layers; 0: of none, but see AUTO */
+    uint64_t         device_memory; /* ceiling in bytes on what is taken of the device's memory; 0: what is free there. With plan_only:
+                                     * the plan is for a device with so much free memory, whether one is here or not */
+    const llm_session_options *expect;  /* the session that must fit beside the weights on the device; NULL: one with all defaults */
 } llm_model_options;
 
 /* Maps and checks a model. On failure *out is NULL. progress may return nonzero
- * to stop: LLM_ERR_CANCELLED. Strings in opt are not kept. */
+ * to stop: LLM_ERR_CANCELLED. What opt points to is not kept. LLM_ERR_MEMORY where what gpu_layers asks for does not fit
+ * on the device names the numbers and the smallest change that would; it can say so again when a session is opened that is larger than expected. */
 LLM_API llm_status llm_model_open(llm_model **out, const llm_model_options *opt, llm_error *err);
 LLM_API void llm_model_close(llm_model *m);             /* close its sessions first */
 
@@ -95,6 +111,7 @@ typedef struct {
     uint64_t    weight_bytes;       /* bytes of those weights as stored */
     llm_token   bos, eos;           /* -1: none */
     int         add_bos;            /* the model wants BOS in front of a text */
+    int         gpu_layers, cpu_moe;    /* as placed: what is on the device and what is not; 0, 0 without one */
 } llm_model_info;
 LLM_API llm_status llm_model_get_info(const llm_model *m, llm_model_info *info);
 
@@ -285,7 +302,7 @@ typedef enum { LLM_KV_DEFAULT = 0, LLM_KV_F32 = 1, LLM_KV_F16 = 2,
 
 /* Limits: n_ctx up to 16777216, n_seq up to 256, n_batch up to 16384, n_threads up to 1024. */
 
-typedef struct {
+struct llm_session_options {
     uint32_t    size;
     int         n_ctx;              /* tokens a sequence may hold; 0: min(trained context, 4096) */
     int         n_seq;              /* sequences; 0: 1 */
@@ -297,7 +314,7 @@ typedef struct {
     int         pin_threads;        /* nonzero: each thread that the session starts stays on a core of its own; the caller's is left alone */
     int         deterministic;      /* nonzero: on a device too a row's bits depend on its own sequence alone, not on what else is computed
                                      * with it or how its tokens were cut into batches. Slower there. The CPU always keeps this. */
-} llm_session_options;
+};
 
 /* opt NULL: all defaults. Refused before anything is taken when weights, keys, values and buffers do not fit into the memory that is
  * available (the machine's, control groups', RLIMIT_AS, memory_limit): LLM_ERR_MEMORY names the smallest change that would fit. */
@@ -309,23 +326,30 @@ LLM_API int llm_session_n_ctx(const llm_session *s);
  * is touched as it fills), scratch at once; weights are shared. A model opened with plan_only will do. */
 typedef struct {
     uint32_t size;
-    uint64_t kv_bytes, scratch_bytes, weight_bytes;
+    uint64_t kv_bytes, scratch_bytes, weight_bytes;     /* wherever they are */
     uint64_t mapped_bytes;              /* weights that are read where they lie in their file */
     uint64_t owned_bytes;               /* weights that were laid out anew, tables of where weights are, the tokenizer */
-    uint64_t total_bytes;               /* mapped, owned, kv and scratch */
+    uint64_t total_bytes;               /* mapped, owned, kv and scratch, as far as they are in this machine's memory */
     uint64_t available_bytes;           /* what there is for all of that, as far as the system says; UINT64_MAX: unknown */
+    uint64_t device_weight_bytes, device_kv_bytes, device_scratch_bytes;        /* on the device; its total */
+    uint64_t device_total_bytes;
+    uint64_t device_available_bytes;    /* what is free there, or was stated, for all of that; 0 without a device */
 } llm_memory_plan;
 LLM_API llm_status llm_session_plan(llm_model *m, const llm_session_options *opt, llm_memory_plan *plan, llm_error *err);
 
 /* Would llm_session_open find the memory? LLM_ERR_MEMORY with the numbers, and the smallest change that would fit. */
 LLM_API llm_status llm_session_fits(llm_model *m, const llm_session_options *opt, llm_error *err);
 
-/* The plan item by item; the bytes add up to total_bytes. what is valid during the call; nonzero: LLM_ERR_CANCELLED. */
+/* The plan item by item; the bytes add up to total_bytes and, those of the last three kinds, to device_total_bytes. what is valid during
+ * the call; nonzero: LLM_ERR_CANCELLED. */
 typedef enum {
     LLM_MEMORY_MAPPED = 0,              /* pages of a file, which the system can drop and read again */
     LLM_MEMORY_MODEL = 1,               /* taken when the model is opened, shared by its sessions */
     LLM_MEMORY_KV = 2,                  /* of a session; touched as the context fills */
-    LLM_MEMORY_SCRATCH = 3              /* of a session */
+    LLM_MEMORY_SCRATCH = 3,             /* of a session */
+    LLM_MEMORY_DEVICE_MODEL = 4,        /* the same on the device */
+    LLM_MEMORY_DEVICE_KV = 5,
+    LLM_MEMORY_DEVICE_SCRATCH = 6
 } llm_memory_kind;
 typedef int (*llm_memory_fn)(void *user, llm_memory_kind kind, const char *what, uint64_t bytes);
 LLM_API llm_status llm_session_plan_items(llm_model *m, const llm_session_options *opt, llm_memory_fn fn, void *user, llm_error *err);

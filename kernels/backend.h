@@ -197,10 +197,16 @@ struct llm_backend {
 
 /* ---- backend.c: the one place that knows which backends there are ---- */
 
+/* Where a layer is computed, its weights and cells lie, and bytes are counted. */
+typedef enum { SITE_HOST, SITE_DEVICE, N_SITE } llm_site;
+
 typedef struct llm_device llm_device;   /* what holds a model's weights; NULL: the process, for the CPU */
 
-/* LLM_ERR_UNSUPPORTED where kind is not in this build or has no device here. */
-llm_status device_open(llm_device **out, llm_backend_kind kind, llm_error *err);
+/* LLM_ERR_UNSUPPORTED where kind is not in this build or has no device here. planned > 0: a device with so many free bytes that need not be
+ * here; it is good for sizes alone. */
+llm_status device_open(llm_device **out, llm_backend_kind kind, uint64_t planned, llm_error *err);
+/* What device_import of these weights takes: bytes[SITE_DEVICE] there, bytes[SITE_HOST] here. LLM_ERR_UNSUPPORTED: a type it does not know. */
+llm_status device_weight_bytes(llm_device *d, llm_tensor *const *w, size_t n, uint64_t bytes[N_SITE], llm_error *err);
 /* Copies the weights to the device: packed of each is what its ops take. Tensors of the same data share a copy. */
 llm_status device_import(llm_device *d, llm_tensor *const *w, size_t n, llm_progress_fn progress, void *user, llm_error *err);
 void device_close(llm_device *d);               /* after its backends; NULL is fine */
@@ -210,15 +216,19 @@ uint64_t device_available(llm_device *d);
  * instructions (multiply and add count as two) per second. LLM_ERR_UNSUPPORTED for the CPU. */
 typedef struct { double read_gbs, int8_gops, float_gflops; } llm_device_limits;
 llm_status device_limits(llm_device *d, llm_device_limits *out, llm_error *err);
+/* kv_size, kv_get and kv_put, which need no open backend; the other entries are NULL. */
+const llm_ops *device_kv_ops(llm_device *d);
 /* A backend on d (NULL: the CPU, with n_thread threads), with scratch for limits. */
 llm_status backend_open(llm_backend *be, llm_device *d, llm_isa isa, int n_thread, const llm_limits *limits, llm_error *err);
 void backend_close(llm_backend *be);            /* a zeroed one is fine */
-/* All bytes that backend_open allocates; 0 when it wraps. */
-size_t backend_scratch(llm_device *d, const llm_limits *limits, int n_thread);
+/* All bytes that backend_open allocates, by where. False when a size wraps. */
+bool backend_scratch(llm_device *d, const llm_limits *limits, int n_thread, uint64_t bytes[N_SITE]);
 /* Memory for rows and cells: be's own, or (be NULL or the CPU's) mapped here. n > 0; zeroed. */
 void *backend_alloc(llm_backend *be, size_t n);
 void backend_release(llm_backend *be, void *p, size_t n);
 void backend_upload(llm_backend *be, void *to, const void *from, size_t n);
+/* n bytes of one backend's rows into those of the other; one of the two is the CPU's. A failure of from goes with them: it is to's then. */
+void backend_copy(llm_backend *to, void *dst, llm_backend *from, const void *src, size_t n);
 
 /* A CPU backend with n_thread threads and scratch for limits. */
 llm_status backend_cpu_open(llm_backend *be, llm_isa isa, int n_thread, const llm_limits *limits, llm_error *err);
@@ -226,4 +236,5 @@ void backend_cpu_close(llm_backend *be);        /* a zeroed one is fine */
 struct llm_pool *backend_cpu_pool(llm_backend *be);     /* its threads; its own */
 /* All bytes that backend_cpu_open allocates; 0 when it wraps. */
 size_t backend_cpu_scratch(const llm_limits *limits, int n_thread);
+const llm_ops *backend_cpu_cell_ops(void);      /* for device_kv_ops */
 #endif

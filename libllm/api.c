@@ -90,7 +90,21 @@ static void read_ends(llm_model *m)
     }
 }
 
-static llm_status open_weights(llm_model *m, llm_error *err)
+/* Which layers the device is to hold, for the session that is expected. Weights are bound, as a plan. */
+static llm_status place(llm_model *m, const llm_model_options *o, llm_error *err)
+{
+    llm_session_options s = { .size = sizeof s };
+    llm_status st;
+
+    if (m->device == NULL && (o->gpu_layers != 0 || o->cpu_moe != 0 || o->device_memory != 0))
+        return llm_fail(err, LLM_ERR_ARG, "llm_model_open: gpu_layers, cpu_moe and device_memory want a device (backend 1, cuda)");
+    if (m->device == NULL) return LLM_OK;
+    if (o->expect != NULL && (st = take(&s, sizeof s, o->expect, "llm_session_options", err)) != LLM_OK) return st;
+    if ((st = session_options(&s, m, err)) != LLM_OK) return st;
+    return place_model(m, o->gpu_layers, o->cpu_moe, &s, !o->plan_only, err);
+}
+
+static llm_status open_weights(llm_model *m, const llm_model_options *o, llm_error *err)
 {
     llm_error why;
     llm_status st;
@@ -100,12 +114,13 @@ static llm_status open_weights(llm_model *m, llm_error *err)
     if (!m->plan_only) {                /* what will it take? */
         m->plan_only = true;
         st = weights_bind(m, err);
+        if (st == LLM_OK) st = place(m, o, err);
         if (st == LLM_OK) st = plan_weights(m, err);
         m->plan_only = false;
         weights_free(m);
-        if (st != LLM_OK) return st;
+        return st == LLM_OK ? weights_bind(m, err) : st;
     }
-    return weights_bind(m, err);
+    return (st = weights_bind(m, err)) == LLM_OK ? place(m, o, err) : st;
 }
 
 /* Anything that store_open knows; what is not may still be a tokenizer on its own. */
@@ -129,14 +144,14 @@ static llm_status open_parts(llm_model *m, const llm_model_options *o, llm_error
 
     m->name = "";
     if ((st = cpu_choose_isa(&m->isa, o->cpu, err)) != LLM_OK) return st;
-    if (!o->vocab_only && (st = device_open(&m->device, o->backend, err)) != LLM_OK) return st;
+    if (!o->vocab_only && (st = device_open(&m->device, o->backend, o->plan_only ? o->device_memory : 0, err)) != LLM_OK) return st;
     if (o->vocab_only && !is_model(o->path)) {
         st = tokenizer_open_path(&m->tokenizer, o->path, err);
         return st == LLM_OK && m->tokenizer ? chat_model_open(&m->chat, m->tokenizer, NULL, err) : st;
     }
     if ((st = store_open(&m->store, o->path, o->vocab_only != 0, err)) != LLM_OK) return st;
     if ((st = meta_open(&m->meta, m->store, err)) != LLM_OK) return st;
-    if (!o->vocab_only && (st = open_weights(m, err)) != LLM_OK) return st;
+    if (!o->vocab_only && (st = open_weights(m, o, err)) != LLM_OK) return st;
     if ((st = tokenizer_open(&m->tokenizer, m->meta, m->store, m->config.n_vocab, err)) != LLM_OK) return st;
     if (m->tokenizer != NULL) read_ends(m);
     if (m->tokenizer != NULL && (st = chat_model_open(&m->chat, m->tokenizer, m->meta, err)) != LLM_OK) return st;
@@ -163,7 +178,7 @@ llm_status llm_model_open(llm_model **out, const llm_model_options *opt, llm_err
     if ((m = calloc(1, sizeof *m)) == NULL) return llm_fail_memory(err, sizeof *m, "a model");
     m->n_thread = o.n_threads ? o.n_threads : threads_available();
     m->log = o.log, m->progress = o.progress, m->user = o.user, m->plan_only = o.plan_only != 0;
-    m->memory_limit = o.memory_limit, m->allow_paging = o.allow_paging != 0;
+    m->memory_limit = o.memory_limit, m->device_limit = o.device_memory, m->allow_paging = o.allow_paging != 0;
     if ((st = open_parts(m, &o, err)) != LLM_OK) {
         llm_model_close(m);
         return st;
@@ -196,6 +211,7 @@ llm_status llm_model_get_info(const llm_model *m, llm_model_info *info)
     i.n_layer = c->n_layer, i.d_model = c->d_model, i.n_vocab = c->n_vocab, i.n_ctx_train = c->n_ctx;
     i.n_head = c->n_head, i.n_expert = c->n_expert, i.n_expert_used = c->n_expert_used;
     i.n_param = m->n_param, i.weight_bytes = m->weight_bytes;
+    i.gpu_layers = m->place.n_layer + m->place.whole, i.cpu_moe = m->place.host_experts;
     i.bos = i.eos = -1;
     if (m->tokenizer != NULL) {
         i.bos = tokenizer_bos(m->tokenizer), i.eos = tokenizer_eos(m->tokenizer);
@@ -421,7 +437,7 @@ llm_status llm_session_copy(llm_session *s, int from, int to, llm_error *err)
 {
     if (!has_seq(s, from)) return no_seq(s, "llm_session_copy", from, err);
     if (!has_seq(s, to)) return no_seq(s, "llm_session_copy", to, err);
-    return kv_copy(&s->kv, &s->be.op, from, to, err);
+    return kv_copy(&s->kv, from, to, err);
 }
 
 llm_status llm_session_save(const llm_session *s, const char *path, llm_error *err)
@@ -440,7 +456,7 @@ llm_status llm_session_restore(llm_session *s, const char *path, llm_error *err)
 
 void llm_session_set_tap(llm_session *s, llm_tap_fn tap, void *user)
 {
-    if (s != NULL) s->run.tap = tap, s->run.tap_user = user;
+    if (s != NULL) s->first->tap = tap, s->first->tap_user = user;
 }
 
 void llm_session_set_progress(llm_session *s, llm_progress_fn progress, void *user)

@@ -1,5 +1,6 @@
 #include "common.h"
 #include "find_model.h"
+#include "memory_plan.h"
 #include "progress.h"
 #include <errno.h>
 #include <signal.h>
@@ -104,6 +105,28 @@ static llm_backend_kind device_kind(const char *name)
     tool_die_text(EXIT_USAGE, "--device: got '%s', want cpu or cuda", name);
 }
 
+/* Value of --gpu-layers; a wrong one ends the program. */
+static int gpu_layers(const char *text)
+{
+    char *end;
+    long n;
+
+    if (text == NULL || strcmp(text, "auto") == 0) return LLM_GPU_AUTO;
+    if (strcmp(text, "all") == 0) return LLM_GPU_ALL;
+    n = strtol(text, &end, 10);
+    if (end == text || *end || n < 0 || n > 1 << 20) tool_die_text(EXIT_USAGE, "--gpu-layers: got '%s', want a number of layers, auto or all", text);
+    return n == 0 ? LLM_GPU_NONE : (int)n;
+}
+
+void tool_offload(const model_choice *c, llm_model_options *opt)
+{
+    const char *given = c->gpu_layers ? "--gpu-layers" : c->cpu_moe ? "--cpu-moe" : c->n_cpu_moe ? "--n-cpu-moe" : c->device_memory ? "--device-memory" : NULL;
+
+    if (given && opt->backend == LLM_BACKEND_CPU) tool_die_text(EXIT_USAGE, "%s wants --device cuda", given);
+    opt->gpu_layers = gpu_layers(c->gpu_layers), opt->cpu_moe = c->cpu_moe ? -1 : c->n_cpu_moe, opt->expect = c->expect;
+    opt->device_memory = tool_bytes(NULL, "--device-memory", c->device_memory);
+}
+
 llm_model *tool_open_model(const model_choice *c)
 {
     static char copy[4200];
@@ -115,6 +138,7 @@ llm_model *tool_open_model(const model_choice *c)
     llm_error err;
     llm_model *m;
 
+    tool_offload(c, &opt);
     find_model(c->path, &list, &found);
     opt.path = found->path;
     if (c->quant && !c->vocab_only) quantized(c, found->path, copy, sizeof copy), opt.path = copy;

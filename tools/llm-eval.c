@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 static model_choice choice;
+static llm_session_options largest;
 static int n_ctx = 512, n_batch;
 static const char *tokens_text, *out_path, *cases_path;
 static bool special, quiet, want_f32;
@@ -20,6 +21,7 @@ static float tolerance = 2e-4f;
 static const opt_row rows[] = {
     { "Model", "threads", 't', OPT_INT, "N", &choice.n_threads, 1, 1024, "threads (default: the cores there are)", false },
     { "Model", "device", 0, OPT_STR, "cpu|cuda", &choice.device, 0, 0, "what computes: the processor (default) or the first NVIDIA GPU", false },
+    OFFLOAD_ROWS("Model", choice),
     { "Model", "cpu", 0, OPT_STR, "SET", &choice.cpu, 0, 0, "kernel set: scalar, avx2, avxvnni, avx512, neon (default: $LLM_CPU, else the best)", true },
     { "Model", "batch", 'b', OPT_INT, "N", &n_batch, 1, 65536, "rows computed at once; changes no result", false },
     { "Model", "kv-f32", 0, OPT_FLAG, NULL, &want_f32, 0, 0, "keep keys and values as F32 (default F16)", false },
@@ -328,6 +330,7 @@ int main(int argc, char **argv)
     tool_name = "llm-eval";
     opt_parse(&table, argc, argv, &r);
     choice.quiet = quiet;
+    if (n_ctx > 4096) largest = (llm_session_options){ .size = sizeof largest, .n_ctx = n_ctx, .n_batch = n_batch }, choice.expect = &largest;
     what = r.n_operand > 0 ? r.operand[0] : "";
     if (r.n_operand > 1) choice.path = r.operand[1];
     if (strcmp(what, "perplexity") == 0 && r.n_operand == 3) return perplexity(r.operand[2]);

@@ -20,6 +20,8 @@ static const opt_row rows[] = {
     { "Memory", "ctx-size", 'c', OPT_INT, "N", &n_ctx, 1, 1 << 28, "tokens the context holds, for --plan (default: the trained context, at most 4096)", false },
     { "Memory", "batch", 'b', OPT_INT, "N", &n_batch, 1, 65536, "prompt tokens computed at once (default 512)", false },
     { "Memory", "threads", 't', OPT_INT, "N", &choice.n_threads, 1, 1024, "threads (default: the cores there are)", false },
+    { "Memory", "device", 0, OPT_STR, "cpu|cuda", &choice.device, 0, 0, "plan for the processor (default) or the first NVIDIA GPU", false },
+    OFFLOAD_ROWS("Memory", choice),
     { "Memory", "memory-limit", 0, OPT_STR, "SIZE", &memory_limit, 0, 0, "what may be taken: 8G, 500M (default: what the system has)", false },
     { "Memory", "sequences", 0, OPT_INT, "N", &n_seq, 1, 256, "plan for N sequences", false },
 };
@@ -63,22 +65,27 @@ static double gib(uint64_t bytes) { return (double)bytes / (1 << 30); }
 
 static void show_memory(llm_model *m, int n_ctx_train)
 {
-    printf("\nmemory in GiB, %d sequence%s, %s cache\n  %10s %10s %10s %10s %10s\n", n_seq, n_seq > 1 ? "s" : "",
-           as_f32 ? "F32" : kv_type ? kv_type : "F16", "context", "weights", "cache", "scratch", "together");
+    bool device = choice.device != NULL && strcmp(choice.device, "cpu") != 0;
+
+    printf("\nmemory in GiB, %d sequence%s, %s cache\n  %10s %10s %10s %10s %10s%s\n", n_seq, n_seq > 1 ? "s" : "",
+           as_f32 ? "F32" : kv_type ? kv_type : "F16", "context", "weights", "cache", "scratch", device ? "here" : "together", device ? "     device" : "");
     for (int n = 2048;; n *= 2) {
         bool last = n >= n_ctx_train;
         llm_session_options opt = session_options(last ? n_ctx_train : n);
         llm_memory_plan p = { .size = sizeof p };
         llm_error err;
         if (llm_session_plan(m, &opt, &p, &err) != LLM_OK) { printf("  %10d %s\n", opt.n_ctx, err.text); break; }
-        printf("  %10d %10.3f %10.3f %10.3f %10.3f\n", opt.n_ctx, gib(p.mapped_bytes + p.owned_bytes), gib(p.kv_bytes), gib(p.scratch_bytes),
-               gib(p.total_bytes));
+        printf("  %10d %10.3f %10.3f %10.3f %10.3f", opt.n_ctx, gib(p.mapped_bytes + p.owned_bytes + p.device_weight_bytes), gib(p.kv_bytes),
+               gib(p.scratch_bytes), gib(p.total_bytes));
+        if (device) printf(" %10.3f", gib(p.device_total_bytes));
+        putchar('\n');
         if (last) break;
     }
 }
 
 int main(int argc, char **argv)
 {
+    llm_session_options expected;
     opt_result r;
     llm_model *m;
     llm_model_info i = { .size = sizeof i };
@@ -88,9 +95,10 @@ int main(int argc, char **argv)
     if (r.n_operand != 1) opt_fail(&table, "want one MODEL, got %d", r.n_operand);
     choice.path = r.operand[0];
     choice.memory_limit = tool_bytes(&table, "--memory-limit", memory_limit);
+    expected = session_options(n_ctx), choice.expect = &expected;
     m = tool_open_model(&choice);
     if (plan) {
-        llm_session_options o = session_options(n_ctx);
+        llm_session_options o = expected;
         int code = print_memory_plan(m, &o);
         llm_model_close(m);
         return code;

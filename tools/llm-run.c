@@ -73,6 +73,7 @@ static const opt_row rows[] = {
     { "Machine", "memory-limit", 0, OPT_STR, "SIZE", &o.memory_limit, 0, 0, "refuse what needs more, weights included: 8G, 500M (default: what the system has)", false },
     { "Machine", "allow-paging", 0, OPT_FLAG, NULL, &o.choice.allow_paging, 0, 0, "run though the weights do not fit into memory, and read them from disk again and again", true },
     { "Machine", "device", 0, OPT_STR, "cpu|cuda", &o.choice.device, 0, 0, "what computes: the processor (default) or the first NVIDIA GPU", false },
+    OFFLOAD_ROWS("Machine", o.choice),
     { "Machine", "deterministic", 0, OPT_FLAG, NULL, &o.deterministic, 0, 0, "on a device: the same bits however the text is cut into batches (slower; the processor always keeps this)", true },
     { "Machine", "cpu", 0, OPT_STR, "SET", &o.choice.cpu, 0, 0, "kernel set: scalar, avx2, avxvnni, avx512, neon (default: $LLM_CPU, else the best there is)", true },
     { "Machine", "save-session", 0, OPT_STR, "FILE", &o.save_path, 0, 0, "keep prompt and answer in FILE", true },
@@ -92,6 +93,7 @@ static const opt_row rows[] = {
     { "Names from elsewhere", "colour", 0, OPT_ALIAS, "color", NULL, 0, 0, NULL, true },
     { "Names from elsewhere", "temperature", 0, OPT_ALIAS, "temp", NULL, 0, 0, NULL, true },
     { "Names from elsewhere", "batch-size", 0, OPT_ALIAS, "batch", NULL, 0, 0, NULL, true },
+    OFFLOAD_ALIASES("Names from elsewhere"),
 };
 const opt_table run_table = {
     "llm-run", "MODEL [TEXT | -p TEXT] [-f FILE]",
@@ -146,7 +148,7 @@ static int plan_named(void)
     llm_model *m;
     int code;
 
-    o.choice.quiet = o.choice.plan_only = true;
+    o.choice.quiet = o.choice.plan_only = true, o.choice.expect = &s;
     m = tool_open_model(&o.choice);
     code = print_memory_plan(m, &s);
     llm_model_close(m);
@@ -155,6 +157,7 @@ static int plan_named(void)
 
 int main(int argc, char **argv)
 {
+    static llm_session_options expected;
     double started = tool_seconds();
     opt_result r;
     llm_model *m;
@@ -175,6 +178,7 @@ int main(int argc, char **argv)
     if (!chat && isatty(STDIN_FILENO) && !o.prompt_text && !o.prompt_file && !o.load_path)
         opt_fail(&run_table, "want a prompt: -p TEXT, -f FILE or standard input");
     o.choice.quiet = o.quiet, o.choice.vocab_only = o.show_tokens;
+    expected = run_session_options(&o), o.choice.expect = &expected;
     m = tool_open_model(&o.choice);
     code = chat ? run_chat(&o, m, started) : run_once(&o, m, started);
     llm_model_close(m);

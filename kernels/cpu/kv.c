@@ -200,3 +200,9 @@ void kv_ops(llm_ops *op)
 {
     op->store = store, op->kv_size = kv_size, op->kv_get = kv_get, op->kv_put = kv_put;
 }
+
+const llm_ops *backend_cpu_cell_ops(void)
+{
+    static const llm_ops cells = { .kv_size = kv_size, .kv_get = kv_get, .kv_put = kv_put };
+    return &cells;
+}

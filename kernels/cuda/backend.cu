@@ -7,7 +7,9 @@ extern int cuda_n_sm(const llm_device *d);
 
 enum { PARTIAL_FLOATS = 4 << 20 };      /* attention: enough for 32 rows of 64 heads in 16 parts */
 
-typedef struct { size_t ints, span, code, code_d, code_sum, half, half_mul, row, pair_ff, pair_y, index, partial, top, total; } areas;
+typedef struct { size_t ints, span, code, code_d, code_sum, half, half_mul, row, pair_ff, pair_y, index, partial, top, freq, total; } areas;
+
+static int freq_most(const llm_limits *l) { return (l->max_d_head + 1) / 2; }
 
 static bool area(size_t *total, size_t *out, size_t count, size_t size)
 {
@@ -20,7 +22,7 @@ static bool measure(areas *a, const llm_limits *l)
     size_t n = (size_t)l->n_batch, cols = (size_t)(l->max_cols > l->d_model ? l->max_cols : l->d_model) + 255, values, pairs, pair_values;
 
     memset(a, 0, sizeof *a);
-    if (l->n_batch < 1 || l->max_cols < 1 || l->max_rows < 1) return false;
+    if (l->n_batch < 1 || l->max_cols < 1 || l->max_rows < 1 || l->max_d_head < 0) return false;
     if (!ck_mul(n, (size_t)l->n_expert_used, &pairs) || !ck_mul(n, cols & ~(size_t)255, &values) || !ck_mul(pairs, ((size_t)l->d_ff_expert + 255) & ~(size_t)255, &pair_values)) return false;
     if (pair_values > values) values = pair_values;
     return area(&a->total, &a->ints, 3 * n, sizeof(int32_t)) && area(&a->total, &a->span, n, sizeof(llm_span))
@@ -29,13 +31,20 @@ static bool measure(areas *a, const llm_limits *l)
         && area(&a->total, &a->row, values, sizeof(float))
         && area(&a->total, &a->pair_ff, 2 * pairs, (size_t)l->d_ff_expert * sizeof(float)) && area(&a->total, &a->pair_y, pairs, (size_t)l->d_model * sizeof(float))
         && area(&a->total, &a->index, 6 * pairs + 8 * (size_t)l->n_expert + 16, sizeof(int32_t))
-        && area(&a->total, &a->partial, PARTIAL_FLOATS, sizeof(float)) && area(&a->total, &a->top, cuda_top_bytes(l->max_rows), 1);
+        && area(&a->total, &a->partial, PARTIAL_FLOATS, sizeof(float)) && area(&a->total, &a->top, cuda_top_bytes(l->max_rows), 1)
+        && area(&a->total, &a->freq, FREQ_TABLES * (size_t)freq_most(l), sizeof(float));
 }
 
-size_t backend_cuda_scratch(const llm_limits *limits)
+/* Pinned: the step's arrays and, behind them, the tables of frequencies and what top.cu brings back. */
+static size_t pinned_bytes(const areas *a) { return a->ints + a->span + a->freq + cuda_top_result_bytes(); }
+
+bool backend_cuda_scratch(const llm_limits *limits, uint64_t bytes[N_SITE])
 {
     areas a;
-    return measure(&a, limits) ? a.total : 0;
+
+    if (!measure(&a, limits)) return false;
+    bytes[SITE_DEVICE] = a.total, bytes[SITE_HOST] = sizeof(cuda_impl) + pinned_bytes(&a);
+    return true;
 }
 
 bool cuda_check(llm_backend *be, cudaError_t e, const char *op, int64_t n, int64_t rows, int64_t cols)
@@ -99,23 +108,32 @@ static uint64_t shape_of(const llm_batch *b, const uint8_t *want)
     return mix(h, (uint64_t)length) | 1;
 }
 
+static void graph_clear(step_graph *s)
+{
+    for (int i = 0; i < s->n; i++) if (s->exec[i]) (void)cudaGraphExecDestroy(s->exec[i]);
+    s->n = 0, s->complete = false;
+}
+
 static void graphs_clear(cuda_impl *impl)
 {
-    for (int i = 0; i < impl->n_graph; i++) if (impl->graph[i].exec) (void)cudaGraphExecDestroy(impl->graph[i].exec);
+    for (int i = 0; i < impl->n_graph; i++) {
+        graph_clear(&impl->graph[i]);
+        free(impl->graph[i].exec), impl->graph[i].exec = NULL, impl->graph[i].cap = 0;
+    }
     impl->n_graph = 0;
 }
 
 static step_mode choose_mode(cuda_impl *impl, uint64_t key)
 {
-    if (key == 0) return STEP_EAGER;
+    if (key == 0 || impl->no_graphs) return STEP_EAGER;
     for (int i = 0; i < impl->n_graph; i++)
         if (impl->graph[i].key == key) {
             impl->graph_now = i;
-            return impl->graph[i].exec ? STEP_REPLAY : STEP_CAPTURE;
+            return impl->graph[i].complete ? STEP_REPLAY : STEP_CAPTURE;
         }
     if (impl->n_graph == GRAPH_MAX) graphs_clear(impl);
     impl->graph_now = impl->n_graph++;
-    impl->graph[impl->graph_now] = step_graph{ key, NULL, 1 };
+    impl->graph[impl->graph_now] = step_graph{ key, NULL, 0, 0, false };
     return STEP_EAGER;
 }
 
@@ -124,9 +142,21 @@ static void drop_capture(cuda_impl *impl)
 {
     cudaGraph_t g = NULL;
 
-    if (impl->mode == STEP_CAPTURE && cudaStreamEndCapture(impl->stream, &g) == cudaSuccess && g) (void)cudaGraphDestroy(g);
+    if (impl->mode == STEP_CAPTURE) {
+        if (cudaStreamEndCapture(impl->stream, &g) == cudaSuccess && g) (void)cudaGraphDestroy(g);
+        graph_clear(&impl->graph[impl->graph_now]);
+    }
     (void)cudaGetLastError();
     impl->mode = STEP_NONE;
+}
+
+/* What is launched from here on is recorded, where the step is. */
+static void begin_stretch(cuda_impl *impl)
+{
+    if (impl->mode != STEP_CAPTURE || cudaStreamBeginCapture(impl->stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess) return;
+    (void)cudaGetLastError();
+    graph_clear(&impl->graph[impl->graph_now]);
+    impl->mode = STEP_EAGER;
 }
 
 /* The step's arrays on their way to the device. */
@@ -154,28 +184,55 @@ static void step_begin(llm_backend *be, const llm_batch *b, const uint8_t *want)
     drop_capture(impl);
     impl->batch = b, impl->coded.data = NULL;
     send_batch(be, b);
-    impl->mode = choose_mode(impl, shape_of(b, want));
-    if (impl->mode == STEP_CAPTURE && cudaStreamBeginCapture(impl->stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
-        (void)cudaGetLastError();
-        impl->mode = STEP_EAGER;
-    }
+    impl->mode = choose_mode(impl, shape_of(b, want)), impl->stretch = 0;
+    begin_stretch(impl);
 }
 
-/* Whatever of the step waits to be run is given to the stream. */
-static void launch_step(llm_backend *be)
+static bool keep_stretch(step_graph *s, cudaGraphExec_t exec)
+{
+    if (s->n == s->cap) {
+        int cap = s->cap ? 2 * s->cap : 4;
+        cudaGraphExec_t *more = (cudaGraphExec_t *)realloc(s->exec, (size_t)cap * sizeof *more);
+        if (more == NULL) return false;
+        s->exec = more, s->cap = cap;
+    }
+    s->exec[s->n++] = exec;
+    return true;
+}
+
+/* The end of a recording, as a graph that can be launched; *exec is NULL where nothing was recorded. */
+static cudaError_t end_recording(cuda_impl *impl, cudaGraphExec_t *exec)
+{
+    cudaGraph_t g = NULL;
+    size_t n = 0;
+    cudaError_t e = cudaStreamEndCapture(impl->stream, &g);
+
+    *exec = NULL;
+    if (e == cudaSuccess) e = cudaGraphGetNodes(g, NULL, &n);
+    if (e == cudaSuccess && n > 0) e = cudaGraphInstantiate(exec, g, 0);
+    if (g) (void)cudaGraphDestroy(g);
+    return e;
+}
+
+/* Whatever waits to be run since the last stretch is given to the stream. The recording is over then. */
+static void launch_stretch(llm_backend *be)
 {
     cuda_impl *impl = cuda_of(be);
     step_graph *s = &impl->graph[impl->graph_now];
-    cudaGraph_t g = NULL;
+    cudaGraphExec_t exec = NULL;
     cudaError_t e = cudaSuccess;
 
     if (impl->mode == STEP_CAPTURE) {
-        e = cudaStreamEndCapture(impl->stream, &g);
-        if (e == cudaSuccess) e = cudaGraphInstantiate(&s->exec, g, 0);
-        if (g) (void)cudaGraphDestroy(g);
+        e = end_recording(impl, &exec);
+        if (e == cudaSuccess && !keep_stretch(s, exec)) e = cudaErrorMemoryAllocation;
+        if (e != cudaSuccess) {
+            if (exec) (void)cudaGraphExecDestroy(exec);
+            graph_clear(s), impl->mode = STEP_EAGER, impl->no_graphs = true;    /* this step is lost; it can be tried again */
+        }
+    } else if (impl->mode == STEP_REPLAY && impl->stretch < s->n) {
+        exec = s->exec[impl->stretch++];
     }
-    if ((impl->mode == STEP_CAPTURE || impl->mode == STEP_REPLAY) && e == cudaSuccess) e = cudaGraphLaunch(s->exec, impl->stream);
-    impl->mode = STEP_EAGER;
+    if (e == cudaSuccess && exec) e = cudaGraphLaunch(exec, impl->stream);
     cuda_check(be, e, "launch of a recorded step", impl->batch ? impl->batch->n : 0, 0, 0);
 }
 
@@ -184,9 +241,10 @@ static void device_download(llm_backend *be, void *to, const void *from, size_t 
     cuda_impl *impl = cuda_of(be);
 
     if (be->err.status != LLM_OK) return;
-    launch_step(be);
-    if (cuda_check(be, cudaMemcpyAsync(to, from, n, cudaMemcpyDeviceToHost, impl->stream), "download", (int64_t)n, 0, 0))
+    launch_stretch(be);
+    if (be->err.status == LLM_OK && cuda_check(be, cudaMemcpyAsync(to, from, n, cudaMemcpyDeviceToHost, impl->stream), "download", (int64_t)n, 0, 0))
         cuda_check(be, cudaStreamSynchronize(impl->stream), "download", (int64_t)n, 0, 0);
+    begin_stretch(impl);
 }
 
 static void step_end(llm_backend *be)
@@ -194,8 +252,10 @@ static void step_end(llm_backend *be)
     cuda_impl *impl = cuda_of(be);
 
     if (be->err.status == LLM_OK && impl->mode != STEP_NONE) {
-        launch_step(be);
+        launch_stretch(be);
         cuda_check(be, cudaStreamSynchronize(impl->stream), "end", impl->batch ? impl->batch->n : 0, 0, 0);
+        if (be->err.status == LLM_OK && impl->mode == STEP_CAPTURE) impl->graph[impl->graph_now].complete = true;
+        impl->mode = STEP_NONE;
     }
     drop_capture(impl);
     impl->batch = NULL;
@@ -218,12 +278,10 @@ const float *cuda_frequencies(llm_backend *be, const float *host, int n)
     size_t bytes = (size_t)n * sizeof *host;
     int i = 0;
 
-    for (; i < 4 && impl->freq[i].device; i++)
+    for (; i < FREQ_TABLES && impl->freq[i].n > 0; i++)
         if (impl->freq[i].n == n && memcmp(impl->freq[i].host, host, bytes) == 0) return impl->freq[i].device;
-    if (i == 4) { cuda_fail(be, LLM_ERR_INTERNAL, "device cuda: more than 4 tables of rotation frequencies"); return NULL; }
-    if ((impl->freq[i].host = (float *)malloc(bytes)) == NULL || cudaMalloc((void **)&impl->freq[i].device, bytes) != cudaSuccess) {
-        free(impl->freq[i].host), impl->freq[i].host = NULL;
-        cuda_fail(be, LLM_ERR_MEMORY, "device cuda: no memory for %zu bytes of rotation frequencies", bytes);
+    if (i == FREQ_TABLES || n > freq_most(&impl->limits)) {
+        cuda_fail(be, LLM_ERR_INTERNAL, "device cuda: more than %d tables of rotation frequencies, or one of %d", (int)FREQ_TABLES, n);
         return NULL;
     }
     memcpy(impl->freq[i].host, host, bytes), impl->freq[i].n = n;
@@ -252,7 +310,12 @@ static void place(cuda_impl *impl, const areas *a)
     impl->pair_y = (float *)(void *)at, at += a->pair_y;
     impl->moe_index = (int32_t *)(void *)at, at += a->index;
     impl->partial = (float *)(void *)at, at += a->partial;
-    impl->top = at, impl->top_pinned = impl->pinned + a->ints + a->span;
+    impl->top = at, at += a->top;
+    for (int i = 0; i < FREQ_TABLES; i++) {
+        impl->freq[i].device = (float *)(void *)at + i * freq_most(&impl->limits);
+        impl->freq[i].host = (float *)(void *)(impl->pinned + a->ints + a->span) + i * freq_most(&impl->limits);
+    }
+    impl->top_pinned = impl->pinned + a->ints + a->span + a->freq;
     impl->code_bytes = a->code, impl->half_bytes = a->half, impl->row_bytes = a->row, impl->partial_bytes = a->partial;
 }
 
@@ -271,7 +334,7 @@ llm_status backend_cuda_open(llm_backend *be, llm_device *d, const llm_limits *l
         backend_cuda_close(be);
         return llm_fail(err, LLM_ERR_UNSUPPORTED, "device cuda: no stream: %s", cudaGetErrorString(cudaGetLastError()));
     }
-    if (cudaMallocHost((void **)&impl->pinned, a.ints + a.span + cuda_top_result_bytes()) != cudaSuccess || cudaMalloc((void **)&impl->scratch, a.total) != cudaSuccess) {
+    if (cudaMallocHost((void **)&impl->pinned, pinned_bytes(&a)) != cudaSuccess || cudaMalloc((void **)&impl->scratch, a.total) != cudaSuccess) {
         (void)cudaGetLastError();
         backend_cuda_close(be);
         return llm_fail(err, LLM_ERR_MEMORY, "device cuda: scratch needs %.1f MiB, %.1f MiB are free: a smaller n_batch (now %d) needs less",
@@ -290,7 +353,6 @@ void backend_cuda_close(llm_backend *be)
         if (impl->stream) drop_capture(impl), (void)cudaStreamSynchronize(impl->stream), (void)cudaStreamDestroy(impl->stream);
         if (impl->side) (void)cudaStreamDestroy(impl->side);
         graphs_clear(impl);
-        for (int i = 0; i < 4; i++) free(impl->freq[i].host), (void)cudaFree(impl->freq[i].device);
         (void)cudaFree(impl->scratch), (void)cudaFreeHost(impl->pinned);
         free(impl);
     }

@@ -31,11 +31,12 @@ typedef struct { int8_t *q; float *d; uint32_t *sum; int64_t blocks; } x_codes; 
 typedef struct { uint16_t *h; float *mul; int64_t stride; } x_halves;
 
 enum { GRAPH_MAX = 16 };                /* steps of different shape that are kept as graphs */
+enum { FREQ_TABLES = 4 };
 
 typedef enum { STEP_NONE, STEP_EAGER, STEP_CAPTURE, STEP_REPLAY } step_mode;
 
-/* One shape of a step, recorded. */
-typedef struct { uint64_t key; cudaGraphExec_t exec; int seen; } step_graph;
+/* One shape of a step, recorded: a graph for each stretch up to a download or the end, NULL where nothing was launched. */
+typedef struct { uint64_t key; cudaGraphExec_t *exec; int n, cap; bool complete; } step_graph;
 
 typedef struct {
     llm_device *device;
@@ -60,8 +61,9 @@ typedef struct {
     size_t code_bytes, half_bytes, row_bytes;
     step_mode mode;
     step_graph graph[GRAPH_MAX];
-    int n_graph, graph_now;
-    struct { float *host, *device; int n; } freq[4];        /* tables of frequencies met so far */
+    int n_graph, graph_now, stretch;    /* of the step: its graph, and which stretch of it is next */
+    bool no_graphs;                     /* recording failed, of memory for instance */
+    struct { float *host, *device; int n; } freq[FREQ_TABLES];  /* tables of frequencies met so far; n 0: none yet */
 } cuda_impl;
 
 static inline cuda_impl *cuda_of(llm_backend *be) { return (cuda_impl *)be->impl; }

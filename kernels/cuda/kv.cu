@@ -182,3 +182,17 @@ static void kv_put(llm_kv_layer *kv, int seq, int pos, int n, const void *k, con
 }
 
 void cuda_kv_ops(llm_ops *op, llm_blocks *block) { block->rope_store = rope_store, op->kv_size = kv_size, op->store = store, op->kv_get = kv_get, op->kv_put = kv_put; }
+
+static llm_ops cell_ops()
+{
+    llm_ops op;
+    memset(&op, 0, sizeof op);
+    op.kv_size = kv_size, op.kv_get = kv_get, op.kv_put = kv_put;
+    return op;
+}
+
+const llm_ops *cuda_cell_ops(void)
+{
+    static const llm_ops cells = cell_ops();
+    return &cells;
+}

@@ -355,6 +355,7 @@ static inline const char *cudaGetErrorString(cudaError_t s) { return s == cudaEr
 template <class F> static inline cudaError_t cudaFuncSetAttribute(F, cudaFuncAttribute, int) { return cudaSuccess; }
 static inline cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) { s->graph = new std::vector<std::function<void()>>; return cudaSuccess; }
 static inline cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g) { *g = s->graph, s->graph = nullptr; return cudaSuccess; }
+static inline cudaError_t cudaGraphGetNodes(cudaGraph_t g, void *, size_t *n) { *n = g->size(); return cudaSuccess; }
 static inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g, unsigned long long) { *x = new std::vector<std::function<void()>>(*g); return cudaSuccess; }
 static inline cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t) { for (auto &f : *x) f(); return cudaSuccess; }
 static inline cudaError_t cudaGraphDestroy(cudaGraph_t g) { delete g; return cudaSuccess; }

@@ -9,9 +9,13 @@ extern "C" {
 #include <string.h>
 
 enum { PIECE = 16 << 20, VECTOR_MAX = 1 << 20, ALIGN = 256 };
+/* Of the free memory this much is left alone: kernels are loaded when they are first used, and allocations are rounded up. Before the
+ * weights are there twice as much, so that the session they were chosen for is not refused for what their upload took beside them. */
+enum { RESERVE = 64 << 20 };
 
 struct llm_device {
     int n_sm, code_group;
+    uint64_t planned;                   /* free bytes of a device that need not be here; 0: the device is here */
     uint8_t *arena;                     /* device */
     uint8_t *staging[2];                /* pinned, while weights are on their way */
     cudaStream_t stream[2];
@@ -64,23 +68,27 @@ int type_code_group(int dtype)
 
 /* ---- the device ---- */
 
-llm_status cuda_device_open(llm_device **out, llm_error *err)
+static llm_status device_make(llm_device **out, uint64_t planned, int n_sm, llm_error *err)
 {
-    llm_device *d;
+    if ((*out = (llm_device *)calloc(1, sizeof **out)) == NULL) return llm_fail_memory(err, sizeof **out, "the device");
+    (*out)->planned = planned, (*out)->n_sm = n_sm;
+    return LLM_OK;
+}
+
+llm_status cuda_device_open(llm_device **out, uint64_t planned, llm_error *err)
+{
     cudaDeviceProp prop;
     cudaError_t e;
     int n = 0;
 
+    if (planned > 0) return device_make(out, planned, 0, err);
     if ((e = cudaGetDeviceCount(&n)) != cudaSuccess || n < 1)
-        return llm_fail(err, LLM_ERR_UNSUPPORTED, "device cuda: no NVIDIA GPU can be used here: %s", e != cudaSuccess ? cudaGetErrorString(e) : "none found");
+        return llm_fail(err, LLM_ERR_UNSUPPORTED, "device cuda: no NVIDIA GPU can be used here: %s (a plan needs none: device_memory)", e != cudaSuccess ? cudaGetErrorString(e) : "none found");
     if ((e = cudaSetDevice(0)) != cudaSuccess || (e = cudaGetDeviceProperties(&prop, 0)) != cudaSuccess)
         return llm_fail(err, LLM_ERR_UNSUPPORTED, "device cuda: cannot use the first of %d GPUs: %s", n, cudaGetErrorString(e));
     if (prop.major < 8)
         return llm_fail(err, LLM_ERR_UNSUPPORTED, "device cuda: %s has compute capability %d.%d, 8.0 (Ampere) or later is needed", prop.name, prop.major, prop.minor);
-    if ((d = (llm_device *)calloc(1, sizeof *d)) == NULL) return llm_fail_memory(err, sizeof *d, "the device");
-    d->n_sm = prop.multiProcessorCount;
-    *out = d;
-    return LLM_OK;
+    return device_make(out, 0, prop.multiProcessorCount, err);
 }
 
 static void close_staging(llm_device *d)
@@ -105,10 +113,13 @@ void cuda_device_close(llm_device *d)
 int cuda_n_sm(const llm_device *d) { return d->n_sm; }
 int cuda_code_group(const llm_device *d) { return d->code_group; }
 
-uint64_t cuda_available(llm_device *)
+uint64_t cuda_available(llm_device *d)
 {
-    size_t left = 0, all = 0;
-    return cudaSetDevice(0) == cudaSuccess && cudaMemGetInfo(&left, &all) == cudaSuccess ? left : 0;
+    size_t left = 0, all = 0, kept = (size_t)RESERVE * (d->arena ? 1 : 2);
+
+    if (d->planned > 0) return d->planned;
+    if (cudaSetDevice(0) != cudaSuccess || cudaMemGetInfo(&left, &all) != cudaSuccess) return 0;
+    return left > kept ? left - kept : 0;
 }
 
 /* ---- what a weight takes ---- */
@@ -305,21 +316,47 @@ static size_t earlier(llm_tensor *const *w, size_t i)
     return i;
 }
 
+static llm_status check_type(const llm_tensor *w, cuda_planes *pl, llm_error *err)
+{
+    if (!cuda_planes_of((int)w->dtype, pl))
+        return llm_fail(err, LLM_ERR_UNSUPPORTED, "device cuda: weights of type %s are not supported there", dtype_name((int)w->dtype));
+    if (is_vector(w) && (!is_float(w->dtype) || w->dim[0] > VECTOR_MAX))
+        return llm_fail(err, LLM_ERR_UNSUPPORTED, "device cuda: a vector of %lld values stored as %s; F32, F16 and BF16 work", (long long)w->dim[0], dtype_name((int)w->dtype));
+    return LLM_OK;
+}
+
+llm_status cuda_weight_bytes(llm_tensor *const *w, size_t n, uint64_t bytes[N_SITE], llm_error *err)
+{
+    size_t all = 0;
+    cuda_planes pl = {};
+    cuda_weight one;
+    places p;
+    llm_status st;
+
+    bytes[SITE_HOST] = sizeof(llm_device) + (n + 1) * sizeof(cuda_weight *);
+    for (size_t i = 0; i < n; i++) {
+        if (earlier(w, i) < i) continue;
+        if ((st = check_type(w[i], &pl, err)) != LLM_OK) return st;
+        if (!measure(&one, &p, w[i], &pl, &all)) return llm_fail(err, LLM_ERR_MEMORY, "device cuda: the size of the weights wraps");
+        bytes[SITE_HOST] += sizeof(cuda_weight);
+    }
+    bytes[SITE_DEVICE] = all;
+    return LLM_OK;
+}
+
 static llm_status plan(llm_device *d, llm_tensor *const *w, size_t n, places *place, size_t *bytes, uint64_t *source, llm_error *err)
 {
     cuda_planes pl = {};
+    llm_status st;
 
     for (size_t i = 0; i < n; i++) {
         size_t same = earlier(w, i);
         if (same < i) { w[i]->packed = w[same]->packed; continue; }
-        if (!cuda_planes_of((int)w[i]->dtype, &pl))
-            return llm_fail(err, LLM_ERR_UNSUPPORTED, "device cuda: weights of type %s are not supported there", dtype_name((int)w[i]->dtype));
-        if (is_vector(w[i]) && (!is_float(w[i]->dtype) || w[i]->dim[0] > VECTOR_MAX))
-            return llm_fail(err, LLM_ERR_UNSUPPORTED, "device cuda: a vector of %lld values stored as %s; F32, F16 and BF16 work", (long long)w[i]->dim[0], dtype_name((int)w[i]->dtype));
+        if ((st = check_type(w[i], &pl, err)) != LLM_OK) return st;
         if ((w[i]->packed = d->weight[d->n_weight] = (cuda_weight *)calloc(1, sizeof(cuda_weight))) == NULL) return llm_fail_memory(err, sizeof(cuda_weight), "a weight");
         if (!measure(d->weight[d->n_weight], &place[d->n_weight], w[i], &pl, bytes)) return llm_fail(err, LLM_ERR_MEMORY, "device cuda: the size of the weights wraps");
         d->n_weight++;
-        *source += (uint64_t)w[i]->row_bytes * (uint64_t)(w[i]->dim[2] > 1 ? w[i]->dim[0] * w[i]->dim[1] : w[i]->dim[0]);
+        if (!is_vector(w[i])) *source += (uint64_t)w[i]->row_bytes * (uint64_t)(w[i]->dim[2] > 1 ? w[i]->dim[0] * w[i]->dim[1] : w[i]->dim[0]);
     }
     return LLM_OK;
 }
@@ -367,7 +404,7 @@ llm_status cuda_import(llm_device *d, llm_tensor *const *w, size_t n, llm_progre
     if (place == NULL || d->weight == NULL) st = llm_fail_memory(err, (n + 1) * sizeof *place, "the list of weights");
     else if ((st = plan(d, w, n, place, &bytes, &u.total, err)) == LLM_OK) {
         if (cudaSetDevice(0) != cudaSuccess || cudaMalloc((void **)&d->arena, bytes) != cudaSuccess)
-            st = llm_fail(err, LLM_ERR_MEMORY, "device cuda: the weights need %.1f MiB of its memory, %.1f MiB are free: take a smaller model or quantization",
+            st = llm_fail(err, LLM_ERR_MEMORY, "device cuda: the weights need %.1f MiB of its memory, %.1f MiB are free: gpu_layers or cpu_moe may leave some of them on the CPU",
                           (double)bytes / 1048576, (double)cuda_available(d) / 1048576);
         else st = send_all(d, w, n, place, &u), d->code_group = common_group(d);
     }

@@ -7,18 +7,22 @@
 
 /* ---- buffers -------------------------------------------------------------------- */
 
-typedef struct { int64_t x, q, k, v, a, lat, qa, ff, score, used, shared, rot; } widths;
+typedef struct { int64_t x, q, k, v, a, lat, qa, ff, score, used, expert_ff, shared, rot, out; } widths;
 
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-static widths widths_of(const llm_model *m)
+/* Of what runs there; 0: nothing does that wants the buffer. */
+static widths widths_of(const llm_model *m, llm_site site)
 {
     const llm_config *c = &m->config;
-    widths w = { .x = c->d_model, .rot = c->n_rot };
+    widths w = { .x = c->d_model, .out = site == SITE_DEVICE && site_of_ends(m) == site ? c->n_vocab : 0 };
 
     for (int il = 0; il < c->n_layer; il++) {
         const llm_layer_config *lc = &c->layer[il];
         bool mla = lc->mixer == MIX_MLA, moe = lc->ffn == FFN_MOE;
+        if (moe && site_of_experts(m, il) == site) w.used = c->n_expert_used, w.expert_ff = c->d_ff_expert;
+        if (site_of_layer(m, il) != site) continue;
+        w.rot = c->n_rot;
         w.q = max64(w.q, config_dim(c, il, D_Q));
         w.k = max64(w.k, mla ? config_dim(c, il, D_KVA) : config_dim(c, il, D_KV));
         w.v = max64(w.v, mla ? 0 : config_dim(c, il, D_KV));
@@ -30,15 +34,18 @@ static widths widths_of(const llm_model *m)
     return w;
 }
 
+enum { OUT_ROWS = 32 };                 /* rows of logits that wait on a device */
+
 /* Places every buffer behind the last one, or (base NULL) only adds up their bytes. */
-static bool layout(llm_run *r, const llm_model *m, int n_batch, char *base, size_t *bytes)
+static bool layout(llm_run *r, const llm_model *m, llm_site site, int n_batch, char *base, size_t *bytes)
 {
-    widths w = widths_of(m);
+    widths w = widths_of(m, site);
     struct { llm_rows *rows; int64_t width; } all[] = {
         { &r->x, w.x }, { &r->h, w.x }, { &r->o, w.x }, { &r->q, w.q }, { &r->k, w.k }, { &r->v, w.v }, { &r->a, w.a }, { &r->lat, w.lat },
         { &r->qa, w.qa }, { &r->gate, w.ff }, { &r->up, w.ff }, { &r->score, w.score }, { &r->weight, w.used }, { &r->shared, w.shared },
         { &r->shared_gate, 1 }, { &r->cs[ROPE_GLOBAL], w.rot }, { &r->cs[ROPE_LOCAL], w.rot }, { &r->grow, 1 },
     };
+    int n_out = n_batch < OUT_ROWS ? n_batch : OUT_ROWS;
     size_t at = 0, n;
 
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
@@ -46,58 +53,54 @@ static bool layout(llm_run *r, const llm_model *m, int n_batch, char *base, size
         if (base) *all[i].rows = (llm_rows){ (float *)(void *)(base + at), n_batch, (int)all[i].width, all[i].width };
         if (!ck_add(at, n, &at)) return false;
     }
+    if (base) r->out = (llm_rows){ (float *)(void *)(base + at), n_out, (int)w.out, w.out };
+    if (!ck_add(at, (size_t)n_out * (size_t)w.out * sizeof(float), &at)) return false;
     if (base) r->expert = (int32_t *)(void *)(base + at);
     if (!ck_mul((size_t)n_batch * sizeof *r->expert, (size_t)w.used, &n) || !ck_add(at, n + 64, &at)) return false;
     *bytes = at;
     return true;
 }
 
-bool run_limits(const llm_model *m, int n_batch, int n_ctx, llm_limits *out)
+bool run_limits(const llm_model *m, llm_site site, int n_batch, int n_ctx, llm_limits *out)
 {
     const llm_config *c = &m->config;
-    widths w = widths_of(m);
-    int64_t cols = max64(max64(w.x, w.a), max64(w.ff, max64(w.lat, c->d_ff_expert)));
+    widths w = widths_of(m, site);
+    bool moe = w.expert_ff > 0;
+    int64_t cols = max64(max64(w.x, w.a), max64(w.ff, max64(w.lat, w.expert_ff)));
     int64_t rows = max64(max64(cols, w.q), max64(max64(w.qa, w.k), max64(c->n_expert, c->n_vocab))), d_head = 0;
-    bool moe = w.score > 0;
 
     for (int il = 0; il < c->n_layer; il++)
         d_head = max64(d_head, c->layer[il].mixer == MIX_MLA ? max64(c->kv_lora + c->d_rope, c->d_nope + c->d_rope) : c->layer[il].head_dim);
     if (cols > INT_MAX || rows > INT_MAX) return false;
-    *out = (llm_limits){ .n_batch = n_batch, .max_cols = (int)cols, .max_rows = (int)rows, .n_expert = moe ? c->n_expert : 1,
+    *out = (llm_limits){ .n_batch = n_batch, .max_cols = (int)cols, .max_rows = (int)rows, .n_expert = moe || w.score > 0 ? c->n_expert : 1,
                          .n_expert_used = moe ? c->n_expert_used : 1, .d_ff_expert = moe ? c->d_ff_expert : 1, .d_model = c->d_model,
                          .n_head = c->n_head, .max_d_head = (int)d_head, .n_ctx = n_ctx };
     return true;
 }
 
-bool run_bytes(const llm_model *m, int n_batch, size_t *out)
+bool run_bytes(const llm_model *m, llm_site site, int n_batch, size_t *out)
 {
     llm_run r;
-    return layout(&r, m, n_batch, NULL, out);
+    return layout(&r, m, site, n_batch, NULL, out);
 }
 
-enum { OUT_ROWS = 32 };                 /* rows of logits that wait on a device */
-
-static size_t out_bytes(const llm_run *r) { return (size_t)r->out.n * (size_t)r->out.width * sizeof(float); }
-
-llm_status run_open(llm_run *r, const llm_model *m, llm_backend *be, llm_kv_layer *kv, int n_batch, llm_error *err)
+llm_status run_open(llm_run *r, const llm_model *m, llm_site site, llm_backend *be, llm_kv_layer *kv, int n_batch, llm_error *err)
 {
     memset(r, 0, sizeof *r);
-    r->m = m, r->be = be, r->kv = kv, r->n_batch = n_batch;
-    if (!run_bytes(m, n_batch, &r->arena_bytes)) return llm_fail(err, LLM_ERR_ARG, "n_batch %d: the buffers' size wraps", n_batch);
-    if ((r->arena = backend_alloc(be, r->arena_bytes)) == NULL) return llm_fail_memory(err, r->arena_bytes, "the buffers of the forward pass");
-    layout(r, m, n_batch, r->arena, &r->arena_bytes);
-    if (be->remote != NULL) {
-        r->out = (llm_rows){ NULL, n_batch < OUT_ROWS ? n_batch : OUT_ROWS, m->config.n_vocab, m->config.n_vocab };
-        if ((r->out.data = backend_alloc(be, out_bytes(r))) == NULL) return llm_fail_memory(err, out_bytes(r), "logits on the device");
-    }
+    r->m = m, r->be = be, r->site = site, r->kv = kv, r->n_batch = n_batch;
+    if (!run_bytes(m, site, n_batch, &r->arena_bytes)) return llm_fail(err, LLM_ERR_ARG, "n_batch %d: the buffers' size wraps", n_batch);
+    if ((r->arena = backend_alloc(be, r->arena_bytes)) == NULL && site == SITE_DEVICE)
+        return llm_fail(err, LLM_ERR_MEMORY, "device: no memory for %.1f MiB, the buffers of the forward pass: a smaller n_batch (now %d) or fewer gpu_layers need less",
+                        (double)r->arena_bytes / 1048576, n_batch);
+    if (r->arena == NULL) return llm_fail_memory(err, r->arena_bytes, "the buffers of the forward pass");
+    layout(r, m, site, n_batch, r->arena, &r->arena_bytes);
     return LLM_OK;
 }
 
 void run_close(llm_run *r)
 {
     backend_release(r->be, r->arena, r->arena_bytes);
-    backend_release(r->be, r->out.data, out_bytes(r));
-    r->arena = NULL, r->out.data = NULL;
+    r->arena = NULL;
 }
 
 /* ---- steps ------------------------------------------------------------------------ */
@@ -115,6 +118,11 @@ void run_tap(llm_run *r, const char *name, int il, llm_rows rows)
     }
     if (r->be->err.status == LLM_OK) r->tap(r->tap_user, name, il, rows.data, rows.n, rows.width);
     free(copy);
+}
+
+void run_copy(llm_run *to, llm_rows dst, llm_run *from, llm_rows src)
+{
+    backend_copy(to->be, dst.data, from->be, src.data, (size_t)src.n * (size_t)src.width * sizeof(float));
 }
 
 llm_linear run_product(llm_rows y, const llm_tensor *w, const llm_tensor *bias)
@@ -172,7 +180,8 @@ static void layer(llm_run *r, const llm_batch *b, int il)
 
     if (c->layer[il].ffn == FFN_MOE) run_moe(r, b, il); else run_gated(r, o, h, &w->gate, &w->up, &w->down);
     if (tensor_bound(&w->ffn_post)) norm(r, o, o, &w->ffn_post);
-    if (r->be->block.add_norm && il + 1 < c->n_layer) add_norm(r, x, o, h, &w[1].attn_norm), r->normed = il + 2;     /* the next layer's */
+    if (r->be->block.add_norm && il + 1 < c->n_layer && site_of_layer(r->m, il + 1) == r->site)
+        add_norm(r, x, o, h, &w[1].attn_norm), r->normed = il + 2;              /* the next layer's */
     else r->be->op.add(r->be, x, o);
     run_tap(r, "layer_out", il, x);
 }
@@ -210,18 +219,19 @@ static void head(llm_run *r, const llm_batch *b, const uint8_t *want, float *log
     }
 }
 
-/* Rotation angles for the positions of b that some layer uses, and (Qwen 1) how much each query grows: log_{logn_ctx}(p + 1) past logn_ctx. */
+/* Rotation angles for the positions of b that some layer here uses, and (Qwen 1) how much each query grows: log_{logn_ctx}(p + 1) past logn_ctx. */
 static void positions(llm_run *r, const llm_batch *b)
 {
     const llm_config *c = &r->m->config;
     bool used[N_ROPE] = { false };
 
-    for (int il = 0; il < c->n_layer; il++) used[c->layer[il].rope] = true;
+    for (int il = 0; il < c->n_layer; il++)
+        if (site_of_layer(r->m, il) == r->site) used[c->layer[il].rope] = true;
     for (int i = 0; i < N_ROPE; i++) {
         r->cs[i] = run_rows_of(r->cs[i], b->n, c->n_rot);
         if (used[i]) r->be->op.rope_table(r->be, r->cs[i], &c->rope[i], b->pos);
     }
-    for (int i = 0, n; c->logn_ctx > 1 && i < b->n; i += n) {
+    for (int i = 0, n; c->logn_ctx > 1 && (used[0] || used[1]) && i < b->n; i += n) {
         float grow[128];
         for (n = 0; n < 128 && i + n < b->n; n++)
             grow[n] = b->pos[i + n] >= c->logn_ctx ? (float)(log((double)b->pos[i + n] + 1) / log((double)c->logn_ctx)) : 1;
@@ -229,24 +239,60 @@ static void positions(llm_run *r, const llm_batch *b)
     }
 }
 
-llm_status llm_forward(llm_run *r, const llm_batch *b, const uint8_t *want, float *logits, llm_error *err)
-{
-    const llm_config *c = &r->m->config;
-    llm_rows x = run_rows_of(r->x, b->n, c->d_model);
+/* ---- where it goes on --------------------------------------------------------------- */
 
-    r->be->err.status = LLM_OK;
+/* The run where the next step is; the residual goes there. */
+static llm_run *go_to(llm_run *r, llm_site site, int n)
+{
+    llm_run *to = run_at(r, site);
+
+    if (to != r) run_copy(to, run_rows_of(to->x, n, to->x.width), r, run_rows_of(r->x, n, r->x.width));
+    return to;
+}
+
+static void begin(llm_run *r, const llm_batch *b, const uint8_t *want)
+{
+    r->be->err.status = LLM_OK, r->be->layer = -1, r->normed = r->held = 0;
     if (r->be->remote) r->be->remote->begin(r->be, b, r->tap ? NULL : want);
     positions(r, b);
-    r->be->op.embed(r->be, x, &r->m->embed, b->token, c->embed_scale);
-    run_tap(r, "embed", -1, x);
-    for (int il = 0; il < c->n_layer && r->be->err.status == LLM_OK; il++) {
-        if (r->stop && r->stop(r->stop_user)) return llm_fail(err, LLM_ERR_CANCELLED, "stopped before layer %d of %d", il, c->n_layer);
-        r->be->layer = il;
-        layer(r, b, il);
+}
+
+static void end(llm_backend *be)
+{
+    be->layer = -1;
+    if (be->remote) be->remote->end(be);
+}
+
+/* The step ends at this run. After a failure the other run fails too: what it has recorded of the step is dropped. */
+static llm_status end_at(llm_run *at, llm_error *err)
+{
+    llm_backend *be = at->be, *other = at->other ? at->other->be : NULL;
+
+    if (other && be->err.status != LLM_OK && other->err.status == LLM_OK) other->err = be->err;
+    end(be);
+    if (other) end(other);
+    if (other && be->err.status == LLM_OK) be = other;
+    return be->err.status == LLM_OK ? LLM_OK : llm_fail(err, be->err.status, "%s", be->err.text);
+}
+
+llm_status llm_forward(llm_run *r, const llm_batch *b, const uint8_t *want, float *logits, llm_error *err)
+{
+    const llm_model *m = r->m;
+    const llm_config *c = &m->config;
+    llm_run *at = run_at(r, site_of_ends(m));
+
+    if (r->other) r->other->tap = r->tap, r->other->tap_user = r->tap_user, begin(r->other, b, want);
+    begin(r, b, want);
+    at->be->op.embed(at->be, run_rows_of(at->x, b->n, c->d_model), &m->embed, b->token, c->embed_scale);
+    run_tap(at, "embed", -1, run_rows_of(at->x, b->n, c->d_model));
+    for (int il = 0; il < c->n_layer && at->be->err.status == LLM_OK; il++) {
+        at = go_to(at, site_of_layer(m, il), b->n);
+        at->be->layer = il;
+        if (r->stop && r->stop(r->stop_user)) llm_fail(&at->be->err, LLM_ERR_CANCELLED, "stopped before layer %d of %d", il, c->n_layer);
+        if (at->be->err.status == LLM_OK) layer(at, b, il);
     }
-    r->be->layer = -1;
-    if (r->be->err.status == LLM_OK) head(r, b, want, logits);
-    if (r->be->remote) r->be->remote->end(r->be);
-    if (r->be->err.status != LLM_OK) return llm_fail(err, r->be->err.status, "%s", r->be->err.text);
-    return LLM_OK;
+    if (at->be->err.status == LLM_OK) at = go_to(at, site_of_ends(m), b->n);
+    at->be->layer = -1;
+    if (at->be->err.status == LLM_OK) head(at, b, want, logits);
+    return end_at(at, err);
 }

@@ -1,11 +1,16 @@
-/* forward.h - the one forward pass and the buffers it works in. */
+/* forward.h - the one forward pass and the buffers it works in.
+ *
+ * A layer runs on the backend that holds its weights. A session of a model that is partly on a device has two runs, one on each
+ * backend with its own buffers; the rows go from one to the other where the layers do. */
 #ifndef LLM_FORWARD_H
 #define LLM_FORWARD_H
 #include "model.h"
 
-typedef struct {
+typedef struct llm_run {
     const llm_model *m;
     llm_backend *be;
+    llm_site site;                      /* of be */
+    struct llm_run *other;              /* on the other backend; NULL: one does everything */
     llm_kv_layer *kv;                   /* [n_layer] */
     llm_tap_fn tap;                     /* NULL: off */
     void *tap_user;
@@ -28,15 +33,15 @@ typedef struct {
     int32_t *expert;                    /* [n_batch * n_expert_used] */
 } llm_run;
 
-/* Limits for backend_cpu_open and the bytes run_open allocates. False when a size wraps. */
-bool run_limits(const llm_model *m, int n_batch, int n_ctx, llm_limits *out);
-bool run_bytes(const llm_model *m, int n_batch, size_t *out);
-llm_status run_open(llm_run *r, const llm_model *m, llm_backend *be, llm_kv_layer *kv, int n_batch, llm_error *err);
-void run_close(llm_run *r);
+/* For what of m runs there: limits for backend_open and the bytes run_open allocates. False when a size wraps. */
+bool run_limits(const llm_model *m, llm_site site, int n_batch, int n_ctx, llm_limits *out);
+bool run_bytes(const llm_model *m, llm_site site, int n_batch, size_t *out);
+llm_status run_open(llm_run *r, const llm_model *m, llm_site site, llm_backend *be, llm_kv_layer *kv, int n_batch, llm_error *err);
+void run_close(llm_run *r);             /* a zeroed one is fine */
 
-/* Runs b (b->n <= n_batch, cells reserved) through every layer. Rows whose want[i] is nonzero leave their logits,
- * in row order, in logits [n_want, n_vocab], which the caller owns; or, with keep, in out where that is on a device and has room (held).
- * Rows of the vocabulary's padding are not masked here.
+/* Runs b (b->n <= n_batch, cells reserved) through every layer, beginning with r or the other. Rows whose want[i] is nonzero leave their
+ * logits, in row order, in logits [n_want, n_vocab], which the caller owns; or, with keep, in out of the run that has the head where that is on
+ * a device and has room (held). Rows of the vocabulary's padding are not masked here.
  * LLM_ERR_CANCELLED when r->stop says so. */
 llm_status llm_forward(llm_run *r, const llm_batch *b, const uint8_t *want, float *logits, llm_error *err);
 
@@ -47,6 +52,10 @@ void run_attention(llm_run *r, const llm_batch *b, int il);
 void run_mla(llm_run *r, const llm_batch *b, int il);
 void run_moe(llm_run *r, const llm_batch *b, int il);
 
+/* r or the other: the one on that backend. */
+static inline llm_run *run_at(llm_run *r, llm_site site) { return r->site == site ? r : r->other; }
+/* Rows of one run, which lie close together, into a buffer of the other. */
+void run_copy(llm_run *to, llm_rows dst, llm_run *from, llm_rows src);
 /* The first n rows and width values of a buffer, lying close together. */
 static inline llm_rows run_rows_of(llm_rows buf, int n, int width) { return (llm_rows){ buf.data, n, width, width }; }
 void run_tap(llm_run *r, const char *name, int il, llm_rows rows);

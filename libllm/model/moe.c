@@ -2,6 +2,21 @@
 
 static const llm_tensor *bound(const llm_tensor *t) { return tensor_bound(t) ? t : NULL; }
 
+/* y = the routed experts of h, where their weights are. Of another backend the rows and their routing go there and the sums come back. */
+static void experts(llm_run *r, llm_rows y, llm_rows h, llm_rows weight, int il, const llm_moe_args *a)
+{
+    llm_run *at = run_at(r, site_of_experts(r->m, il));
+    llm_rows there = run_rows_of(at->h, h.n, h.width), share = run_rows_of(at->weight, h.n, weight.width), sum = run_rows_of(at->o, h.n, y.width);
+
+    if (at != r) {
+        run_copy(at, there, r, h), run_copy(at, share, r, weight);
+        backend_copy(at->be, at->expert, r->be, r->expert, (size_t)h.n * (size_t)weight.width * sizeof *r->expert);
+        at->be->layer = il;
+    }
+    if (at->be->err.status == LLM_OK) at->be->op.moe(at->be, sum, there, share, at->expert, a);
+    if (at != r) run_copy(r, y, at, sum);
+}
+
 /* Routed experts, and an always-on shared expert where one is bound, scaled by its own gate where that is. */
 void run_moe(llm_run *r, const llm_batch *b, int il)
 {
@@ -18,7 +33,7 @@ void run_moe(llm_run *r, const llm_batch *b, int il)
     run_linear(r, score, h, &w->router, &w->router_b);
     op->route(r->be, weight, r->expert, score, bound(&w->router_fix), &route);
     run_tap(r, "router", il, weight);
-    op->moe(r->be, o, h, weight, r->expert, &moe);
+    experts(r, o, h, weight, il, &moe);
     if (tensor_bound(&w->gate_s)) {
         llm_rows shared = run_rows_of(r->shared, b->n, c->d_model), sg = run_rows_of(r->shared_gate, b->n, 1);
         run_gated(r, shared, h, &w->gate_s, &w->up_s, &w->down_s);

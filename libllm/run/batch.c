@@ -103,15 +103,14 @@ static llm_status piece(llm_session *s, const batch_input *in, size_t first, int
     llm_status st;
 
     for (int i = 0; i < b.n_span; i++) kv_reserve(&s->kv, b.span[i].seq, b.span[i].n);
-    s->be.err.status = LLM_OK;
-    if ((st = llm_forward(&s->run, &b, s->want, logits, err)) != LLM_OK) return st;
+    if ((st = llm_forward(s->first, &b, s->want, logits, err)) != LLM_OK) return st;
     for (int i = 0; i < b.n_span; i++) {
         llm_span p = b.span[i];
         memcpy(kv_tokens(&s->kv, p.seq) + p.pos0, s->token + p.row0, (size_t)p.n * sizeof *s->token);
         kv_commit(&s->kv, p.seq, p.n);
     }
     *kept = ranks(s, n);
-    if (s->run.held == 0) reorder(s, logits, s->origin, *kept);      /* rows on the device stay in grouped order: session_fetch */
+    if (session_head(s)->held == 0) reorder(s, logits, s->origin, *kept);      /* rows on the device stay in grouped order: session_fetch */
     return LLM_OK;
 }
 
@@ -120,11 +119,12 @@ static llm_status piece(llm_session *s, const batch_input *in, size_t first, int
 llm_status session_fetch(llm_session *s, llm_error *err)
 {
     size_t width = (size_t)s->model->config.n_vocab;
+    llm_run *r = session_head(s);
 
-    s->be.err.status = LLM_OK;
+    r->be->err.status = LLM_OK;
     for (size_t j = 0; j < s->n_held; j++)
-        s->be.remote->download(&s->be, s->logits + width * (size_t)s->origin[j], row_at(s->run.out, (int64_t)j), width * sizeof *s->logits);
-    if (s->be.err.status != LLM_OK) return llm_fail(err, s->be.err.status, "%s", s->be.err.text);
+        r->be->remote->download(r->be, s->logits + width * (size_t)s->origin[j], row_at(r->out, (int64_t)j), width * sizeof *s->logits);
+    if (r->be->err.status != LLM_OK) return llm_fail(err, r->be->err.status, "%s", r->be->err.text);
     s->n_held = 0;
     return LLM_OK;
 }
@@ -132,13 +132,14 @@ llm_status session_fetch(llm_session *s, llm_error *err)
 /* The token where a part of row i proves it; else -1. */
 static llm_token pick_held(llm_session *s, size_t i, llm_sampler *p, uint64_t pos)
 {
+    llm_run *r = session_head(s);
     size_t j = 0;
 
     while (j < s->n_held && s->origin[j] != (int32_t)i) j++;
     if (j == s->n_held || !sampler_wants(p, &s->top)) return -1;
-    s->be.err.status = LLM_OK;
-    s->be.remote->top(&s->be, row_at(run_rows_of(s->run.out, (int)s->n_held, s->model->config.n_vocab), (int64_t)j), &s->top);
-    return s->be.err.status == LLM_OK ? sampler_pick_top(p, &s->top, pos) : -1;
+    r->be->err.status = LLM_OK;
+    r->be->remote->top(r->be, row_at(run_rows_of(r->out, (int)s->n_held, s->model->config.n_vocab), (int64_t)j), &s->top);
+    return r->be->err.status == LLM_OK ? sampler_pick_top(p, &s->top, pos) : -1;
 }
 
 llm_token session_pick(llm_session *s, size_t i, llm_sampler *p, uint64_t pos, llm_error *err)
@@ -165,8 +166,8 @@ llm_status batch_decode(llm_session *s, const batch_input *in, llm_error *err)
     if ((st = check(s, in, &n_want, err)) != LLM_OK) return st;
     if (!session_logits_reserve(s, n_want)) return llm_fail_memory(err, n_want * width * sizeof(float), "logits");
     s->n_logits = s->n_held = 0;
-    s->run.keep = in->n <= (size_t)s->kv.n_batch;
-    s->run.stop = s->progress ? stopped : NULL, s->run.stop_user = s;
+    session_head(s)->keep = in->n <= (size_t)s->kv.n_batch;
+    s->first->stop = s->progress ? stopped : NULL, s->first->stop_user = s;
     s->rows_all = in->n;
     while (done < in->n) {
         int n = in->n - done < (size_t)s->kv.n_batch ? (int)(in->n - done) : s->kv.n_batch, kept = 0;
@@ -174,6 +175,6 @@ llm_status batch_decode(llm_session *s, const batch_input *in, llm_error *err)
         if ((st = piece(s, in, done, n, s->logits + have * width, &kept, err)) != LLM_OK) return st;
         done += (size_t)n, have += (size_t)kept;
     }
-    s->n_logits = have, s->n_held = (size_t)s->run.held;
+    s->n_logits = have, s->n_held = (size_t)session_head(s)->held;
     return LLM_OK;
 }

@@ -183,16 +183,16 @@ llm_status llm_collector_open(llm_collector **out, llm_session *s, llm_error *er
 
     if (out == NULL || s == NULL) return llm_fail(err, LLM_ERR_ARG, "llm_collector_open: out or s is NULL");
     *out = NULL;
-    if (s->be.listener) return llm_fail(err, LLM_ERR_ARG, "llm_collector_open: the session has a collector already");
-    if (s->be.remote) return llm_fail(err, LLM_ERR_UNSUPPORTED, "importance is collected on the CPU only");
+    if (s->be[SITE_HOST].listener) return llm_fail(err, LLM_ERR_ARG, "llm_collector_open: the session has a collector already");
+    if (s->be[SITE_DEVICE].remote) return llm_fail(err, LLM_ERR_UNSUPPORTED, "importance is collected on the CPU only");
     if ((c = calloc(1, sizeof *c)) == NULL) return llm_fail_memory(err, sizeof *c, "a collector");
-    c->s = s, c->op = s->be.op;
+    c->s = s, c->op = s->be[SITE_HOST].op;
     if ((st = add_weights(c, err)) != LLM_OK || (st = take_rows(c, err)) != LLM_OK) {
         llm_collector_close(c);
         return st;
     }
-    s->be.listener = c;
-    s->be.op.linear = hear_linear, s->be.op.absorb = hear_absorb, s->be.op.moe = hear_moe;
+    s->be[SITE_HOST].listener = c;
+    s->be[SITE_HOST].op.linear = hear_linear, s->be[SITE_HOST].op.absorb = hear_absorb, s->be[SITE_HOST].op.moe = hear_moe;
     *out = c;
     return LLM_OK;
 }
@@ -200,7 +200,7 @@ llm_status llm_collector_open(llm_collector **out, llm_session *s, llm_error *er
 void llm_collector_close(llm_collector *c)
 {
     if (c == NULL) return;
-    if (c->s->be.listener == c) c->s->be.op = c->op, c->s->be.listener = NULL;
+    if (c->s->be[SITE_HOST].listener == c) c->s->be[SITE_HOST].op = c->op, c->s->be[SITE_HOST].listener = NULL;
     for (size_t i = 0; i < c->n; i++) free(c->entry[i].sum), free(c->entry[i].count);
     free(c->entry), free(c->x), free(c->gate), free(c->up);
     free(c);

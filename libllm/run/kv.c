@@ -33,54 +33,67 @@ static void layer_shape(llm_kv_layer *l, const llm_kv *kv, const llm_config *c, 
     }
 }
 
-llm_status kv_plan(llm_kv *kv, const llm_model *m, const llm_ops *op, llm_error *err)
+llm_status kv_plan(llm_kv *kv, const llm_model *m, llm_error *err)
 {
     const llm_config *c = &m->config;
-    size_t one, all = 0, tokens;
+    size_t one;
 
     kv->n_layer = c->n_layer;
     kv->layer = calloc((size_t)c->n_layer, sizeof *kv->layer);
     kv->window = calloc((size_t)c->n_layer, sizeof *kv->window);
+    kv->site = calloc((size_t)c->n_layer, sizeof *kv->site);
     kv->seq = calloc((size_t)kv->n_seq, sizeof *kv->seq);
-    if (kv->layer == NULL || kv->window == NULL || kv->seq == NULL)
+    if (kv->layer == NULL || kv->window == NULL || kv->site == NULL || kv->seq == NULL)
         return llm_fail_memory(err, (size_t)c->n_layer * sizeof *kv->layer, "the layers of the cache");
     for (int il = 0; il < c->n_layer; il++) {
         llm_kv_layer *l = &kv->layer[il];
         layer_shape(l, kv, c, il);
-        kv->window[il] = c->layer[il].window;
+        kv->window[il] = c->layer[il].window, kv->site[il] = site_of_layer(m, il);
         if (l->dtype == DT_Q8_0 && (l->d_k % 32 != 0 || l->d_v % 32 != 0))
             return llm_fail(err, LLM_ERR_UNSUPPORTED, "session: kv_type Q8_0 wants heads whose width is a multiple of 32, layer %d has %d and %d", il,
                             l->d_k, l->d_v);
-        if (!op->kv_size(l) || !ck_add(l->k_seq_bytes, l->v_seq_bytes, &one) || !ck_mul(one, (size_t)kv->n_seq, &one)
-            || !ck_add(all, one, &all))
+        if (!kv_op(kv, il)->kv_size(l) || !ck_add(l->k_seq_bytes, l->v_seq_bytes, &one) || !ck_mul(one, (size_t)kv->n_seq, &one)
+            || !ck_add(kv->map_bytes[kv->site[il]], one, &kv->map_bytes[kv->site[il]]))
             return too_big(kv, err);
     }
-    if (!ck_mul((size_t)kv->n_seq * sizeof *kv->token, (size_t)kv->n_ctx, &tokens) || !ck_add(all, tokens, &kv->bytes))
+    if (!ck_mul((size_t)kv->n_seq * sizeof *kv->token, (size_t)kv->n_ctx, &kv->token_bytes) || !ck_add(kv->map_bytes[SITE_HOST], kv->token_bytes, &one)
+        || !ck_add(one, kv->map_bytes[SITE_DEVICE], &one))
         return too_big(kv, err);
-    kv->map_bytes = all;
     return LLM_OK;
 }
 
-llm_status kv_map(llm_kv *kv, llm_error *err)
+static llm_status map_site(llm_kv *kv, llm_site site, llm_error *err)
 {
     char *at;
 
-    if ((kv->map = backend_alloc(kv->be, kv->map_bytes)) == NULL) return llm_fail_memory(err, kv->map_bytes, "the key/value cache");
-    if ((kv->token = memory_map(kv->bytes - kv->map_bytes)) == NULL) return llm_fail_memory(err, kv->bytes - kv->map_bytes, "the tokens of the sequences");
-    at = kv->map;
+    if (kv->map_bytes[site] == 0) return LLM_OK;
+    if ((at = kv->map[site] = backend_alloc(kv->be[site], kv->map_bytes[site])) == NULL && site == SITE_DEVICE)
+        return llm_fail(err, LLM_ERR_MEMORY, "device: no memory for %.1f MiB, the key/value cache: a smaller n_ctx (now %d), n_seq (now %d) or kv_type, or fewer "
+                        "gpu_layers need less", (double)kv->map_bytes[site] / 1048576, kv->n_ctx, kv->n_seq);
+    if (at == NULL) return llm_fail_memory(err, kv->map_bytes[site], "the key/value cache");
     for (int il = 0; il < kv->n_layer; il++) {
         llm_kv_layer *l = &kv->layer[il];
+        if (kv->site[il] != site) continue;
         l->k = at, at += l->k_seq_bytes * (size_t)kv->n_seq;
         l->v = l->v_seq_bytes ? at : NULL, at += l->v_seq_bytes * (size_t)kv->n_seq;
     }
     return LLM_OK;
 }
 
+llm_status kv_map(llm_kv *kv, llm_error *err)
+{
+    llm_status st = LLM_OK;
+
+    for (int i = 0; i < N_SITE && st == LLM_OK; i++) st = map_site(kv, (llm_site)i, err);
+    if (st == LLM_OK && (kv->token = memory_map(kv->token_bytes)) == NULL) st = llm_fail_memory(err, kv->token_bytes, "the tokens of the sequences");
+    return st;
+}
+
 void kv_close(llm_kv *kv)
 {
-    backend_release(kv->be, kv->map, kv->map_bytes);
-    memory_unmap(kv->token, kv->bytes - kv->map_bytes);
-    free(kv->layer), free(kv->window), free(kv->seq);
+    for (int i = 0; i < N_SITE; i++) backend_release(kv->be[i], kv->map[i], kv->map_bytes[i]);
+    memory_unmap(kv->token, kv->token_bytes);
+    free(kv->layer), free(kv->window), free(kv->site), free(kv->seq);
     memset(kv, 0, sizeof *kv);
 }
 
@@ -153,7 +166,7 @@ size_t kv_block_bytes(const llm_kv *kv)
     return most * KV_BLOCK;
 }
 
-llm_status kv_copy(llm_kv *kv, const llm_ops *op, int from, int to, llm_error *err)
+llm_status kv_copy(llm_kv *kv, int from, int to, llm_error *err)
 {
     const kv_seq *q = &kv->seq[from];
     size_t bytes = kv_block_bytes(kv);
@@ -167,8 +180,8 @@ llm_status kv_copy(llm_kv *kv, const llm_ops *op, int from, int to, llm_error *e
         char *v = buf + KV_BLOCK * kv_row_bytes(l, false);
         for (int pos = oldest(kv, il, q), n; pos < q->length; pos += n) {
             n = q->length - pos < KV_BLOCK ? q->length - pos : KV_BLOCK;
-            op->kv_get(l, from, pos, n, buf, l->latent ? NULL : v);
-            op->kv_put(l, to, pos, n, buf, l->latent ? NULL : v);
+            kv_op(kv, il)->kv_get(l, from, pos, n, buf, l->latent ? NULL : v);
+            kv_op(kv, il)->kv_put(l, to, pos, n, buf, l->latent ? NULL : v);
         }
     }
     free(buf);

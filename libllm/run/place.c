@@ -33,14 +33,14 @@ static void read_weight(llm_pool *pool, const llm_tensor *t)
 llm_status session_place(llm_session *s, const core_list *l, bool pin, llm_error *err)
 {
     const llm_model *m = s->model;
-    llm_pool *pool = backend_cpu_pool(&s->be);
+    llm_pool *pool = backend_cpu_pool(&s->be[SITE_HOST]);
 
     pool_place(pool, l, pin);
     if (l->n_node < 2 || pool_size(pool) < 2 || m->allow_paging) return LLM_OK;
-    read_weight(pool, &m->embed), read_weight(pool, &m->head);
+    if (site_of_ends(m) == SITE_HOST) read_weight(pool, &m->embed), read_weight(pool, &m->head);
     for (int il = 0; il < m->config.n_layer; il++) {
         const llm_layer *w = &m->layer[il];
-#define X(slot, g, h, a, b, c) read_weight(pool, &w->slot);
+#define X(slot, g, h, a, b, c) if (site_of_weight(m, il, W_##slot) == SITE_HOST) read_weight(pool, &w->slot);
         LLM_LAYER_WEIGHTS(X)
 #undef X
         if (m->progress && m->progress(m->user, "reading", (uint64_t)il + 1, (uint64_t)m->config.n_layer))

@@ -76,7 +76,7 @@ static void warn_about(const llm_model *m, const llm_session_options *o)
     int cores = threads_available();
 
     if (m->config.n_ctx > 0 && o->n_ctx > m->config.n_ctx) warn(m, "n_ctx is %d, the model was trained for %d tokens", o->n_ctx, m->config.n_ctx);
-    if (m->device == NULL && o->n_threads > cores)
+    if (model_uses(m, SITE_HOST) && o->n_threads > cores)
         warn(m, "n_threads is %d, but this process may use %d cores: the threads will take turns and be slower for it", o->n_threads, cores);
 }
 
@@ -88,26 +88,41 @@ static llm_status place(llm_session *s, bool pin, llm_error *err)
     return session_place(s, &cores, pin, err);
 }
 
+static llm_status site_open(llm_session *s, llm_site site, const llm_session_options *o, const llm_limits *limits, llm_error *err)
+{
+    llm_model *m = s->model;
+    llm_status st = backend_open(&s->be[site], site == SITE_DEVICE ? m->device : NULL, m->isa, o->n_threads, limits, err);
+
+    if (st != LLM_OK) return st;
+    s->kv.be[site] = &s->be[site];
+    return run_open(&s->run[site], m, site, &s->be[site], s->kv.layer, o->n_batch, err);
+}
+
+/* One run does everything, or each knows the other. */
+static void join(llm_session *s)
+{
+    llm_run *host = &s->run[SITE_HOST], *device = &s->run[SITE_DEVICE];
+
+    s->first = host->be ? host : device;
+    if (host->be && device->be) host->other = device, device->other = host;
+}
+
 llm_status session_open(llm_session **out, llm_model *m, const llm_session_options *o, llm_error *err)
 {
     llm_session *s = calloc(1, sizeof *s);
-    llm_limits limits;
+    llm_limits limits[N_SITE];
     session_cost cost;
     llm_status st;
 
     if (s == NULL) return llm_fail_memory(err, sizeof *s, "a session");
-    s->model = m;
-    if ((st = plan_cost(m, o, &limits, &cost, err)) != LLM_OK || (st = plan_claim(s, o, &cost, err)) != LLM_OK) goto fail;
-    if ((st = backend_open(&s->be, m->device, m->isa, o->n_threads, &limits, err)) != LLM_OK) goto fail;
-    s->kv = plan_kv(o);
-    if ((st = kv_plan(&s->kv, m, &s->be.op, err)) != LLM_OK) goto fail;
-    cost.kv = s->kv.bytes;
+    s->model = m, s->kv = plan_kv(m, o);
+    if ((st = kv_plan(&s->kv, m, err)) != LLM_OK || (st = plan_cost(m, o, &s->kv, limits, &cost, err)) != LLM_OK) goto fail;
     if ((st = plan_claim(s, o, &cost, err)) != LLM_OK) goto fail;
-    s->kv.be = &s->be;
-    if ((st = kv_map(&s->kv, err)) != LLM_OK) goto fail;
-    if ((st = run_open(&s->run, m, &s->be, s->kv.layer, o->n_batch, err)) != LLM_OK) goto fail;
-    if ((st = step_open(s, o, err)) != LLM_OK) goto fail;
-    if (m->device == NULL && (st = place(s, o->pin_threads != 0, err)) != LLM_OK) goto fail;
+    for (int i = 0; i < N_SITE; i++)
+        if (model_uses(m, (llm_site)i) && (st = site_open(s, (llm_site)i, o, &limits[i], err)) != LLM_OK) goto fail;
+    join(s);
+    if ((st = kv_map(&s->kv, err)) != LLM_OK || (st = step_open(s, o, err)) != LLM_OK) goto fail;
+    if (model_uses(m, SITE_HOST) && (st = place(s, o->pin_threads != 0, err)) != LLM_OK) goto fail;
     warn_about(m, o);
     *out = s;
     return LLM_OK;
@@ -119,9 +134,9 @@ fail:
 void llm_session_close(llm_session *s)
 {
     if (s == NULL) return;
-    run_close(&s->run);
+    for (int i = 0; i < N_SITE; i++) run_close(&s->run[i]);
     kv_close(&s->kv);
-    backend_close(&s->be);
+    for (int i = 0; i < N_SITE; i++) backend_close(&s->be[i]);
     free(s->token), free(s->pos), free(s->seq), free(s->origin), free(s->want), free(s->span);
     free(s->n_row_seq), free(s->row), free(s->logits);
     plan_release(s);

@@ -16,15 +16,17 @@ typedef struct {
     llm_dtype dtype;
     llm_kv_layer *layer;                /* [n_layer] */
     int *window;                        /* [n_layer] 0: all */
+    llm_site *site;                     /* [n_layer] whose memory its cells are in */
     kv_seq *seq;                        /* [n_seq] */
     llm_token *token;                   /* [n_seq, n_ctx] */
-    llm_backend *be;                    /* whose memory the cells are in; NULL: the process's own */
-    void *map;                          /* keys and values of all sequences */
-    size_t map_bytes, bytes;            /* bytes: of the map and the tokens */
+    const llm_ops *op[N_SITE];          /* kv_size, kv_get, kv_put */
+    llm_backend *be[N_SITE];            /* whose memory it is; NULL: the process's own */
+    void *map[N_SITE];                  /* keys and values of all sequences */
+    size_t map_bytes[N_SITE], token_bytes;
 } llm_kv;
 
-/* Shapes and sizes; nothing is mapped. n_ctx, n_seq, n_batch and dtype of kv are set by the caller. */
-llm_status kv_plan(llm_kv *kv, const llm_model *m, const llm_ops *op, llm_error *err);
+/* Shapes and sizes; nothing is mapped. n_ctx, n_seq, n_batch, dtype and op of kv are set by the caller. */
+llm_status kv_plan(llm_kv *kv, const llm_model *m, llm_error *err);
 llm_status kv_map(llm_kv *kv, llm_error *err);          /* after kv_plan */
 void kv_close(llm_kv *kv);                              /* half-made ones too */
 
@@ -40,15 +42,17 @@ int kv_first(const llm_kv *kv, int il, int n);
 size_t kv_row_bytes(const llm_kv_layer *l, bool value); /* one position's keys, or values */
 /* Greatest of (keys + values) of KV_BLOCK positions over all layers: a buffer for moving cells. */
 size_t kv_block_bytes(const llm_kv *kv);
-llm_status kv_copy(llm_kv *kv, const llm_ops *op, int from, int to, llm_error *err);
+llm_status kv_copy(llm_kv *kv, int from, int to, llm_error *err);
+/* The ops on layer il's cells. */
+static inline const llm_ops *kv_op(const llm_kv *kv, int il) { return kv->op[kv->site[il]]; }
 
 /* ---- session.c, batch.c ---- */
 
 struct llm_session {
     llm_model *model;
     llm_kv kv;
-    llm_backend be;
-    llm_run run;
+    llm_backend be[N_SITE];             /* zeroed: nothing runs there */
+    llm_run run[N_SITE], *first;        /* first: one that is used */
     float *logits;                      /* [cap_logits, n_vocab] */
     size_t n_logits, cap_logits;
     float *row;                         /* [n_vocab] while rows change places */
@@ -60,10 +64,13 @@ struct llm_session {
     llm_progress_fn progress;
     void *progress_user;
     size_t rows_done, rows_all;         /* of the decode under way */
-    uint64_t claimed;                   /* bytes that this session has in model->claimed */
+    uint64_t claimed[N_SITE];           /* bytes that this session has in model->claimed */
     size_t n_held;                      /* rows of logits that are still on the device, all of n_logits or 0 */
     llm_top top;                        /* what a pick wants of one of them */
 };
+
+/* The run that makes the logits. */
+static inline llm_run *session_head(const llm_session *s) { return run_at(s->first, site_of_ends(s->model)); }
 
 /* Rows as the two public calls give them: row, or token for sequence 0 with the logits of the last. */
 typedef struct { const llm_row *row; const llm_token *token; size_t n; } batch_input;

@@ -70,7 +70,7 @@ static llm_status get(state_file *f, void *data, size_t n)
 }
 
 /* One layer's cells of one sequence through buf, to the file or from it. */
-static llm_status cells(state_file *f, const llm_ops *op, const llm_kv *kv, int il, int seq, int length, char *buf, bool save)
+static llm_status cells(state_file *f, const llm_kv *kv, int il, int seq, int length, char *buf, bool save)
 {
     llm_kv_layer *l = &kv->layer[il];
     size_t k_bytes = kv_row_bytes(l, false), v_bytes = kv_row_bytes(l, true);
@@ -81,10 +81,10 @@ static llm_status cells(state_file *f, const llm_ops *op, const llm_kv *kv, int 
         size_t bytes = (size_t)n * (k_bytes + v_bytes);
         char *v = l->latent ? NULL : buf + (size_t)n * k_bytes;
         if (save) {
-            op->kv_get(l, seq, pos, n, buf, v);
+            kv_op(kv, il)->kv_get(l, seq, pos, n, buf, v);
             st = put(f, buf, bytes);
         } else if ((st = get(f, buf, bytes)) == LLM_OK) {
-            op->kv_put(l, seq, pos, n, buf, v);
+            kv_op(kv, il)->kv_put(l, seq, pos, n, buf, v);
         }
     }
     return st;
@@ -112,7 +112,7 @@ static llm_status save_body(state_file *f, const llm_session *s)
     for (int i = 0; st == LLM_OK && i < kv->n_seq; i++) {
         st = put(f, kv_tokens(kv, i), (size_t)kv->seq[i].length * sizeof(llm_token));
         for (int il = 0; st == LLM_OK && il < kv->n_layer; il++)
-            st = cells(f, &s->be.op, kv, il, i, kv->seq[i].length, buf, true);
+            st = cells(f, kv, il, i, kv->seq[i].length, buf, true);
     }
     free(buf);
     if (st != LLM_OK) return st;
@@ -217,7 +217,7 @@ static llm_status restore_sequence(state_file *f, llm_session *s, int seq, int l
             st = llm_fail(f->err, LLM_ERR_FORMAT, "%s: sequence %d holds token %d, want 0..%d", f->path, seq, (int)token[i],
                           s->model->config.n_vocab - 1);
     for (int il = 0; st == LLM_OK && il < s->kv.n_layer; il++)
-        st = cells(f, &s->be.op, &s->kv, il, seq, length, buf, false);
+        st = cells(f, &s->kv, il, seq, length, buf, false);
     return st;
 }
 

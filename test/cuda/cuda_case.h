@@ -14,7 +14,7 @@ typedef struct { llm_device *d; llm_backend be, ref; } pair;
 static inline bool pair_open(pair *p, const llm_limits *l, const char *name)
 {
     llm_error err;
-    llm_status st = device_open(&p->d, LLM_BACKEND_CUDA, &err);
+    llm_status st = device_open(&p->d, LLM_BACKEND_CUDA, 0, &err);
 
     if (st == LLM_ERR_UNSUPPORTED) { test_skip(name, err.text); return false; }
     ck_assert_msg(st == LLM_OK, "%s", err.text);
@@ -34,7 +34,7 @@ static inline llm_device *put_weights(llm_tensor **w, size_t n)
     llm_device *d;
     llm_error err;
 
-    ck_assert_msg(device_open(&d, LLM_BACKEND_CUDA, &err) == LLM_OK && device_import(d, w, n, NULL, NULL, &err) == LLM_OK, "%s", err.text);
+    ck_assert_msg(device_open(&d, LLM_BACKEND_CUDA, 0, &err) == LLM_OK && device_import(d, w, n, NULL, NULL, &err) == LLM_OK, "%s", err.text);
     return d;
 }
 

@@ -101,7 +101,7 @@ static const llm_session_options shape[] = {
 };
 enum { N_SHAPE = sizeof shape / sizeof shape[0] };
 
-typedef struct { uint64_t kind[4]; } sums;
+typedef struct { uint64_t kind[7]; } sums;
 static int add_item(void *user, llm_memory_kind kind, const char *what, uint64_t bytes)
 {
     ck_assert(*what != '\0' && bytes > 0);

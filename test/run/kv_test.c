@@ -45,8 +45,8 @@ static struct llm_model model = { .config = { .n_layer = LAYERS, .n_vocab = 1000
 
 static void kv_make(llm_kv *kv, int n_ctx, int n_seq, int n_batch)
 {
-    *kv = (llm_kv){ .n_ctx = n_ctx, .n_seq = n_seq, .n_batch = n_batch, .dtype = DT_F32 };
-    ck_assert_int_eq(kv_plan(kv, &model, &op, NULL), LLM_OK);
+    *kv = (llm_kv){ .n_ctx = n_ctx, .n_seq = n_seq, .n_batch = n_batch, .dtype = DT_F32, .op = { &op, &op } };
+    ck_assert_int_eq(kv_plan(kv, &model, NULL), LLM_OK);
     ck_assert_int_eq(kv_map(kv, NULL), LLM_OK);
 }
 
@@ -80,16 +80,16 @@ START_TEST(cells_per_layer)
         { 1 << 24, 1 << 14, 1 << 24, 16512 },
     };
     for (size_t i = 0; i < sizeof c / sizeof c[0]; i++) {
-        llm_kv kv = { .n_ctx = c[i].n_ctx, .n_seq = 2, .n_batch = c[i].n_batch, .dtype = DT_F16 };
+        llm_kv kv = { .n_ctx = c[i].n_ctx, .n_seq = 2, .n_batch = c[i].n_batch, .dtype = DT_F16, .op = { &op, &op } };
         size_t want;
-        ck_assert_int_eq(kv_plan(&kv, &model, &op, NULL), LLM_OK);
+        ck_assert_int_eq(kv_plan(&kv, &model, NULL), LLM_OK);
         ck_assert_int_eq(kv.layer[0].n_cell, c[i].all);
         ck_assert_int_eq(kv.layer[1].n_cell, c[i].some);
         ck_assert_int_eq(kv.layer[2].n_cell, c[i].all);
         ck_assert_int_eq(kv.layer[2].d_k, 8);
         ck_assert_int_eq(kv.layer[2].d_v, 6);
         want = (size_t)c[i].all * (2 * 8 * 2 * 2 + 8 * 2) + (size_t)c[i].some * (4 * 2 * 2);
-        ck_assert_uint_eq(kv.bytes, 2 * want + 2 * sizeof(llm_token) * (size_t)c[i].n_ctx);
+        ck_assert_uint_eq(kv.map_bytes[SITE_HOST] + kv.token_bytes, 2 * want + 2 * sizeof(llm_token) * (size_t)c[i].n_ctx);
         kv_close(&kv);
     }
 }
@@ -149,14 +149,14 @@ START_TEST(a_copy_holds_the_same)
         kv_make(&kv, 500, 3, 40);
         grow(&kv, 2, 300);              /* replaced below */
         for (int have = 0; have < length; have += 5) grow(&kv, 0, 5);
-        ck_assert_int_eq(kv_copy(&kv, &op, 0, 2, NULL), LLM_OK);
+        ck_assert_int_eq(kv_copy(&kv, 0, 2, NULL), LLM_OK);
         ck_assert_int_eq(kv.seq[2].length, kv.seq[0].length);
         ck_assert_mem_eq(kv_tokens(&kv, 2), kv_tokens(&kv, 0), sizeof(llm_token) * (size_t)kv.seq[0].length);
         for (int il = 0; il < LAYERS; il++)
             for (int pos = kv_first(&kv, il, kv.seq[0].length); pos < kv.seq[0].length; pos++) ck_assert(holds(&kv, il, 2, pos));
         ck_assert_int_eq(kv.seq[1].length, 0);
-        ck_assert_int_eq(kv_copy(&kv, &op, 0, 0, NULL), LLM_OK);
-        ck_assert_int_eq(kv_copy(&kv, &op, 1, 0, NULL), LLM_OK);        /* an empty one */
+        ck_assert_int_eq(kv_copy(&kv, 0, 0, NULL), LLM_OK);
+        ck_assert_int_eq(kv_copy(&kv, 1, 0, NULL), LLM_OK);        /* an empty one */
         ck_assert_int_eq(kv.seq[0].length, 0);
         kv_close(&kv);
     }
@@ -172,7 +172,7 @@ START_TEST(untouched_cells_cost_nothing)
     f = fopen("/proc/self/statm", "r");
     ck_assert(f != NULL && fscanf(f, "%ld %ld", &size, &before) == 2);
     kv_make(&kv, 1 << 20, 2, 64);
-    ck_assert_uint_gt(kv.bytes, 300u << 20);
+    ck_assert_uint_gt(kv.map_bytes[SITE_HOST] + kv.token_bytes, 300u << 20);
     grow(&kv, 1, 64);
     rewind(f), fflush(f);
     fclose(f);
@@ -188,10 +188,10 @@ START_TEST(sizes_that_wrap_are_refused)
 {
     llm_layer_config wide = { .mixer = MIX_ATTN, .n_kv_head = 1 << 15, .head_dim = 1 << 15 };
     struct llm_model huge = { .config = { .n_layer = 1, .n_vocab = 1, .layer = &wide } };
-    llm_kv kv = { .n_ctx = 1 << 24, .n_seq = 256, .n_batch = 1, .dtype = DT_F32 };
+    llm_kv kv = { .n_ctx = 1 << 24, .n_seq = 256, .n_batch = 1, .dtype = DT_F32, .op = { &op, &op } };
     llm_error err;
 
-    ck_assert_int_eq(kv_plan(&kv, &huge, &op, &err), LLM_ERR_ARG);
+    ck_assert_int_eq(kv_plan(&kv, &huge, &err), LLM_ERR_ARG);
     kv_close(&kv);
     kv_close(&kv);
 }

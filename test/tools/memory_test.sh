@@ -27,6 +27,18 @@ done
 for good in 1G 1g 1GB 1GiB 1.5G 1000000000 1t; do
     check "--memory-limit $good" says 0 "together" $run $model --plan --memory-limit $good
 done
+for o in "--gpu-layers 3" "-ngl 3" "--gpu-layers auto" --cpu-moe "--n-cpu-moe 2" "--device-memory 8G"; do
+    check "$o without a device" says 2 "wants --device cuda" $run $model -p x $o
+done
+for bad in x -1 3x "" 99999999; do
+    check "--gpu-layers '$bad'" says 2 "want a number of layers" $run $model -p x --device cuda "--gpu-layers=$bad"
+done
+case $BUILD in
+*-cuda) check "a plan for a device that is not here" says 0 "on the device" $run $model --plan --device cuda --device-memory 8G
+        check "and for one that is too small" says 4 "device: 6 of 6 layers, the head" $run $model --plan --device cuda --device-memory 20M --gpu-layers all -c 256 ;;
+*)      check "a build without CUDA says how to get one" says 3 "make CUDA=1" $run $model -p x --device cuda --gpu-layers 3
+        check "for a plan too" says 3 "make CUDA=1" $inspect $model --plan --device cuda --device-memory 8G ;;
+esac
 check "more threads than cores" says 0 "take turns" $run $model --raw -p x -n 2 -t 300
 check "a kernel set that is not here" says 3 "this machine and build have" $run $model --raw -p x -n 2 --cpu abacus
 check "a cache type that heads do not allow" says 3 "multiple of 32" $inspect test/data/ref/gpt-oss/hf --plan --kv-type q8_0
