@@ -527,6 +527,24 @@ static void check_taps(subject *t, const float *want)
     free(got);
 }
 
+/* Wherever the logits are. */
+static void check_picks(subject *t, const float *want)
+{
+    llm_sampler_options o = { .size = sizeof o };
+    llm_row row = { t->token[N_TOKEN - 1], 0, 1 };
+    llm_sampler *p;
+    llm_error err;
+    int best = 0;
+
+    want += (size_t)(N_TOKEN - 1) * (size_t)t->n_vocab;
+    for (int k = 1; k < t->n_vocab; k++) if (want[k] > want[best]) best = k;
+    ck_assert_msg(llm_sampler_open(&p, t->m, &o, &err) == LLM_OK && llm_session_truncate(t->s, 0, N_TOKEN - 1, &err) == LLM_OK
+                  && llm_session_decode_rows(t->s, &row, 1, &err) == LLM_OK, "%s", err.text);
+    ck_assert_int_eq(llm_session_pick(t->s, 0, p, 0, &err), best);
+    ck_assert(memcmp(llm_session_logits(t->s), want, (size_t)t->n_vocab * sizeof *want) == 0);
+    llm_sampler_close(p);
+}
+
 START_TEST(a_split_session_does_all_that_others_do)
 {
     for (int i = 0; i < N_SPLIT; i++) {
@@ -534,7 +552,7 @@ START_TEST(a_split_session_does_all_that_others_do)
         llm_error err;
         if (!split_open(&t, *splits[i].path, splits[i].gpu_layers, splits[i].cpu_moe)) return;
         float *want = all_logits(&t, 0);
-        check_state(&t, want), check_stops(&t, want), check_taps(&t, want), check_failures(&t, want), check_state_elsewhere(&t, *splits[i].path, want);
+        check_state(&t, want), check_stops(&t, want), check_taps(&t, want), check_picks(&t, want), check_failures(&t, want), check_state_elsewhere(&t, *splits[i].path, want);
         ck_assert(llm_session_truncate(t.s, 0, 0, &err) == LLM_OK && llm_session_truncate(t.s, 1, 0, &err) == LLM_OK);
         float *again = all_logits(&t, 0), *other = all_logits(&t, 1);           /* one sequence beside another, and again */
         ck_assert(memcmp(want, again, (size_t)N_TOKEN * (size_t)t.n_vocab * sizeof *want) == 0);
