@@ -6,7 +6,7 @@ START_TEST(every_limit_is_measured)
     llm_device_limits l = { 0, 0, 0 };
     llm_device *d;
     llm_error err;
-    llm_status st = device_open(&d, LLM_BACKEND_CUDA, &err);
+    llm_status st = device_open(&d, LLM_BACKEND_CUDA, 0, &err);
 
     if (st == LLM_ERR_UNSUPPORTED) { test_skip("every_limit_is_measured", err.text); return; }
     ck_assert_msg(st == LLM_OK, "%s", err.text);
