@@ -150,8 +150,10 @@ gpu-run: $(CUDA_TESTS)
 	$(Q)sh test/run-tests.sh $(B) $(CUDA_TESTS)
 
 tests: $(TESTS)
+# Under a name of its own: a line that says MAKE would run with make -n, too.
+SUBMAKE = $(MAKE)
 check: all tests $(B)/install/libllm.a
-	$(Q)MAKE='$(MAKE)' MODE=$(MODE) CC='$(CC)' CXX='$(CXX)' sh test/run-tests.sh $(B) $(TESTS) $(sort $(wildcard test/*/*_test.sh))
+	$(Q)MAKE='$(SUBMAKE)' MODE=$(MODE) CC='$(CC)' CXX='$(CXX)' sh test/run-tests.sh $(B) $(TESTS) $(sort $(wildcard test/*/*_test.sh))
 
 # What is installed is one object in which only the functions of llm.h are visible.
 $(B)/install/libllm.a: $(B)/libllm.a
