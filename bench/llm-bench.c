@@ -9,6 +9,7 @@
 #include "progress.h"
 #include "report.h"
 #include "measure.h"
+#include "memory.h"
 #include "shape.h"
 #include "shapes.h"
 #include <math.h>
@@ -24,7 +25,7 @@ static opt_list models, shapes, pg_text;
 static const char *p_text = "512", *n_text = "128", *d_text = "0", *s_text = "1", *t_text, *b_text = "512", *o_text = "md";
 static const char *kv_type, *cpu, *device, *compare_path, *limit_text;
 static int repetitions = 5;
-static bool no_warmup, no_limits, list_shapes, deterministic;
+static bool no_warmup, no_repack, no_limits, list_shapes, deterministic;
 static model_choice where;              /* what goes to the device */
 
 static const opt_row rows[] = {
@@ -46,6 +47,7 @@ static const opt_row rows[] = {
     { "What to run", "cpu", 0, OPT_STR, "SET", &cpu, 0, 0, "kernel set: scalar, avx2, avxvnni, avx512, neon (default: $LLM_CPU, else the best)", false },
     { "What to run", "memory-limit", 0, OPT_STR, "SIZE", &limit_text, 0, 0, "a ceiling for weights, cache and buffers together; shapes are cut to it", false },
     { "What to run", "no-warmup", 0, OPT_FLAG, NULL, &no_warmup, 0, 0, "measure the first run too", false },
+    { "What to run", "no-repack", 0, OPT_FLAG, NULL, &no_repack, 0, 0, "read weights where they lie in the file, do not put them in order", false },
     { "What to run", "no-limits", 0, OPT_FLAG, NULL, &no_limits, 0, 0, "do not measure the machine (no floor column)", false },
     { "Output", "output", 'o', OPT_STR, "md|csv|json|jsonl|log", &o_text, 0, 0, "format (default md; log: the columns of bench/log.csv)", false },
     { "Output", "compare", 0, OPT_STR, "FILE.json", &compare_path, 0, 0, "add the ratio to the same test in FILE (made with -o json)", false },
@@ -260,7 +262,7 @@ static model_choice choice_of(const char *path, const llm_session_options *expec
 {
     model_choice c = where;
 
-    c.path = path, c.cpu = cpu, c.device = device, c.memory_limit = options_of(false).memory_limit, c.quiet = true, c.expect = expect;
+    c.path = path, c.cpu = cpu, c.device = device, c.memory_limit = options_of(false).memory_limit, c.quiet = true, c.expect = expect, c.no_repack = no_repack;
     return c;
 }
 
@@ -298,10 +300,10 @@ static int on_progress(void *user, const char *what, uint64_t done, uint64_t tot
     return measure_stopped();
 }
 
-/* Weights of the shape as it is cut. They are in memory already, so they need no second place: paging is allowed. */
+/* Weights of the shape as it is cut. They are in memory already: where a second copy does not fit they are read there. */
 static llm_model *open_shape(const shape *s)
 {
-    llm_model_options opt = { .size = sizeof opt, .cpu = cpu ? cpu : getenv("LLM_CPU"), .backend = on_gpu() ? LLM_BACKEND_CUDA : LLM_BACKEND_CPU, .allow_paging = 1,
+    llm_model_options opt = { .size = sizeof opt, .cpu = cpu ? cpu : getenv("LLM_CPU"), .backend = on_gpu() ? LLM_BACKEND_CUDA : LLM_BACKEND_CPU, .allow_paging = 1, .no_repack = no_repack,
                               .memory_limit = options_of(true).memory_limit };
     llm_model *m = NULL;
     char path[64];
@@ -310,7 +312,7 @@ static llm_model *open_shape(const shape *s)
 
     if (shape_write(s, &fd, on_progress, &err) != LLM_OK) tool_die(&err);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    opt.path = path;
+    opt.path = path, opt.allow_paging = memory_available() < shape_bytes(s) + ((uint64_t)1 << 30);
     tool_offload(&where, &opt);
     if (on_gpu() && where.gpu_layers == NULL) opt.gpu_layers = LLM_GPU_ALL;     /* cut or not, a shape is measured on one of the two */
     if (llm_model_open(&m, &opt, &err) != LLM_OK) tool_die(&err);

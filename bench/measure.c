@@ -115,7 +115,9 @@ static llm_status reset(feeder *f)
 
 static llm_status warm(const feeder *f)
 {
-    llm_status st = prompt(f, 0, WARM_PROMPT);
+    llm_status st = llm_session_warm_up(f->s, f->err);
+
+    if (st == LLM_OK) st = prompt(f, 0, WARM_PROMPT);
     return st == LLM_OK ? generate(f, 1) : st;
 }
 

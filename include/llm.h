@@ -94,6 +94,9 @@ typedef struct {
     uint64_t         device_memory; /* ceiling in bytes on what is taken of the device's memory; 0: what is free there. With plan_only:
                                      * the plan is for a device with so much free memory, whether one is here or not */
     const llm_session_options *expect;  /* the session that must fit beside the weights on the device; NULL: one with all defaults */
+    int              no_repack;     /* nonzero: the CPU reads weights where they lie in the file, always. Otherwise steps that generate copy them,
+                                     * little by little, into the order in which generating streams through them, and let go of the file's pages:
+                                     * the same results, faster. Not where less memory is available than that takes, as the log says then */
 } llm_model_options;
 
 /* Maps and checks a model. On failure *out is NULL. progress may return nonzero
@@ -427,6 +430,10 @@ LLM_API llm_status llm_sampler_accept(llm_sampler *p, llm_token t, llm_error *er
  * sequence its own seed). Rows of the vocabulary that no token stands for are never picked. Returns -1 and an error when
  * a logit is NaN or infinite, or none is left. Does not accept. */
 LLM_API llm_token llm_sampler_pick(llm_sampler *p, const float *logits, uint64_t pos, llm_error *err);
+
+/* Does at once what is left of the copying that no_repack of llm_model_options tells of: before a measurement, or while a server has nothing
+ * else to do. The model's progress hears of it ("putting weights in order") and may stop it: LLM_ERR_CANCELLED, and it goes on little by little. */
+LLM_API llm_status llm_session_warm_up(llm_session *s, llm_error *err);
 
 /* The same from row i of the logits that the last decode kept. Where they are on a device it brings here the greatest of them and those that
  * bias and penalties change, and picks from these where they prove what all of them would give; else it brings all. */

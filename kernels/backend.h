@@ -37,6 +37,7 @@ typedef struct {
     llm_scale scale;
     const int32_t *perm;                /* GPTQ act-order, [cols]: column k multiplies x[perm[k]]; NULL: k */
     void *packed;                       /* the backend's own form of the same weight, or NULL */
+    struct llm_packed *repacked;        /* the CPU's: what of it has been put into another order so far, or NULL */
 } llm_tensor;
 
 static inline bool tensor_bound(const llm_tensor *t) { return t->data != NULL || t->part != NULL; }

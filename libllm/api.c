@@ -2,6 +2,7 @@
 #include "api_parts.h"
 #include "chat_model.h"
 #include "plan.h"
+#include "repack.h"
 #include "sampler.h"
 #include "session.h"
 #include "sha256.h"
@@ -117,7 +118,8 @@ static llm_status open_weights(llm_model *m, const llm_model_options *o, llm_err
         if (st == LLM_OK) st = place(m, o, err);
         if (st == LLM_OK) st = plan_weights(m, err);
         m->plan_only = false;
-        weights_free(m);
+        repack_close(m);
+    weights_free(m);
         return st == LLM_OK ? weights_bind(m, err) : st;
     }
     return (st = weights_bind(m, err)) == LLM_OK ? place(m, o, err) : st;
@@ -159,6 +161,7 @@ static llm_status open_parts(llm_model *m, const llm_model_options *o, llm_error
     meta_str(m->meta, "general.name", "_name_or_path", &m->name);
     if (!o->vocab_only && !m->plan_only) identify(m);
     if (!o->vocab_only && !m->plan_only && (st = weights_upload(m, err)) != LLM_OK) return st;
+    if (!o->vocab_only && !m->plan_only) repack_open(m);
     return meta_error(m->meta, err);
 }
 
@@ -178,7 +181,7 @@ llm_status llm_model_open(llm_model **out, const llm_model_options *opt, llm_err
     if ((m = calloc(1, sizeof *m)) == NULL) return llm_fail_memory(err, sizeof *m, "a model");
     m->n_thread = o.n_threads ? o.n_threads : threads_available();
     m->log = o.log, m->progress = o.progress, m->user = o.user, m->plan_only = o.plan_only != 0;
-    m->memory_limit = o.memory_limit, m->device_limit = o.device_memory, m->allow_paging = o.allow_paging != 0;
+    m->memory_limit = o.memory_limit, m->device_limit = o.device_memory, m->allow_paging = o.allow_paging != 0, m->no_repack = o.no_repack != 0;
     if ((st = open_parts(m, &o, err)) != LLM_OK) {
         llm_model_close(m);
         return st;
@@ -192,6 +195,7 @@ void llm_model_close(llm_model *m)
     if (m == NULL) return;
     chat_model_close(m->chat);
     tokenizer_close(m->tokenizer);
+    repack_close(m);
     weights_free(m);
     device_close(m->device);
     config_free(&m->config);
@@ -390,6 +394,11 @@ const float *llm_session_logits(const llm_session *s)
 {
     if (s == NULL || s->n_logits == 0 || session_fetch((llm_session *)(uintptr_t)s, NULL) != LLM_OK) return NULL;
     return s->logits;
+}
+
+llm_status llm_session_warm_up(llm_session *s, llm_error *err)
+{
+    return s == NULL ? null_arg("llm_session_warm_up", "the session", err) : repack_all(s->model, &s->be[SITE_HOST], err);
 }
 
 llm_token llm_session_pick(llm_session *s, size_t i, llm_sampler *p, uint64_t pos, llm_error *err)

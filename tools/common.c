@@ -132,7 +132,7 @@ llm_model *tool_open_model(const model_choice *c)
     static char copy[4200];
     llm_model_options opt = { .size = sizeof opt, .path = c->path, .n_threads = c->n_threads, .cpu = kernel_set(c), .backend = device_kind(c->device),
                               .log = on_log, .progress = on_progress, .user = (void *)(uintptr_t)c, .vocab_only = c->vocab_only,
-                              .memory_limit = c->memory_limit, .allow_paging = c->allow_paging, .plan_only = c->plan_only };
+                              .memory_limit = c->memory_limit, .allow_paging = c->allow_paging, .no_repack = c->no_repack, .plan_only = c->plan_only };
     const store_entry *found;
     store_list list;
     llm_error err;

@@ -19,7 +19,7 @@ typedef struct {
     int n_threads;
     bool vocab_only, quiet;
     uint64_t memory_limit;
-    bool allow_paging, plan_only;
+    bool allow_paging, no_repack, plan_only;
     const char *quant, *quant_cache, *imatrix;      /* quant: a type that the weights are quantized to first (NULL: as they are), kept in
                                                      * quant_cache (NULL: the usual place) */
     const char *gpu_layers, *device_memory;         /* --gpu-layers, --device-memory as written; NULL: the default */

@@ -72,6 +72,7 @@ static const opt_row rows[] = {
     { "Machine", "plan", 0, OPT_FLAG, NULL, &o.plan, 0, 0, "print every buffer that MODEL would take with these options, and run nothing", false },
     { "Machine", "memory-limit", 0, OPT_STR, "SIZE", &o.memory_limit, 0, 0, "refuse what needs more, weights included: 8G, 500M (default: what the system has)", false },
     { "Machine", "allow-paging", 0, OPT_FLAG, NULL, &o.choice.allow_paging, 0, 0, "run though the weights do not fit into memory, and read them from disk again and again", true },
+    { "Machine", "no-repack", 0, OPT_FLAG, NULL, &o.choice.no_repack, 0, 0, "read weights where they lie in the file; do not copy them, while generating, into an order that is read faster", true },
     { "Machine", "device", 0, OPT_STR, "cpu|cuda", &o.choice.device, 0, 0, "what computes: the processor (default) or the first NVIDIA GPU", false },
     OFFLOAD_ROWS("Machine", o.choice),
     { "Machine", "deterministic", 0, OPT_FLAG, NULL, &o.deterministic, 0, 0, "on a device: the same bits however the text is cut into batches (slower; the processor always keeps this)", true },

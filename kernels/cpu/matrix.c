@@ -2,6 +2,8 @@
 #include "matrix.h"
 #include "dequant.h"
 #include "narrow.h"
+#include "pack.h"
+#include "packed.h"
 
 static const uint8_t *part_of(const void *data, const void *const *part, int64_t e, size_t bytes)
 {
@@ -11,12 +13,23 @@ static const uint8_t *part_of(const void *data, const void *const *part, int64_t
 
 static int64_t tiles(int64_t n, int64_t tile) { return tile > 0 ? (n + tile - 1) / tile : 1; }
 
+static void set_packed(matrix *m, llm_packed *p, int64_t e)
+{
+    int64_t ready = atomic_load_explicit(&p->ready, memory_order_acquire) - e * p->rows;
+
+    m->packed_row_bytes = p->row_bytes;
+    if (ready <= 0) return;
+    m->packed = p->data + (size_t)(e * p->rows) * p->row_bytes;
+    m->packed_rows = ready < p->rows ? ready : p->rows;
+}
+
 matrix matrix_of(const llm_tensor *w, const llm_tensor *bias, int64_t e)
 {
     matrix m = { .dtype = w->dtype, .row_bytes = w->row_bytes };
 
     m.rows = w->dim[e < 0 ? 0 : 1], m.cols = w->dim[e < 0 ? 1 : 2];
     m.data = part_of(w->data, w->part, e, (size_t)m.rows * w->row_bytes);
+    if (w->repacked != NULL) set_packed(&m, w->repacked, e < 0 ? 0 : e);
     if (w->scale.data != NULL || w->scale.part != NULL) {
         m.scale_dtype = w->scale.dtype, m.tile_rows = w->scale.tile_rows, m.tile_cols = w->scale.tile_cols;
         m.scale_cols = tiles(m.cols, m.tile_cols);
@@ -44,7 +57,8 @@ float matrix_bias(const matrix *w, int64_t r) { return w->bias ? float_at(w->bia
 
 void matrix_row(const matrix *w, int64_t r, float *y)
 {
-    dequant_row(w->dtype, w->data + (size_t)r * w->row_bytes, y, w->cols);
+    if (r < w->packed_rows) packed_row(w, r, y);
+    else dequant_row(w->dtype, w->data + (size_t)r * w->row_bytes, y, w->cols);
     if (w->scale == NULL) return;
     for (int64_t t = 0, k = 0; t < w->scale_cols; t++) {
         float s = float_at(w->scale_dtype, w->scale, (w->tile_rows > 0 ? r / w->tile_rows : 0) * w->scale_cols + t);

@@ -15,6 +15,9 @@ typedef struct {
     int64_t tile_rows, tile_cols, scale_cols;
     const uint8_t *bias;                /* NULL, or [rows] of bias_dtype */
     llm_dtype bias_dtype;
+    const uint8_t *packed;              /* the first packed_rows rows once more, as pack.h says; a multiple of TILE_ROWS */
+    int64_t packed_rows;
+    size_t packed_row_bytes;
 } matrix;
 
 /* Rows of x (columns of the product) in one form: row c starts at data + c * stride, or, where a product has several columns,

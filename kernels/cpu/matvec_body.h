@@ -9,6 +9,7 @@
 #include "lanes.h"
 #include "matrix.h"
 #include "narrow.h"
+#include "pack.h"
 #include "product.h"
 
 enum { CHUNK = 256, MAX_BLOCK = CHUNK / 32, SLACK = 32 };    /* a row is read up to SLACK bytes past its end */
@@ -80,60 +81,78 @@ SIMD_INLINE vf super_min(const piece *p, vf dmin, const vi *mn, int n, vf acc)
 }
 SIMD_INLINE void minima(vi v, vi mn[2]) { mn[0] = i_and(v, i_dwords(0x00ff00ff)), mn[1] = i_and(i_shr(v, 8), i_dwords(0x00ff00ff)); }
 
+/* The f16 in the low and in the high half of each lane. */
+SIMD_INLINE void halves(vi v, vf *low, vf *high)
+{
+#if defined(SIMD_AVX512)
+    static const uint16_t even_odd[32] = { 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31 };
+    v = _mm512_permutexvar_epi16(i_load(even_odd), v);
+    *low = _mm512_cvtph_ps(_mm512_castsi512_si256(v)), *high = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(v, 1));
+#else
+    *low = i_half(i_and(v, i_dwords(0xffff))), *high = i_half(i_shr(v, 16));
+#endif
+}
+
 /* shift: codes are 128 >> shift too high; -1: they are exact. codes: the byte of a block of 32 at which codes begin.
  * unit: bytes of codes that activations are rotated within. */
-typedef struct { void (*rows)(const tile_args *a, float *y); int shift, codes, unit; bool sub16; } way;
+typedef struct {
+    void (*rows)(const tile_args *a, float *y);
+    void (*packed)(const uint8_t *tile, int64_t cols, const x_view *x, float *y);
+    int shift, codes, unit;
+    bool sub16;
+} way;
 
 #if defined(SIMD_AVX2) && !defined(SIMD_DPBUSD)
 #include "matvec_pairs_body.h"
 #else
 #include "matvec_words_body.h"
 #endif
+#include "matvec_packed_body.h"
 
 /* Type, bytes and values of a block. */
-ROWS(q4_0, 18, 32)
-ROWS(q4_1, 20, 32)
-ROWS(q5_0, 22, 32)
-ROWS(q5_1, 24, 32)
-ROWS(q8_0, 34, 32)
-ROWS(iq4_nl, 18, 32)
-ROWS(mxfp4, 17, 32)
-ROWS(q4_g, 20, 32)
-ROWS(q2_k, 84, 256)
-ROWS(q3_k, 110, 256)
-ROWS(q4_k, 144, 256)
-ROWS(q5_k, 176, 256)
-ROWS(q6_k, 210, 256)
-ROWS(iq4_xs, 136, 256)
+#define BOTH(type, size, values) ROWS(type, size, values) PACKED_ROWS(type, size, values)
+BOTH(q4_0, 18, 32)
+BOTH(q4_1, 20, 32)
+BOTH(q5_0, 22, 32)
+BOTH(q5_1, 24, 32)
+BOTH(q8_0, 34, 32)
+BOTH(iq4_nl, 18, 32)
+BOTH(mxfp4, 17, 32)
+BOTH(q4_g, 20, 32)
+BOTH(q2_k, 84, 256)
+BOTH(q3_k, 110, 256)
+BOTH(q4_k, 144, 256)
+BOTH(q5_k, 176, 256)
+BOTH(q6_k, 210, 256)
+BOTH(iq4_xs, 136, 256)
 
 static way way_of(llm_dtype dtype)
 {
     switch (dtype) {
-    case DT_Q4_0:   return (way){ rows_q4_0, 4, 2, 16, false };
-    case DT_Q4_1:   return (way){ rows_q4_1, -1, 4, 16, false };
-    case DT_Q5_0:   return (way){ rows_q5_0, 3, 6, 16, false };
-    case DT_Q5_1:   return (way){ rows_q5_1, -1, 8, 16, false };
-    case DT_Q8_0:   return (way){ rows_q8_0, SIGNED_SHIFT, 2, 32, false };
-    case DT_IQ4_NL: return (way){ rows_iq4_nl, SIGNED_SHIFT, 2, 16, false };
-    case DT_MXFP4:  return (way){ rows_mxfp4, 3, 1, 16, false };
-    case DT_Q4_G:   return (way){ rows_q4_g, 3, 4, 16, false };
-    case DT_Q2_K:   return (way){ rows_q2_k, -1, 0, 0, true };
-    case DT_Q3_K:   return (way){ rows_q3_k, 5, 0, 0, true };
-    case DT_Q4_K:   return (way){ rows_q4_k, -1, 0, 0, false };
-    case DT_Q5_K:   return (way){ rows_q5_k, -1, 0, 0, false };
-    case DT_Q6_K:   return (way){ rows_q6_k, 2, 0, 0, true };
-    default:        return (way){ rows_iq4_xs, SIGNED_SHIFT, 0, 0, false };
+    case DT_Q4_0:   return (way){ rows_q4_0, packed_rows_q4_0, 4, 2, 16, false };
+    case DT_Q4_1:   return (way){ rows_q4_1, packed_rows_q4_1, -1, 4, 16, false };
+    case DT_Q5_0:   return (way){ rows_q5_0, packed_rows_q5_0, 3, 6, 16, false };
+    case DT_Q5_1:   return (way){ rows_q5_1, packed_rows_q5_1, -1, 8, 16, false };
+    case DT_Q8_0:   return (way){ rows_q8_0, packed_rows_q8_0, SIGNED_SHIFT, 2, 32, false };
+    case DT_IQ4_NL: return (way){ rows_iq4_nl, packed_rows_iq4_nl, SIGNED_SHIFT, 2, 16, false };
+    case DT_MXFP4:  return (way){ rows_mxfp4, packed_rows_mxfp4, 3, 1, 16, false };
+    case DT_Q4_G:   return (way){ rows_q4_g, packed_rows_q4_g, 3, 4, 16, false };
+    case DT_Q2_K:   return (way){ rows_q2_k, packed_rows_q2_k, -1, 0, 0, true };
+    case DT_Q3_K:   return (way){ rows_q3_k, packed_rows_q3_k, 5, 0, 0, true };
+    case DT_Q4_K:   return (way){ rows_q4_k, packed_rows_q4_k, -1, 0, 0, false };
+    case DT_Q5_K:   return (way){ rows_q5_k, packed_rows_q5_k, -1, 0, 0, false };
+    case DT_Q6_K:   return (way){ rows_q6_k, packed_rows_q6_k, 2, 0, 0, true };
+    default:        return (way){ rows_iq4_xs, packed_rows_iq4_xs, SIGNED_SHIFT, 0, 0, false };
     }
 }
 
 /* Start values of the sums; *used bytes of scratch are taken. */
-static x_view view_of(const x_rows *x, const matrix *w, const way *how, uint8_t *scratch, size_t *used)
+static x_view view_of(const x_rows *x, const matrix *w, const way *how, bool packed, uint8_t *scratch, size_t *used)
 {
     x_layout l = x_layout_of(x->form, w->cols);
     const uint8_t *r = x->data;
     bool q32 = x->form == X_Q32;
     int64_t n_zero = w->cols / (how->sub16 ? 16 : 32);
-    int size = dtype_info(w->dtype)->block_bytes;
     x_view v = { r, r + (how->sub16 ? l.zero16 : l.zero32), r + l.d, r + l.s, r + (how->sub16 ? l.sum16 : l.sum32), q32 ? 32 : 4,
                  how->sub16 ? 64 : 32, how->sub16 ? 32 : 16 };
     int32_t *zero = (int32_t *)(void *)(scratch + w->cols);
@@ -143,17 +162,43 @@ static x_view view_of(const x_rows *x, const matrix *w, const way *how, uint8_t 
         for (int64_t i = 0; i < n_zero; i++) zero[i] = how->shift < 0 ? 0 : from[i] >> how->shift;
         v.zero = (const uint8_t *)zero;
     }
-    v.q = x_turn(r, w->cols, how, size, scratch);
+    if (!packed) v.q = x_turn(r, w->cols, how, dtype_info(w->dtype)->block_bytes, scratch);
     *used = ((size_t)w->cols + 4 * (size_t)n_zero + 63) & ~(size_t)63;
     return v;
 }
 
+/* acc [n] of rows row .. to y, with the bias. */
+static void put_rows(const matrix *w, int64_t row, int n, float *acc, float *y)
+{
+    float bias[TILE_ROWS];
+
+    if (w->bias) {
+        dequant_row(w->bias_dtype, w->bias + row * (w->bias_dtype == DT_F32 ? 4 : 2), bias, n);
+        for (int r = 0; r < n; r++) acc[r] += bias[r];
+    }
+    memcpy(y, acc, (size_t)n * sizeof *y);
+}
+
+static void packed_tiles(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch)
+{
+    way how = way_of(w->dtype);
+    size_t used, tile_bytes = TILE_ROWS * w->packed_row_bytes;
+    x_view v = view_of(x, w, &how, true, scratch, &used);
+    const uint8_t *tile = w->packed + (size_t)row0 * w->packed_row_bytes;
+
+    for (int64_t row = row0; row < row0 + n_row; row += TILE_ROWS, tile += tile_bytes) {
+        float acc[TILE_ROWS];
+        how.packed(tile, w->cols, &v, acc);
+        put_rows(w, row, TILE_ROWS, acc, y + (row - row0));
+    }
+}
+
 /* A row is read past its end, so a matrix's last tile is read from a copy; rows that are not there read as zeros. */
-void SIMD_NAME(matvec)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch, const uint8_t *next)
+static void file_tiles(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch, const uint8_t *next)
 {
     way how = way_of(w->dtype);
     size_t used, tile_bytes = TILE_ROWS * w->row_bytes;
-    x_view v = view_of(x, w, &how, scratch, &used);
+    x_view v = view_of(x, w, &how, false, scratch, &used);
     tile_args a = { NULL, NULL, steps_of(w->row_bytes), w->row_bytes, w->cols, &v };
     const uint8_t *b = w->data + (size_t)row0 * w->row_bytes;
 
@@ -168,11 +213,15 @@ void SIMD_NAME(matvec)(const matrix *w, int64_t row0, int64_t n_row, const x_row
             a.b = copy;
         }
         how.rows(&a, acc);
-        if (w->bias) {
-            float bias[TILE_ROWS];
-            dequant_row(w->bias_dtype, w->bias + row * (w->bias_dtype == DT_F32 ? 4 : 2), bias, n);
-            for (int r = 0; r < n; r++) acc[r] += bias[r];
-        }
-        memcpy(y + (row - row0), acc, (size_t)n * sizeof *y);
+        put_rows(w, row, n, acc, y + (row - row0));
     }
+}
+
+void SIMD_NAME(matvec)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch, const uint8_t *next)
+{
+    int64_t packed = w->packed_rows - row0 < n_row ? w->packed_rows - row0 : n_row;
+
+    if (packed > 0) packed_tiles(w, row0, packed, x, y, scratch);
+    else packed = 0;
+    if (packed < n_row) file_tiles(w, row0 + packed, n_row - packed, x, y + packed, scratch, next);
 }

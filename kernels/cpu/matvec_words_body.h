@@ -5,18 +5,6 @@
 
 enum { MAX_WORD = 68 };
 
-/* The f16 in the low and in the high half of each lane. */
-SIMD_INLINE void halves(vi v, vf *low, vf *high)
-{
-#if defined(SIMD_AVX512)
-    static const uint16_t even_odd[32] = { 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31 };
-    v = _mm512_permutexvar_epi16(i_load(even_odd), v);
-    *low = _mm512_cvtph_ps(_mm512_castsi512_si256(v)), *high = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(v, 1));
-#else
-    *low = i_half(i_and(v, i_dwords(0xffff))), *high = i_half(i_shr(v, 16));
-#endif
-}
-
 /* s + products of n vectors of codes with 4 n activations. */
 SIMD_INLINE vi dots(vi s, const vi *v, int n, const uint8_t *x, bool is_signed)
 {

@@ -11,6 +11,7 @@
 #include "lanes.h"
 #include "matrix.h"
 #include "narrow.h"
+#include "pack.h"
 #include "product.h"
 #include "panel_body.h"
 #include "x_group.h"
@@ -230,8 +231,8 @@ GROUP_FN(group_15_min_sub32, false, 32, 1, -1, true, true)
 #define CODES_MINUS(n) (n)
 #endif
 
-/* A chunk of TILE_ROWS rows in panel form. */
-typedef void (*unpack_fn)(panel *p, const uint8_t *b, steps step, int n_block);
+/* A chunk of TILE_ROWS rows in panel form; b, step or w, and n_block are given. */
+typedef void (*unpack_fn)(panel *p, const source *from);
 
 /* What sums of each sub-block begin with: -128 times the sum of its codes, which frees them from 128 added to every activation; or (AVX2
  * alone, signed codes) the sizes of its negative codes. */
@@ -251,62 +252,69 @@ static void unpack_zero(panel *p, int n_sum, int per_sum, bool is_signed)
 #endif
 }
 
-#define TYPE32(type, size, offset, is_signed, scales) \
-    static void unpack_##type(panel *p, const uint8_t *b, steps step, int n_block) \
+/* Each once for rows of the file and once for packed ones, so that the compiler knows. */
+#define BOTH(type) \
+    static void unpack_##type(panel *p, const source *from) { unpack_##type##_from(p, (source){ .b = from->b, .step = from->step, .n_block = from->n_block }); } \
+    static void unpack_packed_##type(panel *p, const source *from) { unpack_##type##_from(p, (source){ .w = from->w, .n_block = from->n_block, .packed = true }); }
+#define TYPE32(type, DTYPE, bytes, offset, is_signed, scales) \
+    SIMD_INLINE void unpack_##type##_from(panel *p, source s) \
     { \
+        s.dtype = DTYPE, s.size = bytes; \
         scales; \
-        for (int i = 0; i < n_block; i++, b += size) \
-            for (int h = 0; h < TILE_ROWS; h += VN) codes_##type((sink){ .p = p, .first = 8 * i, .minus = CODES_MINUS(offset) }, h, b + (size_t)h * step.s1, step); \
-        unpack_zero(p, n_block, 8, is_signed); \
-    }
-#define TYPE256(type, sub, parts, offset, is_signed, scales) \
-    static void unpack_##type(panel *p, const uint8_t *b, steps step, int n_block) \
+        for (int i = 0; i < s.n_block; i++) \
+            for (int h = 0; h < TILE_ROWS; h += VN) codes_##type((sink){ .p = p, .first = 8 * i, .minus = CODES_MINUS(offset) }, h, &s, i); \
+        unpack_zero(p, s.n_block, 8, is_signed); \
+    } \
+    BOTH(type)
+#define TYPE256(type, DTYPE, sub, parts, offset, is_signed, scales) \
+    SIMD_INLINE void unpack_##type##_from(panel *p, source s) \
     { \
-        (void)n_block; \
-        scales(p, b, step); \
+        s.dtype = DTYPE; \
+        scales(p, &s); \
         for (int h = 0; h < TILE_ROWS; h += VN) { \
             UNROLL \
             for (int i = 0; i < parts; i++) \
-                codes_##type((sink){ .p = p, .first = CHUNK / 4 / parts * i, .minus = CODES_MINUS(offset) }, i, h, b + (size_t)h * step.s1, step); \
+                codes_##type((sink){ .p = p, .first = CHUNK / 4 / parts * i, .minus = CODES_MINUS(offset) }, i, h, &s); \
         } \
         unpack_zero(p, CHUNK / sub, sub / 4, is_signed); \
-    }
-#define SCALES32(size, has_min) panel_halves(p->d, b, step, n_block, size); if (has_min) panel_halves(p->m, b + 2, step, n_block, size)
+    } \
+    BOTH(type)
+#define SCALES32(has_min) panel_halves(p->d, &s, 0, s.n_block); if (has_min) panel_halves(p->m, &s, 2, s.n_block)
 
-TYPE32(q4_0, 18, 8, false, SCALES32(18, false))
-TYPE32(q4_1, 20, 0, false, SCALES32(20, true))
-TYPE32(q5_0, 22, 16, false, SCALES32(22, false))
-TYPE32(q5_1, 24, 0, false, SCALES32(24, true))
-TYPE32(q8_0, 34, SIGNED_FLIP, true, SCALES32(34, false))
-TYPE32(iq4_nl, 18, SIGNED_FLIP, true, SCALES32(18, false))
-TYPE32(mxfp4, 17, 16, false, scales_mxfp4(p, b, step, n_block))
-TYPE32(q4_g, 20, 16, false, SCALES32(20, false))
-TYPE256(q2_k, 16, 2, 0, false, scales_q2_k)
-TYPE256(q3_k, 16, 2, 4, false, scales_q3_k)
-TYPE256(q4_k, 32, 2, 0, false, scales_q45_k)
-TYPE256(q5_k, 32, 1, 0, false, scales_q45_k)
-TYPE256(q6_k, 16, 2, 32, false, scales_q6_k)
-TYPE256(iq4_xs, 32, 2, SIGNED_FLIP, true, scales_iq4_xs)
+TYPE32(q4_0, DT_Q4_0, 18, 8, false, SCALES32(false))
+TYPE32(q4_1, DT_Q4_1, 20, 0, false, SCALES32(true))
+TYPE32(q5_0, DT_Q5_0, 22, 16, false, SCALES32(false))
+TYPE32(q5_1, DT_Q5_1, 24, 0, false, SCALES32(true))
+TYPE32(q8_0, DT_Q8_0, 34, SIGNED_FLIP, true, SCALES32(false))
+TYPE32(iq4_nl, DT_IQ4_NL, 18, SIGNED_FLIP, true, SCALES32(false))
+TYPE32(mxfp4, DT_MXFP4, 17, 16, false, scales_mxfp4(p, &s))
+TYPE32(q4_g, DT_Q4_G, 20, 16, false, SCALES32(false))
+TYPE256(q2_k, DT_Q2_K, 16, 2, 0, false, scales_q2_k)
+TYPE256(q3_k, DT_Q3_K, 16, 2, 4, false, scales_q3_k)
+TYPE256(q4_k, DT_Q4_K, 32, 2, 0, false, scales_q45_k)
+TYPE256(q5_k, DT_Q5_K, 32, 1, 0, false, scales_q45_k)
+TYPE256(q6_k, DT_Q6_K, 16, 2, 32, false, scales_q6_k)
+TYPE256(iq4_xs, DT_IQ4_XS, 32, 2, SIGNED_FLIP, true, scales_iq4_xs)
 
-typedef struct { unpack_fn unpack; group_fn group; } int_type;
+typedef struct { unpack_fn unpack, unpack_packed; group_fn group; } int_type;
 
 static int_type int_type_of(llm_dtype dtype)
 {
     switch (dtype) {
-    case DT_Q4_0:   return (int_type){ unpack_q4_0, group_15_8 };
-    case DT_Q4_1:   return (int_type){ unpack_q4_1, group_15_min };
-    case DT_Q5_0:   return (int_type){ unpack_q5_0, group_31_16 };
-    case DT_Q5_1:   return (int_type){ unpack_q5_1, group_31_min };
-    case DT_Q8_0:   return (int_type){ unpack_q8_0, group_byte };
-    case DT_IQ4_NL: return (int_type){ unpack_iq4_nl, group_byte };
-    case DT_MXFP4:  return (int_type){ unpack_mxfp4, group_31_16 };
-    case DT_Q4_G:   return (int_type){ unpack_q4_g, group_31_16 };
-    case DT_Q2_K:   return (int_type){ unpack_q2_k, group_3_min_sub16 };
-    case DT_Q3_K:   return (int_type){ unpack_q3_k, group_7_4_sub16 };
-    case DT_Q4_K:   return (int_type){ unpack_q4_k, group_15_min_sub32 };
-    case DT_Q5_K:   return (int_type){ unpack_q5_k, group_31_min_sub32 };
-    case DT_Q6_K:   return (int_type){ unpack_q6_k, group_63_32_sub16 };
-    default:        return (int_type){ unpack_iq4_xs, group_byte_sub32 };
+    case DT_Q4_0:   return (int_type){ unpack_q4_0, unpack_packed_q4_0, group_15_8 };
+    case DT_Q4_1:   return (int_type){ unpack_q4_1, unpack_packed_q4_1, group_15_min };
+    case DT_Q5_0:   return (int_type){ unpack_q5_0, unpack_packed_q5_0, group_31_16 };
+    case DT_Q5_1:   return (int_type){ unpack_q5_1, unpack_packed_q5_1, group_31_min };
+    case DT_Q8_0:   return (int_type){ unpack_q8_0, unpack_packed_q8_0, group_byte };
+    case DT_IQ4_NL: return (int_type){ unpack_iq4_nl, unpack_packed_iq4_nl, group_byte };
+    case DT_MXFP4:  return (int_type){ unpack_mxfp4, unpack_packed_mxfp4, group_31_16 };
+    case DT_Q4_G:   return (int_type){ unpack_q4_g, unpack_packed_q4_g, group_31_16 };
+    case DT_Q2_K:   return (int_type){ unpack_q2_k, unpack_packed_q2_k, group_3_min_sub16 };
+    case DT_Q3_K:   return (int_type){ unpack_q3_k, unpack_packed_q3_k, group_7_4_sub16 };
+    case DT_Q4_K:   return (int_type){ unpack_q4_k, unpack_packed_q4_k, group_15_min_sub32 };
+    case DT_Q5_K:   return (int_type){ unpack_q5_k, unpack_packed_q5_k, group_31_min_sub32 };
+    case DT_Q6_K:   return (int_type){ unpack_q6_k, unpack_packed_q6_k, group_63_32_sub16 };
+    default:        return (int_type){ unpack_iq4_xs, unpack_packed_iq4_xs, group_byte_sub32 };
     }
 }
 
@@ -317,26 +325,37 @@ static void band_times(const matrix *w, int64_t row0, int n_row, const x_rows *x
 {
     const llm_dtype_info *info = dtype_info(w->dtype);
     const size_t chunk_bytes = (size_t)(CHUNK / info->block * info->block_bytes), x_chunk_bytes = x->form == X_Q32 ? sizeof(x_chunk32) : sizeof(x_chunk256);
+    const size_t packed_chunk_bytes = TILE_ROWS * pack_chunk_bytes(w->dtype), packed_tile_bytes = TILE_ROWS * w->packed_row_bytes;
     const steps step = steps_of(w->row_bytes);
     const int_type type = int_type_of(w->dtype);
-    const uint8_t *b = w->data + (size_t)row0 * w->row_bytes;
+    const uint8_t *b = w->data + (size_t)row0 * w->row_bytes, *tile = row0 < w->packed_rows ? w->packed + (size_t)row0 * w->packed_row_bytes : b;
     float bias[BAND_ROWS] = { 0 }, one[GROUP * BAND_ROWS] __attribute__((aligned(64)));
-    bool once = w->cols <= BAND_VALUES;
+    bool once = w->cols <= BAND_VALUES, all_packed = row0 + n_row <= w->packed_rows;
 
     for (int r = 0; r < n_row && w->bias; r++) bias[r] = matrix_bias(w, row0 + r);
-    if (n_row < BAND_ROWS) {                    /* rows that are not there read as zeros */
+    if (n_row < BAND_ROWS && !all_packed) {     /* rows that are not there read as zeros */
         memcpy(room->tail, b, (size_t)n_row * w->row_bytes);
         memset(room->tail + (size_t)n_row * w->row_bytes, 0, (size_t)(BAND_ROWS - n_row) * w->row_bytes);
         b = room->tail;
     }
-    for (int64_t k = 0; k < w->cols; k += BAND_VALUES, b += BAND_CHUNKS * chunk_bytes) {
+    for (int64_t k = 0; k < w->cols; k += BAND_VALUES, b += BAND_CHUNKS * chunk_bytes, tile += BAND_CHUNKS * packed_chunk_bytes) {
         int64_t n_block = (w->cols - k < BAND_VALUES ? w->cols - k : BAND_VALUES) / 32;
-        const uint8_t *after = k + BAND_VALUES < w->cols ? b + BAND_CHUNKS * chunk_bytes : w->data + (size_t)(row0 + BAND_ROWS) * w->row_bytes;
-        line_fetch next = fetch_rows(after, BAND_ROWS, w->row_bytes, BAND_CHUNKS * chunk_bytes, (size_t)x_groups_of(n_col));
+        bool more = k + BAND_VALUES < w->cols;
+        line_fetch next;
+        if (all_packed)
+            next = fetch_rows(more ? tile + BAND_CHUNKS * packed_chunk_bytes : w->packed + (size_t)(row0 + BAND_ROWS) * w->packed_row_bytes,
+                              PANELS, packed_tile_bytes, BAND_CHUNKS * packed_chunk_bytes, (size_t)x_groups_of(n_col));
+        else
+            next = fetch_rows(more ? b + BAND_CHUNKS * chunk_bytes : w->data + (size_t)(row0 + BAND_ROWS) * w->row_bytes,
+                              BAND_ROWS, w->row_bytes, BAND_CHUNKS * chunk_bytes, (size_t)x_groups_of(n_col));
         for (int64_t i = 0; i < n_block; i += MAX_BLOCK)
-            for (int t = 0; t * TILE_ROWS < n_row; t++)
-                type.unpack(room->p + i / MAX_BLOCK * PANELS + t, b + (size_t)(i / MAX_BLOCK) * chunk_bytes + (size_t)(t * TILE_ROWS) * w->row_bytes, step,
-                            n_block - i < MAX_BLOCK ? (int)(n_block - i) : MAX_BLOCK);
+            for (int t = 0; t * TILE_ROWS < n_row; t++) {
+                source from = { .b = b + (size_t)(i / MAX_BLOCK) * chunk_bytes + (size_t)(t * TILE_ROWS) * w->row_bytes, .step = step,
+                                .w = (const uint32_t (*)[TILE_ROWS])(const void *)(tile + (size_t)(i / MAX_BLOCK) * packed_chunk_bytes + (size_t)t * packed_tile_bytes),
+                                .n_block = n_block - i < MAX_BLOCK ? (int)(n_block - i) : MAX_BLOCK };
+                bool packed = row0 + (t + 1) * TILE_ROWS <= w->packed_rows;
+                (packed ? type.unpack_packed : type.unpack)(room->p + i / MAX_BLOCK * PANELS + t, &from);
+            }
         for (int64_t c = 0; c < n_col; c += GROUP) {
             const uint8_t *xg = x->data + (size_t)(c / GROUP) * x->stride + (size_t)(k / CHUNK) * x_chunk_bytes;
             int n = n_col - c < GROUP ? (int)(n_col - c) : GROUP;

@@ -38,7 +38,8 @@ struct llm_model {
     uint64_t table_bytes;               /* part of owned_bytes: small pieces, for names and pointers */
     uint64_t memory_limit;              /* of this machine's; 0: none */
     uint64_t device_limit;              /* of the device's memory; 0: none */
-    bool allow_paging;
+    bool allow_paging, no_repack;
+    struct llm_repack *repack;          /* repack.h; NULL: weights are read where they lie */
     _Atomic uint64_t claimed[N_SITE];   /* bytes of its sessions */
     bool plan_only;                     /* no weights were read: good for plans, not for sessions */
     uint64_t n_param, weight_bytes;

@@ -75,7 +75,7 @@ static llm_tensor one_expert(const llm_tensor *w, int64_t e)
 {
     llm_tensor t = *w;
 
-    t.part = NULL, t.data = tensor_row(w, e, 0);
+    t.part = NULL, t.data = tensor_row(w, e, 0), t.repacked = NULL;
     t.dim[0] = w->dim[1], t.dim[1] = w->dim[2], t.dim[2] = 1;
     if (w->scale.part) t.scale.part = NULL, t.scale.data = w->scale.part[e];
     return t;

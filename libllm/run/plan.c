@@ -6,6 +6,7 @@
  * Weights, cells and buffers on a device are counted by themselves, against its free memory and device_memory. */
 #include "plan.h"
 #include "memory.h"
+#include "repack.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,7 +79,7 @@ static llm_status whole_cost(const llm_model *m, const llm_session_options *o, s
 /* Of the file, read by the CPU where it lies. */
 static uint64_t mapped_bytes(const llm_model *m) { return minus(m->weight_bytes - m->released_bytes, m->placed.spared); }
 static uint64_t tokenizer_of(const llm_model *m) { return m->tokenizer ? tokenizer_memory(m->tokenizer) : 0; }
-static uint64_t owned_of(const llm_model *m) { return m->owned_bytes + tokenizer_of(m) + m->placed.tables; }
+static uint64_t owned_of(const llm_model *m) { return m->owned_bytes + tokenizer_of(m) + m->placed.tables + repack_padding(m); }
 
 /* Of the model: weights and, here, the tokenizer beside them. */
 static uint64_t weights_of(const llm_model *m, llm_site site)
@@ -112,7 +113,7 @@ static room host_room(const llm_model *m, uint64_t limit, bool allow_paging)
 
     physical = memory_physical(&what);
     physical = physical == UINT64_MAX ? physical : minus(physical, reserve);
-    bound(&r, plus(physical, taken + (allow_paging ? mapped : 0)), what);
+    bound(&r, plus(physical, taken + repack_resident(m) + (allow_paging ? mapped : 0)), what);
     bound(&r, plus(memory_address_space(), taken + mapped), "left of the address space (ulimit -v)");
     if (limit > 0) bound(&r, minus(limit, m->claimed[SITE_HOST]), "allowed by the memory limit");
     return r;
@@ -405,7 +406,8 @@ static void run_items(lister *l, const llm_session_options *o, const session_cos
 
 static void host_items(lister *l, const llm_model *m, const llm_session_options *o, const llm_kv *kv, const session_cost *c)
 {
-    item(l, LLM_MEMORY_MAPPED, "weights, read where they lie in their file", mapped_bytes(m));
+    item(l, LLM_MEMORY_MAPPED, m->repack ? "weights, in their file, then in the order of the kernels" : "weights, read where they lie in their file", mapped_bytes(m));
+    item(l, LLM_MEMORY_MODEL, "what that order adds", repack_padding(m));
     item(l, LLM_MEMORY_MODEL, "weights, laid out anew", m->owned_bytes - m->table_bytes);
     item(l, LLM_MEMORY_MODEL, "small weights laid out anew, and tables of where weights are", m->table_bytes + m->placed.tables);
     item(l, LLM_MEMORY_MODEL, "tokenizer", tokenizer_of(m));

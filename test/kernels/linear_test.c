@@ -2,6 +2,7 @@
 #include "../llm_test.h"
 #include "kernel_case.h"
 #include "matrix.h"
+#include "packed.h"
 
 static const int row_counts[] = { 1, 3, 16, 17, 33 };
 static const int float_cols[] = { 1, 15, 16, 17, 31, 100, 256 }, block_cols[] = { 32, 96, 256, 512, 2880 };
@@ -289,5 +290,88 @@ START_TEST(bad_activations_stay_in_their_row)
 }
 END_TEST
 
+/* Puts the first n_row rows of w (more, to whole tiles) in order; the memory they went to, or NULL for a type that stays as it is. */
+static uint8_t *repack(case_backend *c, llm_tensor *w, llm_packed *p, int64_t n_row)
+{
+    size_t bytes = backend_cpu_packed(p, w), from_bytes;
+    const void *from;
+    int64_t done = 0, n;
+
+    ck_assert_int_eq(bytes == 0, matrix_form(w->dtype) == X_F32);
+    if (bytes == 0) return NULL;
+    p->data = aligned_alloc(64, bytes + 4096 - bytes % 64), w->repacked = p;       /* the kernels fetch what lies behind */
+    memset(p->data, 0x55, bytes);
+    for (; done < n_row && (n = backend_cpu_pack(&c->be, w, n_row - done, &from, &from_bytes)) > 0; done += n) {
+        ck_assert_int_eq(from_bytes, (size_t)n * w->row_bytes);
+        ck_assert_ptr_eq(from, (const uint8_t *)w->data + (size_t)(done / p->rows * w->dim[w->dim[2] > 1] + done % p->rows) * w->row_bytes);
+    }
+    ck_assert_int_ge(done, n_row < p->rows * p->n_matrix ? n_row : p->rows * p->n_matrix);
+    return p->data;
+}
+
+/* Rows that are in order, whether all or some, one column or several: what the file's rows give. */
+START_TEST(packed_rows_equal_the_file)
+{
+    static const int rows_of[] = { 16, 33, 64, 100 }, n_of[] = { 1, 2, 9 };
+    for (int isa = ISA_SCALAR; isa <= ISA_NEON; isa++) {
+        if (!cpu_has_isa((llm_isa)isa)) continue;
+        for (int t = 0; t < N_CASE_TYPE; t++) for (int ic = 0; ic < COUNT(block_cols); ic++) for (int ir = 0; ir < COUNT(rows_of); ir++) {
+            int cols = block_cols[ic], rows = rows_of[ir];
+            if (!fits(case_types[t], cols) || matrix_form(case_types[t]) == X_F32) continue;
+            case_state = (uint64_t)(t * 100 + ic * 10 + ir);
+            llm_tensor w = case_tensor(case_types[t], 0, rows, cols), bias = case_tensor(DT_F32, 0, rows, 1);
+            for (int some = 0; some < 2; some++) for (int in = 0; in < COUNT(n_of); in++) {
+                case_backend c;
+                llm_packed p;
+                llm_rows x = case_rows(n_of[in], cols), want = blank(n_of[in], rows), got = blank(n_of[in], rows);
+                llm_linear l = { want, &w, ir % 2 ? &bias : NULL };
+                case_open(&c, (llm_isa)isa, 2, &limits);
+                w.repacked = NULL;
+                c.be.op.linear(&c.be, &l, 1, x);
+                uint8_t *memory = repack(&c, &w, &p, some ? 17 : rows);
+                l.y = got;
+                c.be.op.linear(&c.be, &l, 1, x);
+                ck_assert(backend_ok(&c.be));
+                check_same(want, got, dtype_name(case_types[t]), (llm_isa)isa, rows, cols);
+                case_close(&c);
+                free(memory), free(x.data), free(want.data), free(got.data);
+            }
+            free((void *)(uintptr_t)w.data), free((void *)(uintptr_t)bias.data);
+        }
+    }
+}
+END_TEST
+
+/* Matrices of a stack, some of them in order; and rows of a table. */
+START_TEST(packed_stacks_and_tables_equal_the_file)
+{
+    enum { HEADS = 3, ROWS = 36, COLS = 512 };
+    for (int isa = ISA_SCALAR; isa <= ISA_NEON; isa++) for (int t = 0; t < N_CASE_TYPE; t++) for (int n = 1; n < 4; n += 2) {
+        static const int32_t token[] = { 0, 15, 16, 35, 31 };
+        case_backend c;
+        llm_packed p;
+        if (!cpu_has_isa((llm_isa)isa) || matrix_form(case_types[t]) == X_F32) continue;
+        case_open(&c, (llm_isa)isa, 2, &limits);
+        case_state = (uint64_t)t;
+        llm_tensor w = case_tensor(case_types[t], HEADS, ROWS, COLS), table = case_tensor(case_types[t], 0, ROWS, COLS);
+        llm_rows x = case_rows(n, HEADS * COLS), want = blank(n, HEADS * ROWS), got = blank(n, HEADS * ROWS), a = blank(5, COLS), b = blank(5, COLS);
+        c.be.op.absorb(&c.be, want, ROWS, x, COLS, &w);
+        uint8_t *memory = repack(&c, &w, &p, 32 + 16);
+        c.be.op.absorb(&c.be, got, ROWS, x, COLS, &w);
+        check_same(want, got, dtype_name(case_types[t]), (llm_isa)isa, ROWS, COLS);
+        free(memory);
+        c.be.op.embed(&c.be, a, &table, token, 2.0f);
+        memory = repack(&c, &table, &p, ROWS);
+        c.be.op.embed(&c.be, b, &table, token, 2.0f);
+        check_same(a, b, "table", (llm_isa)isa, ROWS, COLS);
+        ck_assert(backend_ok(&c.be));
+        free(memory), free(x.data), free(want.data), free(got.data), free(a.data), free(b.data);
+        free((void *)(uintptr_t)w.data), free((void *)(uintptr_t)table.data);
+        case_close(&c);
+    }
+}
+END_TEST
+
 LLM_TEST_MAIN("kernels/linear", reference_is_near_double_precision, integer_blocks_equal_dequantized, every_set_equals_the_reference,
-              batch_equals_single, joined_equals_separate, absorb_is_a_product_per_head, embed_dequantizes_rows, bad_activations_stay_in_their_row)
+              batch_equals_single, joined_equals_separate, absorb_is_a_product_per_head, embed_dequantizes_rows, bad_activations_stay_in_their_row,
+              packed_rows_equal_the_file, packed_stacks_and_tables_equal_the_file)

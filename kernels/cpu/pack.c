@@ -1,0 +1,143 @@
+/* pack.c - rows to the tiles of pack.h. */
+#include "pack.h"
+#include "checked.h"
+#include "dequant.h"
+#include "narrow.h"
+#include "packed.h"
+#include "threads.h"
+#include <string.h>
+
+/* Bytes at .. at+n-1 of each block. */
+typedef struct { uint8_t at, n; } field;
+/* Blocks of a group, and their fields in packed order; n 0: no more. */
+enum { MAX_FIELD = 14 };
+typedef struct { int group; field f[MAX_FIELD]; } arrangement;
+
+static arrangement arrangement_of(llm_dtype dtype)
+{
+    switch (dtype) {
+    case DT_Q4_0: case DT_IQ4_NL: return (arrangement){ 2, { { 0, 2 }, { 2, 16 } } };
+    case DT_Q4_1: case DT_Q4_G:   return (arrangement){ 1, { { 0, 20 } } };
+    case DT_Q5_0:                 return (arrangement){ 2, { { 0, 2 }, { 2, 4 }, { 6, 16 } } };
+    case DT_Q5_1:                 return (arrangement){ 1, { { 0, 24 } } };
+    case DT_Q8_0:                 return (arrangement){ 2, { { 0, 2 }, { 2, 32 } } };
+    case DT_MXFP4:                return (arrangement){ 4, { { 0, 1 }, { 1, 16 } } };
+    case DT_Q3_K:                 return (arrangement){ 1, { { 96, 14 }, { 0, 96 } } };
+    case DT_Q6_K:                 return (arrangement){ 1, { { 192, 18 }, { 128, 16 }, { 0, 16 }, { 32, 16 }, { 144, 16 }, { 16, 16 }, { 48, 16 },
+                                                             { 160, 16 }, { 64, 16 }, { 96, 16 }, { 176, 16 }, { 80, 16 }, { 112, 16 } } };
+    default:                      return (arrangement){ 1, { { 0, (uint8_t)dtype_info(dtype)->block_bytes } } };
+    }
+}
+
+/* n_block blocks of one group to `to`, or (back) from there to where they came from; returns the bytes. */
+static size_t move_group(uint8_t *to, uint8_t *b, const arrangement *a, int64_t n_block, size_t size, bool back)
+{
+    uint8_t *at = to;
+
+    for (int i = 0; i < MAX_FIELD && a->f[i].n > 0; i++) {
+        for (int64_t k = 0; k < n_block; k++, at += a->f[i].n) {
+            uint8_t *own = b + (size_t)k * size + a->f[i].at;
+            if (back) memcpy(own, at, a->f[i].n); else memcpy(at, own, a->f[i].n);
+        }
+        for (; (at - to) % 4 != 0; at++)
+            if (!back) *at = 0;
+    }
+    return (size_t)(at - to);
+}
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* A chunk of n values; returns the bytes of `to`. */
+static size_t move_chunk(uint8_t *to, uint8_t *b, llm_dtype dtype, int64_t n, bool back)
+{
+    const llm_dtype_info *info = dtype_info(dtype);
+    const arrangement a = arrangement_of(dtype);
+    const int64_t n_block = n / info->block;
+    size_t bytes = 0;
+
+    for (int64_t k = 0; k < n_block; k += a.group)
+        bytes += move_group(to + bytes, b + (size_t)k * (size_t)info->block_bytes, &a, least(a.group, n_block - k), (size_t)info->block_bytes, back);
+    return bytes;
+}
+static size_t put_chunk(uint8_t *to, const uint8_t *b, llm_dtype dtype, int64_t n) { return move_chunk(to, (uint8_t *)(uintptr_t)b, dtype, n, false); }
+
+enum { MOST = 34 * PACK_VALUES / 32 };          /* bytes of a chunk: those of Q8_0 */
+
+size_t pack_row_bytes(llm_dtype dtype, int64_t cols)
+{
+    static const uint8_t from[MOST];
+    uint8_t to[MOST];
+
+    if (matrix_form(dtype) == X_F32) return 0;
+    return (size_t)(cols / PACK_VALUES) * put_chunk(to, from, dtype, PACK_VALUES) + put_chunk(to, from, dtype, cols % PACK_VALUES);
+}
+
+void pack_tile(uint8_t *tile, llm_dtype dtype, int64_t cols, const uint8_t *rows, size_t row_bytes)
+{
+    const llm_dtype_info *info = dtype_info(dtype);
+    uint8_t chunk[TILE_ROWS][MOST];
+
+    for (int64_t k = 0; k < cols; k += PACK_VALUES, rows += (size_t)(PACK_VALUES / info->block) * (size_t)info->block_bytes) {
+        size_t bytes = 0;
+        for (size_t r = 0; r < TILE_ROWS; r++) bytes = put_chunk(chunk[r], rows + r * row_bytes, dtype, least(cols - k, PACK_VALUES));
+        for (size_t i = 0; i < bytes; i += 4)
+            for (size_t r = 0; r < TILE_ROWS; r++, tile += 4) memcpy(tile, chunk[r] + i, 4);
+    }
+}
+
+void packed_row(const matrix *w, int64_t r, float *y)
+{
+    const uint8_t *word = w->packed + (size_t)(r - r % TILE_ROWS) * w->packed_row_bytes + 4 * (size_t)(r % TILE_ROWS);
+    uint8_t chunk[MOST], row[MOST];
+
+    for (int64_t k = 0; k < w->cols; k += PACK_VALUES) {
+        int64_t n = least(w->cols - k, PACK_VALUES);
+        size_t bytes = n == PACK_VALUES ? pack_chunk_bytes(w->dtype) : pack_row_bytes(w->dtype, n);
+        for (size_t i = 0; i < bytes; i += 4, word += 4 * TILE_ROWS) memcpy(chunk + i, word, 4);
+        move_chunk(chunk, row, w->dtype, n, true);
+        dequant_row(w->dtype, row, y + k, n);
+    }
+}
+
+/* ---- a weight, little by little -------------------------------------------------- */
+
+size_t backend_cpu_packed(llm_packed *p, const llm_tensor *w)
+{
+    bool stack = w->dim[2] > 1;
+    int64_t rows = w->dim[stack], cols = w->dim[1 + stack];
+    size_t bytes;
+
+    *p = (llm_packed){ .rows = rows - rows % TILE_ROWS, .n_matrix = stack ? w->dim[0] : 1 };
+    if (!tensor_bound(w) || cols < 2 || p->rows == 0) return 0;
+    p->row_bytes = pack_row_bytes(w->dtype, cols);
+    return ck_mul((size_t)p->rows * (size_t)p->n_matrix, p->row_bytes, &bytes) ? bytes : 0;
+}
+
+typedef struct { const matrix *w; uint8_t *to; int64_t row0; } pack_job;
+
+static void pack_tiles(void *arg, int64_t begin, int64_t end, int thread)
+{
+    const pack_job *j = arg;
+
+    (void)thread;
+    for (int64_t t = begin; t < end; t++) {
+        size_t row = (size_t)(j->row0 + t * TILE_ROWS);
+        pack_tile(j->to + row * j->w->packed_row_bytes, j->w->dtype, j->w->cols, j->w->data + row * j->w->row_bytes, j->w->row_bytes);
+    }
+}
+
+int64_t backend_cpu_pack(llm_backend *be, llm_tensor *w, int64_t n_row, const void **from, size_t *bytes)
+{
+    llm_packed *p = w->repacked;
+    int64_t ready = atomic_load_explicit(&p->ready, memory_order_relaxed), e = ready / p->rows, row0 = ready % p->rows;
+    matrix m;
+
+    *from = NULL, *bytes = 0;
+    if (e == p->n_matrix) return 0;
+    m = matrix_of(w, NULL, w->dim[2] > 1 ? e : -1);
+    n_row = least((n_row + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS, p->rows - row0);
+    pool_run(cpu_of(be)->pool, n_row / TILE_ROWS, 1, pack_tiles, &(pack_job){ &m, p->data + (size_t)(e * p->rows) * p->row_bytes, row0 });
+    atomic_store_explicit(&p->ready, ready + n_row, memory_order_release);
+    *from = m.data + (size_t)row0 * m.row_bytes, *bytes = (size_t)n_row * m.row_bytes;
+    return n_row;
+}
