@@ -1,10 +1,10 @@
 /* kernel-bench - how close the matrix products come to what the machine can do.
  *
- *     kernel-bench [-t THREADS] [-k SET] [-y TYPE[,TYPE...]] [-s ROWSxCOLS[,...]] [-n BATCH[,...]] [-r REPEATS]
+ *     kernel-bench [-t THREADS] [-k SET] [-y TYPE[,TYPE...]] [-s ROWSxCOLS[,...]] [-n BATCH[,...]] [-r REPEATS] [-u]
  *
  * Each line: a weight type and shape, rows of x, GB/s of weights read and GOPS (multiply and add count as two), and the share
  * of the limit that binds: streaming read for few rows, int8 or float peak for many. Limits are measured first, in the same run.
- * Weights of a line fill at least 768 MB, so that none is in a cache when its turn comes again; -w MB changes that. Built with BLAS=1
+ * Integer weights are in the order that sessions put them into (kernels/cpu/pack.h); with -u as they lie in a file. Weights of a line fill at least 768 MB, so that none is in a cache when its turn comes again; -w MB changes that. Built with BLAS=1
  * it measures products of several rows with F32, F16 and BF16 weights a second time, through OpenBLAS: a yardstick. */
 #include "backend.h"
 #include "cpu.h"
@@ -14,6 +14,7 @@
 #include "linear_blas.h"
 #include "matrix.h"
 #include "memory.h"
+#include "packed.h"
 #include "threads.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@
 typedef struct {
     int n_thread, repeats;
     size_t weight_mb;
+    bool unpacked;
     const char *set, *types, *shapes, *batches;
 } options;
 
@@ -46,7 +48,7 @@ static const char *item(const char *list, int i, char buf[64])
     return buf;
 }
 
-typedef struct { llm_backend be; cpu_impl impl; llm_tensor *w; int n_w; uint8_t *mem; size_t mem_bytes; llm_rows x, y; } rig;
+typedef struct { llm_backend be; cpu_impl impl; llm_tensor *w; llm_packed *p; int n_w; uint8_t *mem, *packed; size_t mem_bytes, packed_bytes; llm_rows x, y; } rig;
 
 /* Bytes that make ordinary scales and random codes in every format: 0x20..0x2f. */
 static void fill(void *arg, int64_t begin, int64_t end, int thread)
@@ -56,6 +58,26 @@ static void fill(void *arg, int64_t begin, int64_t end, int thread)
 
     (void)thread;
     for (int64_t i = begin << 20; i < end << 20; i++) s = s * 1664525u + 1013904223u, p[i] = (uint8_t)(0x20 | s >> 28);
+}
+
+/* Every weight in order, one behind the other. */
+static bool pack_all(rig *r, const options *o)
+{
+    size_t one = 0, bytes;
+    const void *from;
+
+    r->p = calloc((size_t)r->n_w, sizeof *r->p), r->packed = NULL;
+    if (r->p == NULL) return false;
+    if (o->unpacked || r->impl.isa == ISA_SCALAR || (one = backend_cpu_packed(&r->p[0], &r->w[0])) == 0) return true;
+    r->packed_bytes = (size_t)r->n_w * one + (1 << 21);
+    if ((r->packed = memory_map(r->packed_bytes)) == NULL) return false;
+    madvise(r->packed, r->packed_bytes, MADV_HUGEPAGE);
+    for (int i = 0; i < r->n_w; i++) {
+        backend_cpu_packed(&r->p[i], &r->w[i]);
+        r->p[i].data = r->packed + (size_t)i * one, r->w[i].repacked = &r->p[i];
+        while (backend_cpu_pack(&r->be, &r->w[i], r->w[i].dim[0], &from, &bytes) > 0) {}
+    }
+    return true;
 }
 
 static bool rig_open(rig *r, const options *o, llm_dtype type, int64_t rows, int64_t cols, int n)
@@ -78,14 +100,14 @@ static bool rig_open(rig *r, const options *o, llm_dtype type, int64_t rows, int
     for (int i = 0; i < r->n_w; i++)
         r->w[i] = (llm_tensor){ .data = r->mem + (size_t)i * one, .dtype = type, .dim = { rows, cols, 1 }, .row_bytes = row };
     for (int64_t i = 0; i < (int64_t)n * cols; i++) r->x.data[i] = (float)(i * 2654435761 % 1000) / 500.0f - 1.0f;
-    return true;
+    return pack_all(r, o);
 }
 
 static void rig_close(rig *r)
 {
-    memory_unmap(r->mem, r->mem_bytes);
-    free(r->w), free(r->x.data), free(r->y.data);
-    r->mem = NULL, r->w = NULL, r->x.data = r->y.data = NULL;
+    memory_unmap(r->mem, r->mem_bytes), memory_unmap(r->packed, r->packed_bytes);
+    free(r->p), free(r->w), free(r->x.data), free(r->y.data);
+    r->mem = r->packed = NULL, r->p = NULL, r->w = NULL, r->x.data = r->y.data = NULL;
 }
 
 static int compare(const void *a, const void *b) { return *(const double *)a < *(const double *)b ? -1 : 1; }
@@ -169,13 +191,13 @@ static bool set_up(rig *r, const options *o, const llm_limits *limits)
 
 int main(int argc, char **argv)
 {
-    options o = { threads_available(), 5, 768, NULL, all_types, "4096x2560", "1,512" };
+    options o = { threads_available(), 5, 768, false, NULL, all_types, "4096x2560", "1,512" };
     const llm_limits limits = { .n_batch = 2048, .max_cols = 32768, .max_rows = 32768, .d_model = 32768 };
     machine_limits m;
     rig r = { 0 };
     char type[64], shape[64], batch[64];
 
-    for (int c; (c = getopt(argc, argv, "t:k:y:s:n:r:w:")) != -1;) {
+    for (int c; (c = getopt(argc, argv, "t:k:y:s:n:r:w:u")) != -1;) {
         switch (c) {
         case 't': o.n_thread = atoi(optarg); break;
         case 'k': o.set = optarg; break;
@@ -184,7 +206,8 @@ int main(int argc, char **argv)
         case 'n': o.batches = optarg; break;
         case 'r': o.repeats = atoi(optarg) < 1 ? 1 : atoi(optarg) > 64 ? 64 : atoi(optarg); break;
         case 'w': o.weight_mb = (size_t)atoi(optarg); break;
-        default:  fprintf(stderr, "usage: kernel-bench [-t threads] [-k set] [-y types] [-s RxC,...] [-n batch,...] [-r repeats] [-w MB]\n"); return 2;
+        case 'u': o.unpacked = true; break;
+        default:  fprintf(stderr, "usage: kernel-bench [-t threads] [-k set] [-y types] [-s RxC,...] [-n batch,...] [-r repeats] [-w MB] [-u]\n"); return 2;
         }
     }
     if (o.n_thread < 1 || !set_up(&r, &o, &limits)) return 1;
