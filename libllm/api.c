@@ -161,7 +161,7 @@ static llm_status open_parts(llm_model *m, const llm_model_options *o, llm_error
     meta_str(m->meta, "general.name", "_name_or_path", &m->name);
     if (!o->vocab_only && !m->plan_only) identify(m);
     if (!o->vocab_only && !m->plan_only && (st = weights_upload(m, err)) != LLM_OK) return st;
-    if (!o->vocab_only && !m->plan_only) repack_open(m);
+    if (!o->vocab_only && (st = repack_open(m, err)) != LLM_OK) return st;
     return meta_error(m->meta, err);
 }
 

@@ -77,20 +77,31 @@ static bool make_room(struct llm_repack *r, llm_model *m)
     return true;
 }
 
-void repack_open(llm_model *m)
-{
-    const char *what;
-    struct llm_repack *r;
+static size_t most_items(const llm_model *m) { return (size_t)m->config.n_layer * W_COUNT + 1; }
 
-    if (m->isa == ISA_SCALAR || m->device != NULL || m->allow_paging || m->no_repack) return;
-    if ((r = calloc(1, sizeof *r)) == NULL) return;
-    m->repack = r;
+/* NULL: it can be done. */
+static const char *obstacle(llm_model *m)
+{
+    struct llm_repack *r = m->repack;
+    const char *what;
+
+    if (memory_physical(&what) < (uint64_t)r->bytes + spare) return "there is too little memory to copy them";
+    return m->plan_only || make_room(r, m) ? NULL : "the address space is too small to copy them";
+}
+
+llm_status repack_open(llm_model *m, llm_error *err)
+{
+    struct llm_repack *r;
+    const char *why;
+
+    if (m->isa == ISA_SCALAR || m->device != NULL || m->allow_paging || m->no_repack) return LLM_OK;
+    if ((r = m->repack = calloc(1, sizeof *r)) == NULL) return llm_fail_memory(err, sizeof *r, "the order of weights");
     atomic_flag_clear(&r->busy);
-    if ((r->item = calloc((size_t)m->config.n_layer * W_COUNT + 1, sizeof *r->item)) == NULL) { repack_close(m); return; }
+    if ((r->item = calloc(most_items(m), sizeof *r->item)) == NULL) return llm_fail_memory(err, most_items(m) * sizeof *r->item, "the order of weights");
     note_all(r, m);
-    if (r->n == 0) { repack_close(m); return; }
-    if (memory_physical(&what) < (uint64_t)r->bytes + spare) { say(m, "there is too little memory to copy them"); repack_close(m); return; }
-    if (!make_room(r, m)) { say(m, "the address space is too small to copy them"); repack_close(m); }
+    if (r->n == 0) { repack_close(m); return LLM_OK; }
+    if ((why = obstacle(m)) != NULL) say(m, why), repack_close(m);
+    return LLM_OK;
 }
 
 void repack_close(llm_model *m)
@@ -151,4 +162,5 @@ llm_status repack_all(llm_model *m, llm_backend *be, llm_error *err)
 
 uint64_t repack_arena(const llm_model *m) { return m->repack ? m->repack->map_bytes : 0; }
 uint64_t repack_resident(const llm_model *m) { return m->repack ? atomic_load(&m->repack->resident) : 0; }
+uint64_t repack_tables(const llm_model *m) { return m->repack ? sizeof *m->repack + most_items(m) * sizeof(repack_item) : 0; }
 uint64_t repack_padding(const llm_model *m) { return m->repack && m->repack->bytes > m->repack->file_bytes ? m->repack->bytes - m->repack->file_bytes : 0; }

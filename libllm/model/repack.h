@@ -11,8 +11,8 @@
 #define LLM_REPACK_H
 #include "model.h"
 
-/* Weights are bound. Nothing is copied yet; where it is not possible m->repack stays NULL. */
-void repack_open(llm_model *m);
+/* Weights are bound. Nothing is copied yet; where it is not possible m->repack stays NULL. LLM_ERR_MEMORY: the tables, which repack_close frees. */
+llm_status repack_open(llm_model *m, llm_error *err);
 void repack_close(llm_model *m);
 double repack_clock(void);                                      /* seconds */
 /* Copies for some seconds, with be's threads; nothing where another session is at it. */
@@ -21,5 +21,6 @@ void repack_some(llm_model *m, llm_backend *be, double seconds);
 llm_status repack_all(llm_model *m, llm_backend *be, llm_error *err);
 uint64_t repack_arena(const llm_model *m);                      /* bytes of address space taken */
 uint64_t repack_resident(const llm_model *m);                   /* of them, copied so far */
+uint64_t repack_tables(const llm_model *m);                     /* bytes beside them */
 uint64_t repack_padding(const llm_model *m);                    /* by how much all is larger than it was */
 #endif

@@ -38,9 +38,20 @@ static llm_status use(llm_model *m, llm_session *s, llm_error *err)
     return st;
 }
 
+/* Weights stay where they lie if there is no room to put them in order, and the log says so: as good as an error. */
+static void hear(void *user, llm_log_level level, const char *line)
+{
+    llm_error *said = user;
+
+    if (level != LLM_LOG_INFO || strncmp(line, "weights are read where they lie", 31) != 0) return;
+    said->status = LLM_ERR_MEMORY;
+    snprintf(said->text, sizeof said->text, "%s", line);
+}
+
 static llm_status whole_way(void *arg, llm_error *err)
 {
-    llm_model_options mo = { .size = sizeof mo, .path = arg, .n_threads = 1 };
+    llm_error said = { 0 };
+    llm_model_options mo = { .size = sizeof mo, .path = arg, .n_threads = 1, .log = hear, .user = &said };
     llm_session_options so = { .size = sizeof so, .n_ctx = 64, .n_seq = 2, .n_batch = 4 };
     llm_memory_plan plan = { .size = sizeof plan };
     llm_model *m;
@@ -51,6 +62,7 @@ static llm_status whole_way(void *arg, llm_error *err)
     if (st == LLM_OK) st = llm_session_open(&s, m, &so, err);
     if (st == LLM_OK) st = use(m, s, err);
     llm_session_close(s), llm_model_close(m);
+    if (st == LLM_OK && said.status != LLM_OK) *err = said, st = said.status;
     return st;
 }
 
