@@ -20,6 +20,15 @@ llm_status device_open(llm_device **out, llm_backend_kind kind, uint64_t planned
     return llm_fail(err, LLM_ERR_UNSUPPORTED, "backend %d is not in this build; 0 is the CPU, 1 CUDA", (int)kind);
 }
 
+const char *device_refuses(llm_device *d, const llm_tensor *w)
+{
+#ifdef LLM_CUDA
+    if (d != NULL) return cuda_refuses(w);
+#endif
+    (void)d, (void)w;
+    return NULL;
+}
+
 llm_status device_weight_bytes(llm_device *d, llm_tensor *const *w, size_t n, uint64_t bytes[N_SITE], llm_error *err)
 {
     memset(bytes, 0, N_SITE * sizeof *bytes);

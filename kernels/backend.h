@@ -206,6 +206,8 @@ typedef struct llm_device llm_device;   /* what holds a model's weights; NULL: t
 /* LLM_ERR_UNSUPPORTED where kind is not in this build or has no device here. planned > 0: a device with so many free bytes that need not be
  * here; it is good for sizes alone. */
 llm_status device_open(llm_device **out, llm_backend_kind kind, uint64_t planned, llm_error *err);
+/* Why d cannot hold w, as a clause; NULL: it can. */
+const char *device_refuses(llm_device *d, const llm_tensor *w);
 /* What device_import of these weights takes: bytes[SITE_DEVICE] there, bytes[SITE_HOST] here. LLM_ERR_UNSUPPORTED: a type it does not know. */
 llm_status device_weight_bytes(llm_device *d, llm_tensor *const *w, size_t n, uint64_t bytes[N_SITE], llm_error *err);
 /* Copies the weights to the device: packed of each is what its ops take. Tensors of the same data share a copy. */

@@ -7,6 +7,7 @@
 extern "C" {
 #endif
 llm_status cuda_device_open(llm_device **out, uint64_t planned, llm_error *err);
+const char *cuda_refuses(const llm_tensor *w);
 llm_status cuda_weight_bytes(llm_tensor *const *w, size_t n, uint64_t bytes[N_SITE], llm_error *err);
 llm_status cuda_import(llm_device *d, llm_tensor *const *w, size_t n, llm_progress_fn progress, void *user, llm_error *err);
 void cuda_device_close(llm_device *d);

@@ -316,12 +316,24 @@ static size_t earlier(llm_tensor *const *w, size_t i)
     return i;
 }
 
+const char *cuda_refuses(const llm_tensor *w)
+{
+    cuda_planes pl;
+
+    if (!cuda_planes_of((int)w->dtype, &pl)) return "the CUDA device has no kernels for that type";
+    if (is_vector(w) && !is_float(w->dtype)) return "the CUDA device takes vectors of F32, F16 and BF16 only";
+    if (is_vector(w) && w->dim[0] > VECTOR_MAX) return "the CUDA device takes vectors of up to 1048576 values only";
+    return NULL;
+}
+
 static llm_status check_type(const llm_tensor *w, cuda_planes *pl, llm_error *err)
 {
-    if (!cuda_planes_of((int)w->dtype, pl))
-        return llm_fail(err, LLM_ERR_UNSUPPORTED, "device cuda: weights of type %s are not supported there", dtype_name((int)w->dtype));
-    if (is_vector(w) && (!is_float(w->dtype) || w->dim[0] > VECTOR_MAX))
-        return llm_fail(err, LLM_ERR_UNSUPPORTED, "device cuda: a vector of %lld values stored as %s; F32, F16 and BF16 work", (long long)w->dim[0], dtype_name((int)w->dtype));
+    const char *why = cuda_refuses(w);
+
+    if (why != NULL)
+        return llm_fail(err, LLM_ERR_UNSUPPORTED, "device cuda: a weight [%lld, %lld, %lld] of type %s: %s", (long long)w->dim[0], (long long)w->dim[1], (long long)w->dim[2],
+                        dtype_name((int)w->dtype), why);
+    cuda_planes_of((int)w->dtype, pl);
     return LLM_OK;
 }
 

@@ -1,6 +1,8 @@
 /* upload.c - which weights the device of a model holds, what they take, and bringing them there. */
 #include "model.h"
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 bool model_uses(const llm_model *m, llm_site site)
 {
@@ -12,32 +14,107 @@ bool model_uses(const llm_model *m, llm_site site)
 
 /* ---- the list ------------------------------------------------------------------- */
 
-typedef struct { llm_tensor **w; size_t n; } weight_list;
+/* What a weight is to the model: its layer, -1 outside of them, and its slot's name. */
+typedef struct { int il; bool expert; const char *slot; } weight_role;
+typedef struct { llm_tensor **w; weight_role *role; size_t n; } weight_list;
 
-static void note(weight_list *l, llm_tensor *t)
+static void note(weight_list *l, llm_tensor *t, weight_role role)
 {
-    if (tensor_bound(t)) l->w[l->n++] = t;
+    if (tensor_bound(t)) l->role[l->n] = role, l->w[l->n++] = t;
 }
 
-llm_site site_of_weight(const llm_model *m, int il, llm_slot slot)
+static void list_free(weight_list *l) { free(l->w), free(l->role); }
+
+static bool is_routed(llm_slot slot)
 {
     const uint64_t routed = SLOT(gate_x) | SLOT(up_x) | SLOT(down_x) | SLOT(bgate_x) | SLOT(bup_x) | SLOT(bdown_x);
-    return routed >> slot & 1 ? site_of_experts(m, il) : site_of_layer(m, il);
+    return routed >> slot & 1;
 }
 
-/* Bound weights whose place is the device, in the order of the file's layers; free w. */
+llm_site site_of_weight(const llm_model *m, int il, llm_slot slot) { return is_routed(slot) ? site_of_experts(m, il) : site_of_layer(m, il); }
+
+/* Bound weights whose place is the device, in the order of the file's layers; list_free, also after a failure. */
 static llm_status list_device(llm_model *m, weight_list *l, llm_error *err)
 {
     size_t most = 3 + (size_t)m->config.n_layer * W_COUNT;
 
-    *l = (weight_list){ calloc(most, sizeof *l->w), 0 };
-    if (l->w == NULL) return llm_fail_memory(err, most * sizeof *l->w, "the list of weights");
-    if (site_of_ends(m) == SITE_DEVICE) note(l, &m->embed), note(l, &m->out_norm), note(l, &m->head);
+    *l = (weight_list){ calloc(most, sizeof *l->w), calloc(most, sizeof *l->role), 0 };
+    if (l->w == NULL || l->role == NULL) return llm_fail_memory(err, most * (sizeof *l->w + sizeof *l->role), "the list of weights");
+    if (site_of_ends(m) == SITE_DEVICE) {
+        note(l, &m->embed, (weight_role){ -1, false, "embed" }), note(l, &m->out_norm, (weight_role){ -1, false, "out_norm" });
+        note(l, &m->head, (weight_role){ -1, false, m->head.data == m->embed.data ? "embed" : "head" });
+    }
     for (int il = 0; il < m->config.n_layer; il++) {
         llm_layer *w = &m->layer[il];
-#define X(slot, g, h, a, b, c) if (site_of_weight(m, il, W_##slot) == SITE_DEVICE) note(l, &w->slot);
+#define X(slot, g, h, a, b, c) if (site_of_weight(m, il, W_##slot) == SITE_DEVICE) note(l, &w->slot, (weight_role){ il, is_routed(W_##slot), #slot });
         LLM_LAYER_WEIGHTS(X)
 #undef X
+    }
+    return LLM_OK;
+}
+
+/* ---- what the device has no kernels for ------------------------------------------- */
+
+/* Does the text of a bound tensor, "layer 3 wq wk wv" or "embed", name this role? */
+static bool names_role(const char *text, const weight_role *r)
+{
+    char layer[32];
+    size_t n = strlen(r->slot);
+
+    if (r->il < 0) return strcmp(text, r->slot) == 0;
+    snprintf(layer, sizeof layer, "layer %d ", r->il);
+    if (strncmp(text, layer, strlen(layer)) != 0) return false;
+    for (const char *p = text; (p = strchr(p, ' ')) != NULL;)
+        if (strncmp(++p, r->slot, n) == 0 && (p[n] == ' ' || p[n] == '\0')) return true;
+    return false;
+}
+
+/* The tensor of the file that it came from, the first of several. */
+static const store_tensor *source_of(const llm_model *m, const weight_role *r)
+{
+    for (size_t i = 0; m->slot != NULL && i < store_n_tensor(m->store); i++)
+        if (m->slot[i] != NULL && names_role(m->slot[i], r)) return store_tensor_at(m->store, i);
+    return NULL;
+}
+
+static void shape_text(const llm_tensor *w, char *out, size_t cap)
+{
+    if (w->dim[2] > 1) snprintf(out, cap, "%lld, %lld, %lld", (long long)w->dim[0], (long long)w->dim[1], (long long)w->dim[2]);
+    else if (w->dim[1] > 1) snprintf(out, cap, "%lld, %lld", (long long)w->dim[0], (long long)w->dim[1]);
+    else snprintf(out, cap, "%lld", (long long)w->dim[0]);
+}
+
+/* The most layers, and the fewest layers without their experts, that leave all of these weights with the CPU. */
+static void remedy(const llm_model *m, const weight_list *l, char *out, size_t cap)
+{
+    int n = m->config.n_layer, layers = n, experts = 0;
+    bool routed = true;
+
+    for (size_t i = 0; i < l->n; i++) {
+        const weight_role *r = &l->role[i];
+        if (device_refuses(m->device, l->w[i]) == NULL) continue;
+        if (r->il >= 0 && n - 1 - r->il < layers) layers = n - 1 - r->il;
+        if (r->expert && r->il >= experts) experts = r->il + 1;
+        routed = routed && r->expert;
+    }
+    if (layers == 0) snprintf(out, cap, "gpu_layers %d (--gpu-layers 0) leaves it with the CPU", -2);
+    else snprintf(out, cap, "gpu_layers %d (--gpu-layers) leaves it with the CPU", layers);
+    if (routed) snprintf(out + strlen(out), cap - strlen(out), ", and so does cpu_moe %d (--n-cpu-moe%s)", experts, experts == n ? ", or --cpu-moe" : "");
+}
+
+static llm_status check_types(const llm_model *m, const weight_list *l, llm_error *err)
+{
+    for (size_t i = 0; i < l->n && m->device != NULL; i++) {
+        const char *why = device_refuses(m->device, l->w[i]);
+        const store_tensor *t;
+        char shape[96], what[200];
+        if (why == NULL) continue;
+        if (err == NULL) return LLM_ERR_UNSUPPORTED;
+        t = source_of(m, &l->role[i]);
+        shape_text(l->w[i], shape, sizeof shape);
+        remedy(m, l, what, sizeof what);
+        return llm_fail(err, LLM_ERR_UNSUPPORTED, "%s: tensor '%.120s' (%s [%s]): %s; %s", t ? store_file_name(m->store, t->file) : store_path(m->store),
+                        t ? t->name : l->role[i].slot, dtype_name(l->w[i]->dtype), shape, why, what);
     }
     return LLM_OK;
 }
@@ -82,9 +159,9 @@ llm_status weights_place(llm_model *m, llm_place place, llm_error *err)
     llm_status st;
 
     m->place = place;
-    if ((st = list_device(m, &l, err)) == LLM_OK && (st = device_weight_bytes(m->device, l.w, l.n, bytes, err)) == LLM_OK)
+    if ((st = list_device(m, &l, err)) == LLM_OK && (st = check_types(m, &l, err)) == LLM_OK && (st = device_weight_bytes(m->device, l.w, l.n, bytes, err)) == LLM_OK)
         m->placed = (llm_placed){ .device = bytes[SITE_DEVICE], .tables = bytes[SITE_HOST], .spared = spared_bytes(m, &l) };
-    free(l.w);
+    list_free(&l);
     return st;
 }
 
@@ -96,6 +173,6 @@ llm_status weights_upload(llm_model *m, llm_error *err)
     if (m->device == NULL) return LLM_OK;
     if ((st = list_device(m, &l, err)) == LLM_OK && l.n > 0) st = device_import(m->device, l.w, l.n, m->progress, m->user, err);
     if (st == LLM_OK) m->uploaded = m->placed.device;
-    free(l.w);
+    list_free(&l);
     return st;
 }

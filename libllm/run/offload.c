@@ -73,7 +73,7 @@ llm_status place_model(llm_model *m, int gpu_layers, int cpu_moe, const llm_sess
     llm_status st;
 
     if ((st = range(m, gpu_layers, cpu_moe, err)) != LLM_OK) return st;
-    if (gpu_layers != NONE && (st = weights_place(m, place_of(m, n + 1, 0), err)) != LLM_OK) return st;     /* types the device does not know */
+    if (gpu_layers == AUTO && (st = weights_place(m, place_of(m, n + 1, experts), err)) != LLM_OK) return st;    /* auto goes by memory, not by types */
     if (gpu_layers == AUTO) place = place_auto(m, o, cpu_moe == 0 && m->config.n_expert > 0 ? -1 : experts);
     else place = place_of(m, gpu_layers == NONE ? 0 : gpu_layers == ALL || gpu_layers > n ? n + 1 : gpu_layers, experts);
     if (gpu_layers == AUTO && place.n_layer == 0) place = place_of(m, 1, experts);      /* so that the error below says what one layer takes */

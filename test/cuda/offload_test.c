@@ -380,6 +380,82 @@ START_TEST(wrong_options)
 }
 END_TEST
 
+/* ---- types that the device has no kernels for ------------------------------------------- */
+
+/* A copy of a GGUF file, as an open file without a name: tensor `name` becomes of GGUF type `type`, which must not need more bytes, with zeros as data. */
+static int with_type(const char *path, const char *name, uint32_t type)
+{
+    FILE *f = fopen(path, "rb"), *to = tmpfile();
+    unsigned char *bytes = NULL, *at, *data;
+    uint32_t n_dim;
+    llm_store *s;
+    llm_error err;
+    long n = 0;
+
+    ck_assert_msg(f && to && fseek(f, 0, SEEK_END) == 0 && (n = ftell(f)) > 0 && (bytes = malloc((size_t)n)) && fseek(f, 0, SEEK_SET) == 0 && fread(bytes, 1, (size_t)n, f) == (size_t)n, "%s", path);
+    ck_assert_msg(store_open(&s, path, false, &err) == LLM_OK && store_find(s, name) != NULL, "%s: %s", path, name);
+    data = memmem(bytes, (size_t)n, store_find(s, name)->data, 128), at = memmem(bytes, (size_t)n, name, strlen(name));
+    ck_assert(data && at && data > at);
+    memset(data, 0, store_find(s, name)->bytes);
+    memcpy(&n_dim, at + strlen(name), 4);
+    memcpy(at + strlen(name) + 4 + 8 * n_dim, &type, 4);
+    ck_assert(fwrite(bytes, 1, (size_t)n, to) == (size_t)n && fflush(to) == 0);
+    fclose(f), free(bytes), store_close(s);
+    int fd = dup(fileno(to));
+    fclose(to);
+    return fd;
+}
+
+static void check_refusal(const char *path, const char *name, uint32_t type, int gpu_layers, int cpu_moe, const char *const *word)
+{
+    int fd = with_type(path, name, type);
+    char self[64];
+    llm_model *m;
+    llm_error err;
+
+    snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+    ck_assert_int_eq(try_open(&m, self, gpu_layers, cpu_moe, (uint64_t)1 << 40, 1, &err), LLM_ERR_UNSUPPORTED);
+    for (; *word; word++) ck_assert_msg(strstr(err.text, *word) != NULL, "no '%s' in: %s", *word, err.text);
+    ck_assert_msg(strstr(err.text, self) != NULL && strstr(err.text, name) != NULL, "%s", err.text);
+    close(fd);
+}
+
+/* The message names what would help, and that helps. */
+START_TEST(a_type_without_kernels_is_named_with_a_way_out)
+{
+    enum { IQ2_XXS = 16, TQ2_0 = 35 };
+    const char *const demo = "tools/demo/demo-gpt-oss.gguf", *const dense_k = REF "llama-kquants/model.gguf";
+    const char *const in_layer[] = { "IQ2_XXS [64, 256]", "gpu_layers 1 (--gpu-layers) leaves", NULL }, *const last[] = { "[256, 256]", "(--gpu-layers 0) leaves", NULL };
+    const char *const table[] = { "IQ2_XXS [101, 256]", "gpu_layers 2 (--gpu-layers)", NULL };
+    const char *const expert[] = { "TQ2_0 [16, 96, 256]", "(--gpu-layers) leaves", "cpu_moe 2 (--n-cpu-moe)", NULL };
+    llm_session_options o = usual();
+    llm_model_info i = { .size = sizeof i };
+    llm_token token = 7;
+    char self[64];
+    llm_session *s;
+    llm_model *m;
+    llm_error err;
+    int fd;
+
+    if (try_open(&m, dense_k, LLM_GPU_ALL, 0, (uint64_t)1 << 40, 1, &err) == LLM_ERR_UNSUPPORTED) { test_skip("cuda/offload types", err.text); return; }
+    llm_model_close(m);
+    check_refusal(dense_k, "blk.0.attn_k.weight", IQ2_XXS, LLM_GPU_ALL, 0, in_layer), check_refusal(dense_k, "blk.0.attn_k.weight", IQ2_XXS, LLM_GPU_AUTO, 0, in_layer);
+    check_refusal(dense_k, "blk.1.attn_q.weight", IQ2_XXS, 1, 0, last), check_refusal(dense_k, "token_embd.weight", IQ2_XXS, LLM_GPU_ALL, 0, table);
+    check_refusal(demo, "blk.1.ffn_gate_exps.weight", TQ2_0, LLM_GPU_ALL, 0, expert), check_refusal(demo, "blk.1.ffn_gate_exps.weight", TQ2_0, LLM_GPU_AUTO, 1, expert);
+    fd = with_type(demo, "blk.1.ffn_gate_exps.weight", TQ2_0);
+    snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+    for (int k = 0; k < 2; k++) {
+        ck_assert_msg(try_open(&m, self, k ? LLM_GPU_AUTO : LLM_GPU_ALL, 2, 0, 0, &err) == LLM_OK, "%s", err.text);
+        llm_model_get_info(m, &i);
+        ck_assert(i.cpu_moe == 2 && i.gpu_layers == i.n_layer + 1);
+        ck_assert_msg(llm_session_open(&s, m, &o, &err) == LLM_OK && llm_session_decode(s, &token, 1, &err) == LLM_OK, "%s", err.text);
+        llm_session_close(s), llm_model_close(m);
+    }
+    ck_assert_msg(try_open(&m, self, i.n_layer - 2, 0, (uint64_t)1 << 40, 1, &err) == LLM_OK, "%s", err.text);
+    llm_model_close(m), close(fd);
+}
+END_TEST
+
 /* ---- what sessions do ------------------------------------------------------------------- */
 
 static const struct { const char *const *path; int gpu_layers, cpu_moe; } splits[] = { { &window, 3, 0 }, { &mla, LLM_GPU_ALL, 2 }, { &sinks, 2, -1 } };
@@ -621,5 +697,5 @@ START_TEST(memory_of_the_device_that_runs_out)
 END_TEST
 
 LLM_TEST_MAIN("cuda/offload", logits_are_the_cpus_wherever_the_border_is, the_plan_is_what_is_taken, weights_are_in_one_place,
-              auto_takes_what_fits_and_never_more, what_does_not_fit_is_refused_with_what_would, wrong_options, a_split_session_does_all_that_others_do,
+              auto_takes_what_fits_and_never_more, what_does_not_fit_is_refused_with_what_would, wrong_options, a_type_without_kernels_is_named_with_a_way_out, a_split_session_does_all_that_others_do,
               sequences_side_by_side, memory_of_the_device_that_runs_out)
