@@ -5,7 +5,8 @@
  * block of 4 warps walks its keys in steps of KEYS: every warp scores a quarter of them (q k^T), threads turn scores into weights,
  * every warp adds up a quarter of the value's width (p v). Where tiles are few, as in decoding, the keys are cut into parts, one
  * block each, and a second kernel merges them in ascending order. Keys, values, queries and weights are halves in the products, sums
- * are floats; queries are divided by a power of two first. How many rows a tile has does not change any bit of a row's result.
+ * are floats; queries are divided by a power of two first. Where the model's weights meet x as 8-bit codes, which a last bit may change,
+ * queries and weights are the sum of two halves each: twice the products, and results that differ from the CPU's in the last bits only. How many rows a tile has does not change any bit of a row's result.
  * Deterministic: the keys are cut where their positions say (part_begin), and a block that walks several parts merges them as the second kernel
  * would, so that a row's result depends on its own keys alone.
  * Bound by the bytes of the keys and values for few rows, by the matrix units for many. Shared memory: one step's keys and values, the
@@ -23,21 +24,23 @@ typedef struct {
     float *partial;                     /* [tile row of all][part]: d_v sums, then the largest score and the sum */
     int n_span, n_head, group, window, n_part, rows_all;
     bool cut;                           /* parts are those of part_begin */
+    bool fine;                          /* queries and weights are two halves each */
     float scale, softcap;
 } attend_job;
 
 static __host__ __device__ __forceinline__ int round16(int d) { return (d + 15) & ~15; }
 
-/* Halves of the parts of dynamic shared memory, for rows query rows and keys keys. */
-typedef struct { int k, v, q, p, score, total; } attend_areas;     /* offsets in bytes; v == k for a latent cache */
+/* The parts of dynamic shared memory, for rows query rows and keys keys. A row's weights take the place of its scores: keys halves, and behind
+ * them, where they are fine, keys halves more. */
+typedef struct { int k, v, q, score, total; } attend_areas;        /* offsets in bytes; v == k for a latent cache */
 
-static __host__ __device__ __forceinline__ attend_areas areas_of(const llm_kv_layer &kv, int rows, int keys)
+static __host__ __device__ __forceinline__ attend_areas areas_of(const llm_kv_layer &kv, int rows, int keys, bool fine)
 {
     int dk = round16(kv.d_k) + PAD, dv = round16(kv.d_v) + PAD;
     attend_areas a;
 
-    a.k = 0, a.v = kv.latent ? 0 : 2 * keys * dk, a.q = 2 * keys * dk + (kv.latent ? 0 : 2 * keys * dv), a.p = a.q + 2 * rows * dk;
-    a.score = a.p + 2 * rows * (keys + PAD), a.total = a.score + 4 * rows * (keys + 4) + 4 * rows * 2;
+    a.k = 0, a.v = kv.latent ? 0 : 2 * keys * dk, a.q = 2 * keys * dk + (kv.latent ? 0 : 2 * keys * dv);
+    a.score = a.q + (fine ? 4 : 2) * rows * dk, a.total = a.score + 4 * rows * (keys + 4) + 4 * rows * 2;
     return a;
 }
 
@@ -120,7 +123,8 @@ static __device__ void load_cells(uint16_t *to, const llm_kv_layer &kv, bool val
     }
 }
 
-/* The tile's queries times the scale, as halves; mul [row] is the power of two they are divided by. Warps take a row each in turn. */
+/* The tile's queries as halves; mul [row] is the power of two they are divided by. What halves cannot hold of them follows tile_rows rows further
+ * on. Warps take a row each in turn. */
 static __device__ void load_queries(uint16_t *to, float *mul, const attend_job &g, const attend_place *p, int tile_rows)
 {
     int d = g.kv.d_k, wide = round16(d), pitch = wide + PAD;
@@ -134,13 +138,18 @@ static __device__ void load_queries(uint16_t *to, float *mul, const attend_job &
         int e = (int)(__float_as_uint(most) >> 23 & 255) - 127 - 9;         /* to below 2^10: products with keys stay far from a half's end */
         e = e < -100 ? -100 : e > 100 ? 100 : e;
         float inverse = __uint_as_float((unsigned)(127 - e) << 23);
-        for (int k = lane_id(); k < wide; k += 32) to[r * pitch + k] = r < p->rows && k < d ? float_f16(q[k] * inverse) : 0;
+        for (int k = lane_id(); k < wide; k += 32) {
+            float x = r < p->rows && k < d ? q[k] * inverse : 0.0f;
+            uint16_t h = float_f16(x);
+            to[r * pitch + k] = h;
+            if (g.fine) to[(tile_rows + r) * pitch + k] = float_f16(x - f16_float(h));
+        }
         if (lane_id() == 0) mul[r] = __uint_as_float((unsigned)(e + 127) << 23);
     }
 }
 
 /* Scores of the tile's rows against this warp's quarter of the keys, to shared memory [row][KEYS + 4]. */
-template <int MT, int KEYS> static __device__ __forceinline__ void score_keys(float *score, const uint16_t *q, const uint16_t *k, int d_k)
+template <int MT, int KEYS, bool FINE> static __device__ __forceinline__ void score_keys(float *score, const uint16_t *q, const uint16_t *k, int d_k)
 {
     enum { NT = KEYS / 32 };            /* tiles of 8 keys a warp */
     int wide = round16(d_k), pitch = wide + PAD, lane = lane_id(), key0 = warp_id() * 8 * NT;
@@ -152,24 +161,28 @@ template <int MT, int KEYS> static __device__ __forceinline__ void score_keys(fl
         /* with one tile of keys the addresses of the other half are not used */
         load_tiles(b, k + (key0 + (NT > 1 ? lane / 16 * 8 : 0) + lane % 8) * pitch + d + lane / 8 % 2 * 8);
         UNROLL for (int i = 0; i < MT; i++) {
-            uint32_t a[4];
-            load_tiles(a, q + (16 * i + lane % 16) * pitch + d + lane / 16 * 8);
-            UNROLL for (int j = 0; j < NT; j++) mma_f16(s[i][j], a, b + 2 * j);
+            UNROLL for (int h = 0; h < (FINE ? 2 : 1); h++) {
+                uint32_t a[4];
+                load_tiles(a, q + (16 * (MT * h + i) + lane % 16) * pitch + d + lane / 16 * 8);
+                UNROLL for (int j = 0; j < NT; j++) mma_f16(s[i][j], a, b + 2 * j);
+            }
         }
     }
     UNROLL for (int i = 0; i < MT; i++) UNROLL for (int j = 0; j < NT; j++) UNROLL for (int c = 0; c < 4; c++)
         score[(16 * i + lane / 4 + 8 * (c / 2)) * (KEYS + 4) + key0 + 8 * j + lane % 4 * 2 + c % 2] = s[i][j][c];
 }
 
-/* Row r's scores become weights [row][KEYS + PAD] as halves; its largest score m, sum l and the factor corr of what came before are
+/* Row r's scores become weights as halves, in the same place (attend_areas); its largest score m, sum l and the factor corr of what came before are
  * brought up to date. 128 / rows threads share a row. The weights of keys that are equal mod 8 add up first, then these eight sums in a
  * tree: the same order however many threads there are. */
-template <int MT, int KEYS> static __device__ __forceinline__ void weigh(uint16_t *weight, const float *score, float *corr, const float *mul, float *m, float *l, const attend_job &g,
+template <int MT, int KEYS, bool FINE> static __device__ __forceinline__ void weigh(float *score, float *corr, const float *mul, float *m, float *l, const attend_job &g,
                                                                          const attend_place *p, int pos)
 {
     enum { SHARE = THREADS / (16 * MT), N = KEYS / SHARE, OWN = 8 / SHARE };
     int r = (int)threadIdx.x / SHARE, part = (int)threadIdx.x % SHARE, at = p->span.pos0 + (p->first + r) / g.group;
     float s[N], sum[OWN], most = -INFINITY;
+
+    uint16_t *weight = (uint16_t *)(void *)(score + r * (KEYS + 4)), h;
 
     UNROLL for (int j = 0; j < OWN; j++) sum[j] = 0;
     UNROLL for (int i = 0; i < N; i++) {
@@ -182,9 +195,11 @@ template <int MT, int KEYS> static __device__ __forceinline__ void weigh(uint16_
     UNROLL for (int k = SHARE / 2; k > 0; k >>= 1) most = fmaxf(most, __shfl_xor_sync(FULL_WARP, most, k));
     most = fmaxf(most, *m);
     float c = *m == most ? 1.0f : expf(*m - most);
+    __syncwarp();                       /* the row's scores have been read: its threads are of one warp */
     UNROLL for (int i = 0; i < N; i++) {
         float w = s[i] == -INFINITY ? 0.0f : expf(s[i] - most);
-        weight[r * (KEYS + PAD) + part + SHARE * i] = float_f16(w), sum[i % OWN] += w;
+        weight[part + SHARE * i] = h = float_f16(w), sum[i % OWN] += w;
+        if (FINE) weight[KEYS + part + SHARE * i] = float_f16(w - f16_float(h));
     }
     UNROLL for (int k = OWN / 2; k > 0; k >>= 1) UNROLL for (int j = 0; j < k; j++) sum[j] += sum[j + k];
     UNROLL for (int k = SHARE / 2; k > 0; k >>= 1) sum[0] += __shfl_xor_sync(FULL_WARP, sum[0], k);
@@ -193,19 +208,24 @@ template <int MT, int KEYS> static __device__ __forceinline__ void weigh(uint16_
 }
 
 /* acc += weights times this warp's quarter of the value's width: NV tiles of 8. */
-template <int MT, int NV, int KEYS> static __device__ __forceinline__ void add_values(float acc[MT][NV][4], const uint16_t *weight, const uint16_t *v, const float *corr, int pitch, int d_v)
+template <int MT, int NV, int KEYS, bool FINE> static __device__ __forceinline__ void add_values(float acc[MT][NV][4], const uint16_t *weight, const uint16_t *v, const float *corr, int pitch, int d_v)
 {
     int lane = lane_id(), d0 = warp_id() * 8 * NV;
 
     UNROLL for (int i = 0; i < MT; i++) UNROLL for (int j = 0; j < NV; j++) UNROLL for (int c = 0; c < 4; c++) acc[i][j][c] *= corr[16 * i + lane / 4 + 8 * (c / 2)];
     UNROLL for (int k = 0; k < KEYS; k += 16) {
-        uint32_t a[MT][4];
-        UNROLL for (int i = 0; i < MT; i++) load_tiles(a[i], weight + (16 * i + lane % 16) * (KEYS + PAD) + k + lane / 16 * 8);
+        uint32_t a[MT][4], low[MT][4];
+        UNROLL for (int i = 0; i < MT; i++) {
+            const uint16_t *row = weight + (16 * i + lane % 16) * 2 * (KEYS + 4) + k + lane / 16 * 8;
+            load_tiles(a[i], row);
+            if constexpr (FINE) load_tiles(low[i], row + KEYS);
+        }
         UNROLL for (int j = 0; j < NV; j += 2) {
             uint32_t b[4];
             if (d0 + 8 * j >= round16(d_v)) continue;
             load_tiles_turned(b, v + (k + lane / 8 % 2 * 8 + lane % 8) * pitch + d0 + 8 * j + lane / 16 * 8);
             UNROLL for (int i = 0; i < MT; i++) mma_f16(acc[i][j], a[i], b), mma_f16(acc[i][j + 1], a[i], b + 2);
+            if constexpr (FINE) UNROLL for (int i = 0; i < MT; i++) mma_f16(acc[i][j], low[i], b), mma_f16(acc[i][j + 1], low[i], b + 2);
         }
     }
 }
@@ -261,12 +281,12 @@ template <int MT, int NV, int KEYS> static __device__ __forceinline__ void write
 }
 
 /* CUT: a block that has all parts to itself (g.cut, n_part 1). */
-template <int MT, int NV, int KEYS, bool CUT> static __global__ void __launch_bounds__(THREADS) attend_kernel(attend_job g)
+template <int MT, int NV, int KEYS, bool CUT, bool FINE> static __global__ void __launch_bounds__(THREADS) attend_kernel(attend_job g)
 {
     enum { ROWS = 16 * MT, SHARE = THREADS / ROWS };
     DYNAMIC_SHARED(raw);
-    attend_areas at = areas_of(g.kv, ROWS, KEYS);
-    uint16_t *k = (uint16_t *)(void *)(raw + at.k), *v = (uint16_t *)(void *)(raw + at.v), *q = (uint16_t *)(void *)(raw + at.q), *weight = (uint16_t *)(void *)(raw + at.p);
+    attend_areas at = areas_of(g.kv, ROWS, KEYS, FINE);
+    uint16_t *k = (uint16_t *)(void *)(raw + at.k), *v = (uint16_t *)(void *)(raw + at.v), *q = (uint16_t *)(void *)(raw + at.q);
     float *score = (float *)(void *)(raw + at.score), *corr = score + ROWS * (KEYS + 4), *mul = corr + ROWS, m = -INFINITY, l = 0, acc[MT][NV][4];
     float sum[CUT ? MT : 1][CUT ? NV : 1][4], m_sum = -INFINITY, l_sum = 0;
     attend_place p;
@@ -282,11 +302,11 @@ template <int MT, int NV, int KEYS, bool CUT> static __global__ void __launch_bo
         load_cells(k, g.kv, false, &p, pos, KEYS);
         if (!g.kv.latent) load_cells(v, g.kv, true, &p, pos, KEYS);
         __syncthreads();
-        score_keys<MT, KEYS>(score, q, k, g.kv.d_k);
+        score_keys<MT, KEYS, FINE>(score, q, k, g.kv.d_k);
         __syncthreads();
-        weigh<MT, KEYS>(weight, score, corr, mul, &m, &l, g, &p, pos);
+        weigh<MT, KEYS, FINE>(score, corr, mul, &m, &l, g, &p, pos);
         __syncthreads();
-        add_values<MT, NV, KEYS>(acc, weight, v, corr, round16(g.kv.latent ? g.kv.d_k : g.kv.d_v) + PAD, g.kv.d_v);
+        add_values<MT, NV, KEYS, FINE>(acc, (const uint16_t *)(const void *)score, v, corr, round16(g.kv.latent ? g.kv.d_k : g.kv.d_v) + PAD, g.kv.d_v);
         __syncthreads();
         if constexpr (CUT) if (pos + KEYS >= p.key1 || part_at(pos + KEYS) != part_at(pos)) end_part<MT, NV>(sum, &m_sum, &l_sum, acc, &m, &l, score);
     }
@@ -339,11 +359,11 @@ static __global__ void merge_cut_kernel(attend_job g)
     }
 }
 
-template <int MT, int NV, int KEYS> static cudaError_t launch_of(const attend_job *g, dim3 grid, cudaStream_t s)
+template <int MT, int NV, int KEYS, bool FINE> static cudaError_t launch_as(const attend_job *g, dim3 grid, cudaStream_t s)
 {
     attend_job j = *g;
-    size_t shared = (size_t)areas_of(j.kv, 16 * MT, KEYS).total;
-    auto fn = j.cut && j.n_part == 1 ? attend_kernel<MT, NV, KEYS, true> : attend_kernel<MT, NV, KEYS, false>;
+    size_t shared = (size_t)areas_of(j.kv, 16 * MT, KEYS, FINE).total;
+    auto fn = j.cut && j.n_part == 1 ? attend_kernel<MT, NV, KEYS, true, FINE> : attend_kernel<MT, NV, KEYS, false, FINE>;
 
     if (shared > CUDA_SHARED_MAX) return cudaErrorInvalidValue;
     cudaError_t e = cudaFuncSetAttribute(fn, cudaFuncAttributeMaxDynamicSharedMemorySize, CUDA_SHARED_MAX);
@@ -352,13 +372,19 @@ template <int MT, int NV, int KEYS> static cudaError_t launch_of(const attend_jo
     return cudaGetLastError();
 }
 
-/* The tile for a width of values: more rows where a span has them. */
+template <int MT, int NV, int KEYS> static cudaError_t launch_of(const attend_job *g, dim3 grid, cudaStream_t s)
+{
+    return g->fine ? launch_as<MT, NV, KEYS, true>(g, grid, s) : launch_as<MT, NV, KEYS, false>(g, grid, s);
+}
+
+/* The tile for a width of values: more rows where a span has them. Fine queries of more than 128 values leave room for half the keys. */
 static cudaError_t launch(const attend_job *g, int tile_rows, dim3 grid, cudaStream_t s)
 {
     int d = g->kv.d_v > g->kv.d_k && !g->kv.latent ? g->kv.d_v : g->kv.d_k;
 
     if (g->kv.d_v > 256 || d > 256) return launch_of<1, 16, 32>(g, grid, s);
-    if (d > 128) return tile_rows == 32 ? launch_of<2, 8, 64>(g, grid, s) : launch_of<1, 8, 64>(g, grid, s);
+    if (d > 128 && g->fine) return tile_rows == 32 ? launch_as<2, 8, 32, true>(g, grid, s) : launch_as<1, 8, 32, true>(g, grid, s);
+    if (d > 128) return tile_rows == 32 ? launch_as<2, 8, 64, false>(g, grid, s) : launch_as<1, 8, 64, false>(g, grid, s);
     if (d > 64) return tile_rows == 64 ? launch_of<4, 4, 64>(g, grid, s) : launch_of<1, 4, 64>(g, grid, s);
     return tile_rows == 64 ? launch_of<4, 2, 64>(g, grid, s) : launch_of<1, 2, 64>(g, grid, s);
 }
@@ -412,7 +438,7 @@ static void attend(llm_backend *be, llm_rows o, llm_rows q, const llm_kv_layer *
     for (int i = 0; i < b->n_span; i++) if (b->span[i].n * g.group > most) most = b->span[i].n * g.group;
     tile_rows = rows_of_tile(kv, most);
     for (int i = 0; i < b->n_span; i++) tiles += (b->span[i].n * g.group + tile_rows - 1) / tile_rows;
-    g.cut = impl->limits.deterministic;
+    g.cut = impl->limits.deterministic, g.fine = cuda_code_group(impl->device) > 0;
     g.n_part = g.cut ? cut_parts_of(impl, &g, b, tiles) : parts_of(impl, &g, b, tiles);
     if (impl->batch == NULL || impl->batch->span != b->span) be->remote->upload(be, impl->span, b->span, (size_t)b->n_span * sizeof *b->span);
     g.span = impl->span;

@@ -8,7 +8,7 @@
 /* The limit on the relative error of an op, ||got - want|| / ||want||. */
 #define TOLERANCE 2e-3
 
-typedef struct { llm_device *d; llm_backend be, ref; } pair;
+typedef struct { llm_device *d; llm_backend be, ref; bool fine; } pair;
 
 /* False, said and counted, where there is no GPU and these tests are for one. */
 static inline bool pair_open(pair *p, const llm_limits *l, const char *name)
@@ -18,6 +18,7 @@ static inline bool pair_open(pair *p, const llm_limits *l, const char *name)
 
     if (st == LLM_ERR_UNSUPPORTED) { test_skip(name, err.text); return false; }
     ck_assert_msg(st == LLM_OK, "%s", err.text);
+    p->fine = false;
     ck_assert_msg(backend_open(&p->be, p->d, ISA_SCALAR, 1, l, &err) == LLM_OK, "%s", err.text);
     ck_assert_msg(cpu_open(&p->ref, ISA_SCALAR, 1, l, &err) == LLM_OK, "%s", err.text);
     return true;

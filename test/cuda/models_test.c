@@ -1,7 +1,8 @@
 /* test/model/reference_test.c on the device (or its shim): every family's logits against the official implementation. Products of more than
- * eight rows take x as halves, and attention all of its operands, where the CPU has floats; so single logits may be off by more, but the
- * distributions may not: their divergence from those that the CPU computes stays below 1e-4, or below twice what halves in the cache make
- * of them there: where activations are rounded to eight bits, a last bit before that may change a code. */
+ * eight rows take x as halves where the weights are floats, and attention keys and values, where the CPU has floats; so single logits may be
+ * off by more, but the distributions may not: their divergence from those that the CPU computes stays below 1e-4 with a cache of halves, as
+ * sessions have it by default. With a cache of floats, which attention rounds to halves, it stays below that or below twice what a cache of
+ * halves makes of them on the CPU: where activations are rounded to eight bits, a last bit before that may change a code. */
 #include "llm.h"
 #include <stddef.h>
 
@@ -23,10 +24,10 @@ static double log_sum(const float *y, size_t n)
     return most + log(sum);
 }
 
-/* The CPU's logits [n, width] of the same rows; free them. */
-static float *cpu_logits(const char *path, const llm_row *row, size_t n, size_t width, llm_kv_type kv_type)
+/* A backend's logits [n, width] of the same rows; free them. */
+static float *logits_of(llm_backend_kind kind, const char *path, const llm_row *row, size_t n, size_t width, llm_kv_type kv_type)
 {
-    llm_model_options mo = { .size = sizeof mo, .path = path, .n_threads = 2 };
+    llm_model_options mo = { .size = sizeof mo, .path = path, .n_threads = 2, .backend = kind };
     llm_session_options so = { .size = sizeof so, .n_ctx = MAX_TOKEN, .kv_type = kv_type };
     llm_model *m;
     llm_session *s = NULL;
@@ -56,10 +57,12 @@ static double divergence(const float *got, const float *want, size_t n, size_t w
 
 static void check_divergence(const char *path, const float *got, const llm_row *row, size_t n, size_t width)
 {
-    float *want = cpu_logits(path, row, n, width, LLM_KV_F32), *rounded = cpu_logits(path, row, n, width, LLM_KV_F16);
-    double d = divergence(got, want, n, width), r = divergence(rounded, want, n, width), allowed = 2 * r > 1e-4 ? 2 * r : 1e-4;
+    float *want = logits_of(LLM_BACKEND_CPU, path, row, n, width, LLM_KV_F32), *rounded = logits_of(LLM_BACKEND_CPU, path, row, n, width, LLM_KV_F16);
+    float *halves = logits_of(LLM_BACKEND_CUDA, path, row, n, width, LLM_KV_F16);
+    double d = divergence(got, want, n, width), r = divergence(rounded, want, n, width), allowed = 2 * r > 1e-4 ? 2 * r : 1e-4, h = divergence(halves, rounded, n, width);
 
     ck_assert_msg(d < allowed, "%s: mean divergence from the CPU's logits %.3g, allowed %.3g", path, d, allowed);
-    printf("  %-44s divergence %.2g (allowed %.2g)\n", path, d, allowed);
-    free(want), free(rounded);
+    ck_assert_msg(h < 1e-4, "%s: with a cache of halves mean divergence from the CPU's logits %.3g, allowed 1e-4", path, h);
+    printf("  %-44s divergence %.2g (allowed %.2g), cache of halves %.2g (allowed 1e-4)\n", path, d, allowed, h);
+    free(want), free(rounded), free(halves);
 }

@@ -2,6 +2,7 @@
  * recorded steps, several sequences, saving and copying, memory that runs out. */
 #include "../llm_test.h"
 #include "llm.h"
+#include <math.h>
 #include <string.h>
 
 #define MODEL "tools/demo/demo-gpt-oss.gguf"
@@ -82,6 +83,61 @@ START_TEST(greedy_tokens_equal_the_cpu)
     greedy(cpu, a, MORE, want, NULL), greedy(gpu, b, MORE, got, NULL);
     for (int i = 0; i < MORE; i++) ck_assert_msg(want[i] == got[i], "token %d is %d, want %d", i, (int)got[i], (int)want[i]);
     llm_session_close(a), llm_session_close(b), llm_model_close(cpu), llm_model_close(gpu);
+}
+END_TEST
+
+static double log_sum(const float *y, int n)
+{
+    double most = y[best(y, n)], sum = 0;
+
+    for (int i = 0; i < n; i++) sum += exp((double)y[i] - most);
+    return most + log(sum);
+}
+
+/* Logits of the first MORE tokens of the prompt, at once or one by one; [MORE, n_vocab], free them. */
+static float *logits_of(llm_backend_kind kind, int at_once)
+{
+    llm_model *m;
+    llm_token p[PROMPT];
+    llm_error err;
+
+    ck_assert(open_model(&m, kind, "logits"));
+    llm_session *s = open_session(m, 1);
+    size_t v = (size_t)n_vocab(m), n = at_once ? MORE : 1;
+    float *out = malloc(MORE * v * sizeof *out);
+    prompt(m, p);
+    for (size_t i = 0; i < MORE; i += n) {
+        llm_row row[MORE];
+        for (size_t k = 0; k < n; k++) row[k] = (llm_row){ p[i + k], 0, 1 };
+        ck_assert_msg(llm_session_decode_rows(s, row, n, &err) == LLM_OK, "%s", err.text);
+        memcpy(out + i * v, llm_session_logits(s), n * v * sizeof *out);
+    }
+    llm_session_close(s), llm_model_close(m);
+    return out;
+}
+
+/* The mean Kullback-Leibler divergence from the CPU's logits stays below 1e-4: codes of x are the CPU's but where attention's last bits change one. */
+START_TEST(logits_are_close_to_the_cpus)
+{
+    llm_model *m;
+
+    if (!open_model(&m, LLM_BACKEND_CUDA, "cuda/divergence")) return;
+    int v = n_vocab(m);
+    llm_model_close(m);
+    float *want = logits_of(LLM_BACKEND_CPU, 1);
+    for (int once = 0; once < 2; once++) {
+        float *got = logits_of(LLM_BACKEND_CUDA, once);
+        double all = 0;
+        for (int i = 0; i < MORE; i++) {
+            const float *w = want + (size_t)i * (size_t)v, *g = got + (size_t)i * (size_t)v;
+            double zw = log_sum(w, v), zg = log_sum(g, v);
+            for (int k = 0; k < v; k++) all += exp((double)w[k] - zw) * ((double)w[k] - zw - ((double)g[k] - zg));
+        }
+        ck_assert_msg(all / MORE < 1e-4, "mean divergence %.3g, allowed 1e-4", all / MORE);
+        printf("  %d tokens %s: mean divergence from the CPU's logits %.2g (allowed 1e-4)\n", MORE, once ? "at once" : "one by one", all / MORE);
+        free(got);
+    }
+    free(want);
 }
 END_TEST
 
@@ -301,5 +357,5 @@ START_TEST(memory_that_runs_out_is_an_error)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/session", greedy_tokens_equal_the_cpu, runs_and_recorded_steps_give_the_same_bits, sequences_side_by_side, picks_on_the_device, deterministic_logits_depend_on_their_sequence_alone,
+LLM_TEST_MAIN("cuda/session", greedy_tokens_equal_the_cpu, logits_are_close_to_the_cpus, runs_and_recorded_steps_give_the_same_bits, sequences_side_by_side, picks_on_the_device, deterministic_logits_depend_on_their_sequence_alone,
               copies_and_files_go_on_alike, launches_of_a_decoding_step, memory_that_runs_out_is_an_error)
