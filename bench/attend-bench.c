@@ -1,6 +1,6 @@
 /* attend-bench - how close attention comes to what the machine can do.
  *
- *     attend-bench [-t THREADS] [-k SET] [-y F16,Q8_0,F32] [-m NAME] [-d DEPTH[,...]] [-n ROWS[,...]] [-r REPEATS]
+ *     attend-bench [-t THREADS] [-k SET] [-y F16,Q8_0,F8_E4M3,F32] [-m NAME] [-d DEPTH[,...]] [-n ROWS[,...]] [-r REPEATS]
  *
  * Each line: the heads of a model, positions in the cache before the rows, rows, GB/s of keys and values read once for each step,
  * GFLOPS of the scores and sums that the rows may see (multiply and add count as two), and the share of the limit that binds:
@@ -180,7 +180,7 @@ int main(int argc, char **argv)
                 for (int id = 0; item(o.depths, id) >= 0; id++) {
                     int n = item(o.rows, in), depth = item(o.depths, id);
                     llm_dtype type = type_item(o.types, it);
-                    if ((n == 1 && depth == 0) || (shapes[i].latent && type == DT_Q8_0)) continue;      /* latents are never kept in Q8_0 */
+                    if ((n == 1 && depth == 0) || (shapes[i].latent && (type == DT_Q8_0 || type == DT_F8_E4M3))) continue;     /* latents are never kept in them */
                     line(&o, &m, type, &shapes[i], depth, n);
                 }
     return 0;

@@ -60,12 +60,12 @@ double work_token_bytes(const model_work *w) { return step_bytes(w, 1); }
 
 /* ---- keys and values -------------------------------------------------------------- */
 
-/* Bytes of one position's keys and values. Latents are never kept in Q8_0. */
+/* Bytes of one position's keys and values. Latents are never kept in Q8_0 or E4M3. */
 static double cell_bytes(const model_work *w, int il)
 {
     const llm_layer_config *l = &w->config->layer[il];
     bool latent = l->mixer == MIX_MLA;
-    llm_dtype type = latent && w->kv_type == DT_Q8_0 ? DT_F16 : w->kv_type;
+    llm_dtype type = latent && (w->kv_type == DT_Q8_0 || w->kv_type == DT_F8_E4M3) ? DT_F16 : w->kv_type;
     double values = latent ? w->config->kv_lora + w->config->d_rope : 2.0 * l->n_kv_head * l->head_dim;
 
     return values * dtype_info(type)->block_bytes / dtype_info(type)->block;

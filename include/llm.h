@@ -301,7 +301,8 @@ LLM_API llm_status llm_reply_get_stats(const llm_reply *r, llm_reply_stats *stat
 /* ---- session ------------------------------------------------------------ */
 
 typedef enum { LLM_KV_DEFAULT = 0, LLM_KV_F32 = 1, LLM_KV_F16 = 2,
-               LLM_KV_Q8_0 = 3 /* heads of a multiple of 32; MLA layers stay F16 */ } llm_kv_type;
+               LLM_KV_Q8_0 = 3, /* heads of a multiple of 32; MLA layers stay F16 */
+               LLM_KV_F8_E4M3 = 4 /* no scales: three bits of mantissa, at most 448; MLA layers stay F16 */ } llm_kv_type;
 
 /* Limits: n_ctx up to 16777216, n_seq up to 256, n_batch up to 16384, n_threads up to 1024. */
 

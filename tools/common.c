@@ -18,7 +18,8 @@ llm_kv_type tool_kv_type(const opt_table *t, const char *name)
     if (name == NULL || strcmp(name, "f16") == 0) return LLM_KV_F16;
     if (strcmp(name, "f32") == 0) return LLM_KV_F32;
     if (strcmp(name, "q8_0") == 0) return LLM_KV_Q8_0;
-    opt_fail(t, "--kv-type: got '%s', want f16, q8_0 or f32", name);
+    if (strcmp(name, "f8") == 0) return LLM_KV_F8_E4M3;
+    opt_fail(t, "--kv-type: got '%s', want f16, q8_0, f8 or f32", name);
 }
 
 int tool_exit_code(llm_status s)

@@ -15,7 +15,7 @@ static const opt_row rows[] = {
     { "Show", "meta", 0, OPT_FLAG, NULL, &all_meta, 0, 0, "metadata values in full (they are cut at 100 bytes)", false },
     { "Show", "no-tensors", 0, OPT_FLAG, NULL, &no_tensors, 0, 0, "leave out the list of tensors", false },
     { "Memory", "kv-f32", 0, OPT_FLAG, NULL, &as_f32, 0, 0, "plan with F32 keys and values (default F16)", false },
-    { "Memory", "kv-type", 0, OPT_STR, "f16|q8_0|f32", &kv_type, 0, 0, "plan with keys and values of this type", false },
+    { "Memory", "kv-type", 0, OPT_STR, "f16|q8_0|f8|f32", &kv_type, 0, 0, "plan with keys and values of this type", false },
     { "Memory", "plan", 0, OPT_FLAG, NULL, &plan, 0, 0, "only the memory: every buffer, for one context length", false },
     { "Memory", "ctx-size", 'c', OPT_INT, "N", &n_ctx, 1, 1 << 28, "tokens the context holds, for --plan (default: the trained context, at most 4096)", false },
     { "Memory", "batch", 'b', OPT_INT, "N", &n_batch, 1, 65536, "prompt tokens computed at once (default 512)", false },

@@ -68,7 +68,7 @@ static const opt_row rows[] = {
     { "Machine", "pin", 0, OPT_FLAG, NULL, &o.pin, 0, 0, "every thread stays on a core of its own, of those that taskset or numactl leave", true },
     { "Machine", "ctx-size", 'c', OPT_INT, "N", &o.n_ctx, 1, 1 << 28, "tokens the context holds (default: the trained context, at most 4096, more where the prompt needs it)", false },
     { "Machine", "batch", 'b', OPT_INT, "N", &o.n_batch, 1, 65536, "prompt tokens computed at once (default 512); changes no result", true },
-    { "Machine", "kv-type", 0, OPT_STR, "f16|q8_0|f32", &o.kv_type, 0, 0, "keys and values (default f16)", true },
+    { "Machine", "kv-type", 0, OPT_STR, "f16|q8_0|f8|f32", &o.kv_type, 0, 0, "keys and values (default f16)", true },
     { "Machine", "plan", 0, OPT_FLAG, NULL, &o.plan, 0, 0, "print every buffer that MODEL would take with these options, and run nothing", false },
     { "Machine", "memory-limit", 0, OPT_STR, "SIZE", &o.memory_limit, 0, 0, "refuse what needs more, weights included: 8G, 500M (default: what the system has)", false },
     { "Machine", "allow-paging", 0, OPT_FLAG, NULL, &o.choice.allow_paging, 0, 0, "run though the weights do not fit into memory, and read them from disk again and again", true },

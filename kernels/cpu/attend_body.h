@@ -22,7 +22,7 @@ enum { FEW = 6, FEW_NV = 4, MANY = 6, MANY_NV = 4 };
 #endif
 enum { PANEL = MANY_NV * VN, WIDE = FEW_NV * VN };      /* floats; both divide 64 */
 
-typedef enum { B_F32, B_F16, B_I8 } b_form;             /* B_I8: codes, each 32 of a row with a factor in `unit` */
+typedef enum { B_F32, B_F16, B_F8, B_I8 } b_form;       /* B_F8: E4M3; B_I8: codes, each 32 of a row with a factor in `unit` */
 
 /* c [rows, n] (+)= a [rows, n_k] * b [n_k, n]. scale [rows]: c is multiplied by it first; NULL: c starts from 0.
  * a: rows lda apart, elements step apart. b: rows ldb bytes apart, the next PANEL columns at `next` bytes. ahead: bytes that will
@@ -39,6 +39,7 @@ typedef struct {
 SIMD_INLINE vf load_b(b_form form, const uint8_t *b, int i, const float *unit)
 {
     if (form == B_F16) return v_load_f16((const uint16_t *)(const void *)b + i);
+    if (form == B_F8) return v_load_e4m3(b + i);
     if (form == B_I8) return v_mul(v_load_i8((const int8_t *)b + i), v_set(unit[i / KV_GROUP]));
     return v_load((const float *)(const void *)b + i);
 }
@@ -102,6 +103,7 @@ static void name(operands x, int rows) \
     switch (x.form) { \
     case B_F32: if (x.scale) column(most, nv, B_F32, true, x, rows); else column(most, nv, B_F32, false, x, rows); break; \
     case B_F16: if (x.scale) column(most, nv, B_F16, true, x, rows); else column(most, nv, B_F16, false, x, rows); break; \
+    case B_F8:  if (x.scale) column(most, nv, B_F8, true, x, rows); else column(most, nv, B_F8, false, x, rows); break; \
     case B_I8:  column(most, nv, B_I8, true, x, rows); break; \
     } \
 }
@@ -372,7 +374,7 @@ static sides cached(const attend_job *j, const attend_tile *t, attend_work *w, i
 {
     const llm_kv_layer *kv = j->kv;
     size_t e = kv->dtype == DT_Q8_0 ? 1 : kv_element(kv), stride = (size_t)kv_v_stride(kv);
-    b_form form = kv->dtype == DT_F16 ? B_F16 : kv->dtype == DT_F32 ? B_F32 : B_I8;
+    b_form form = kv->dtype == DT_F16 ? B_F16 : kv->dtype == DT_F32 ? B_F32 : kv->dtype == DT_F8_E4M3 ? B_F8 : B_I8;
     uint8_t *k = kv_k_block(kv, t->seq, t->kv_head, base), *v = kv_v_block(kv, t->seq, t->kv_head, base);
     sides s = { .k = { .b = k, .ldb = KV_BLOCK * e, .next = PANEL * e, .form = form },
                 .v = { .b = v, .ldb = stride * e, .next = PANEL * e, .form = form, .lda = KV_BLOCK, .step = 1 },

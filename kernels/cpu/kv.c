@@ -13,7 +13,8 @@ static bool kv_size(llm_kv_layer *kv)
 
     if (kv->d_k < 1 || kv->d_v < 1 || kv->d_k > KV_MAX_D || kv->d_v > KV_MAX_D || kv->n_kv_head < 1) return false;
     if (kv->n_cell < 1 || kv->n_cell % KV_BLOCK != 0) return false;
-    if (kv->dtype != DT_F16 && kv->dtype != DT_F32 && kv->dtype != DT_Q8_0) return false;
+    if (kv->dtype != DT_F16 && kv->dtype != DT_F32 && kv->dtype != DT_Q8_0 && kv->dtype != DT_F8_E4M3) return false;
+    if (kv->dtype == DT_F8_E4M3 && kv->latent) return false;
     if (kv->dtype == DT_Q8_0 && (kv->latent || kv->d_k % KV_GROUP != 0 || kv->d_v % KV_GROUP != 0)) return false;
     if (kv->latent && (kv->n_kv_head != 1 || kv->d_v > kv->d_k)) return false;
     kv->v_seq_bytes = 0;
@@ -48,8 +49,9 @@ static void put(const llm_kv_layer *kv, uint8_t *dst, const float *x, int n, int
     uint16_t *h = (uint16_t *)(void *)dst;
     float *f = (float *)(void *)dst;
 
-    if (kv->dtype == DT_F16) for (int i = 0; i < n; i++) h[(size_t)i * (size_t)step] = float_to_f16(x[i]);
-    else                     for (int i = 0; i < n; i++) f[(size_t)i * (size_t)step] = x[i];
+    if (kv->dtype == DT_F16)          for (int i = 0; i < n; i++) h[(size_t)i * (size_t)step] = float_to_f16(x[i]);
+    else if (kv->dtype == DT_F8_E4M3) for (int i = 0; i < n; i++) dst[(size_t)i * (size_t)step] = f32_to_e4m3(x[i]);
+    else                              for (int i = 0; i < n; i++) f[(size_t)i * (size_t)step] = x[i];
 }
 
 /* Keys of n <= 64 consecutive positions of one block, [n] rows `stride` apart, into columns at `cell`. Rows are converted in
@@ -81,7 +83,7 @@ static void put_rows(const cpu_rows *row, const llm_kv_layer *kv, uint8_t *block
     for (int i = 0; i < n; i++) {
         uint8_t *dst = block + (size_t)(cell + i) * bytes;
         if (kv->dtype == DT_F16) row->to_f16((uint16_t *)(void *)dst, x + i * stride, width);
-        else memcpy(dst, x + i * stride, (size_t)width * sizeof(float));
+        else put(kv, dst, x + i * stride, width, 1);
     }
 }
 

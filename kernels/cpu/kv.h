@@ -3,7 +3,8 @@
  * Position p is in block b = p / 64, which lies at b % (n_cell / 64) of its sequence and head. Within a block, keys are
  * [d_k][64]: 64 positions side by side for each of the d_k values, so that a vector's lanes are positions. Values are
  * rows, [64][v_stride]. A latent cache (MLA) has one head and rows only, [64][k_stride], its first d_v values being the
- * value. Strides are rounded up to 16 so that whole vectors may be read; elements are F16 or F32.
+ * value. Strides are rounded up to 16 so that whole vectors may be read; elements are F16, F32, or where it is not latent F8_E4M3: to
+ * nearest even and at most 448 (narrow.h), without a scale, as vLLM keeps them where a model comes with none.
  *
  * Q8_0: groups of 32 values of one position share a scale d = half(max |x| / 127), at most 65504; a value is d * q with
  * q = x * (1 / d) rounded to nearest even, within +-127, and all 0 where d is 0. d * q is exact as a float. A block of keys
@@ -13,12 +14,13 @@
 #define LLM_CPU_KV_H
 #include "backend.h"
 #include "half.h"
+#include "narrow.h"
 
 enum { KV_GROUP = 32, KV_GROUP_BYTES = KV_BLOCK * (2 + KV_GROUP) };
 
 static inline int kv_round16(int d) { return (d + 15) & ~15; }
 static inline int kv_v_stride(const llm_kv_layer *kv) { return kv_round16(kv->latent ? kv->d_k : kv->d_v); }
-static inline size_t kv_element(const llm_kv_layer *kv) { return kv->dtype == DT_F16 ? 2 : 4; }
+static inline size_t kv_element(const llm_kv_layer *kv) { return kv->dtype == DT_F16 ? 2 : kv->dtype == DT_F8_E4M3 ? 1 : 4; }
 
 /* Bytes of one block of one head. */
 static inline size_t kv_k_bytes(const llm_kv_layer *kv)
@@ -76,6 +78,7 @@ static inline float kv_element_at(const llm_kv_layer *kv, uint8_t *block, int ce
 
     if (kv->dtype == DT_F16) return f16_to_float(((uint16_t *)(void *)block)[at]);
     if (kv->dtype == DT_F32) return ((float *)(void *)block)[at];
+    if (kv->dtype == DT_F8_E4M3) return e4m3_to_f32(block[at]);
     if (value) kv_q8_value(kv, block, cell, d, &scale, &q);
     else kv_q8_key(block, cell, d, &scale, &q);
     return (float)*q * f16_to_float(*scale);

@@ -18,6 +18,18 @@ static inline float e4m3_to_f32(uint8_t b)
     return bits_float(sign | float_bits((float)rest * 0x1p-9f));
 }
 
+/* To nearest even, at most 448 (no infinity: what is larger becomes 448), NaN 0x7f. kernels/cuda/device.h has the same. */
+static inline uint8_t f32_to_e4m3(float x)
+{
+    uint32_t u = float_bits(x), sign = u >> 24 & 0x80, a = u & 0x7fffffff;
+
+    if (a > 0x7f800000) return 0x7f;
+    if (a >= float_bits(448)) return (uint8_t)(sign | 0x7e);
+    if (a < float_bits(0x1p-6f)) return (uint8_t)(sign | (float_bits(bits_float(a) * 512 + 0x1p23f) & 15));     /* steps of 2^-9; 8 of them are 2^-6 */
+    a -= 120u << 23;
+    return (uint8_t)(sign | (a + 0x7ffff + (a >> 20 & 1)) >> 20);
+}
+
 static inline float e5m2_to_f32(uint8_t b) { return f16_to_float((uint16_t)(b << 8)); }
 
 /* 2^(e-128): half of E8M0's value, for codes that are stored doubled. e = 255 (NaN in the standard)

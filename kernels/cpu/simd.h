@@ -8,7 +8,7 @@
  *   v_add v_sub v_mul v_div  v_fma(a,b,c) = a*b + c, rounded once  v_fnma(a,b,c) = c - a*b  v_max(a,b) = a > b ? a : b
  *   v_min(a,b) = a < b ? a : b  v_abs  v_lt(a,b,x,y) = a < b ? x : y  v_nan(a,x,y) = a is NaN ? x : y
  *   v_scale(a,n) = a * 2^n, rounded once, for whole n in -252..254 (NaN: NaN)  v_load_f16 v_load_i8
- *   v_store_f16 (to nearest even)
+ *   v_store_f16 (to nearest even)  v_load_e4m3
  *
  * and v_top(a), the largest of its floats (any of them where one is NaN). */
 #ifndef LLM_SIMD_H
@@ -51,6 +51,7 @@ SIMD_INLINE vf v_scale(vf a, vf n)      /* in two factors, the first of which le
 SIMD_INLINE float v_top(vf a) { return a; }
 SIMD_INLINE vf v_load_f16(const uint16_t *p) { return f16_to_float(*p); }
 SIMD_INLINE vf v_load_i8(const int8_t *p) { return (float)*p; }
+SIMD_INLINE vf v_load_e4m3_low(const uint8_t *p) { return f16_to_float((uint16_t)((*p & 0x80) << 8 | (*p & 0x7f) << 7)); }
 SIMD_INLINE void v_store_f16(uint16_t *p, vf a) { *p = float_to_f16(a); }
 
 #elif defined(SIMD_AVX2)
@@ -97,6 +98,11 @@ SIMD_INLINE float v_top(vf a)
 }
 SIMD_INLINE vf v_load_f16(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)); }
 SIMD_INLINE vf v_load_i8(const int8_t *p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p))); }
+SIMD_INLINE vf v_load_e4m3_low(const uint8_t *p)        /* the sign goes up by 8 and the rest by 7: a shift by 7 of the sign-extended byte */
+{
+    __m128i w = _mm_slli_epi16(_mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)p)), 7);
+    return _mm256_cvtph_ps(_mm_and_si128(w, _mm_set1_epi16((short)0xbfff)));
+}
 SIMD_INLINE void v_store_f16(uint16_t *p, vf a) { _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
 
 #elif defined(SIMD_AVX512)
@@ -123,6 +129,11 @@ SIMD_INLINE vf v_scale(vf a, vf n) { return _mm512_scalef_ps(a, n); }
 SIMD_INLINE float v_top(vf a) { return _mm512_reduce_max_ps(a); }
 SIMD_INLINE vf v_load_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
 SIMD_INLINE vf v_load_i8(const int8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p))); }
+SIMD_INLINE vf v_load_e4m3_low(const uint8_t *p)
+{
+    __m256i w = _mm256_slli_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p)), 7);
+    return _mm512_cvtph_ps(_mm256_and_si256(w, _mm256_set1_epi16((short)0xbfff)));
+}
 SIMD_INLINE void v_store_f16(uint16_t *p, vf a)
 {
     _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
@@ -171,11 +182,24 @@ SIMD_INLINE vf v_load_i8(const int8_t *p)
     int8_t t[8] = { p[0], p[1], p[2], p[3] };
     return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vld1_s8(t)))));
 }
+SIMD_INLINE vf v_load_e4m3_low(const uint8_t *p)
+{
+    int8_t t[8] = { (int8_t)p[0], (int8_t)p[1], (int8_t)p[2], (int8_t)p[3] };
+    int16x4_t w = vand_s16(vshl_n_s16(vget_low_s16(vmovl_s8(vld1_s8(t))), 7), vdup_n_s16((int16_t)0xbfff));
+    return vcvt_f32_f16(vreinterpret_f16_s16(w));
+}
 SIMD_INLINE void v_store_f16(uint16_t *p, vf a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
 
 #else
 #error "say which instance of simd.h is wanted"
 #endif
+
+/* E4M3 moved into a half is the value times 2^-8, exactly; its NaN would be 480. */
+SIMD_INLINE vf v_load_e4m3(const uint8_t *p)
+{
+    vf x = v_mul(v_load_e4m3_low(p), v_set(256.0f));
+    return v_lt(v_set(448.0f), v_abs(x), v_set(NAN), x);
+}
 
 /* Sums that the numeric contract calls "16 lanes": lane j adds the elements j, j + 16, j + 32 ...; then lanes j and
  * j + 8 are added, j and j + 4, j and j + 2, j and j + 1. The same order whatever VN is. */

@@ -91,6 +91,12 @@ static __device__ __forceinline__ uint4 cell8(const llm_kv_layer &kv, const uint
         const uint16_t *h = (const uint16_t *)(const void *)row + at;
         return uint4{ h[0] | (uint32_t)h[1] << 16, h[2] | (uint32_t)h[3] << 16, h[4] | (uint32_t)h[5] << 16, h[6] | (uint32_t)h[7] << 16 };
     }
+    if (kv.dtype == DT_F8_E4M3) {
+        uint32_t w[2];
+        if ((at & 7) == 0) { uint2 t = *(const uint2 *)(const void *)(row + at); w[0] = t.x, w[1] = t.y; }
+        else UNROLL for (int i = 0; i < 2; i++) w[i] = row[at + 4 * i] | (uint32_t)row[at + 4 * i + 1] << 8 | (uint32_t)row[at + 4 * i + 2] << 16 | (uint32_t)row[at + 4 * i + 3] << 24;
+        return uint4{ e4m3_pair((uint16_t)w[0]), e4m3_pair((uint16_t)(w[0] >> 16)), e4m3_pair((uint16_t)w[1]), e4m3_pair((uint16_t)(w[1] >> 16)) };
+    }
     float f[8];
     float d = kv.dtype == DT_Q8_0 ? f16_float(((const uint16_t *)(const void *)(row + width))[at / 32]) : 1;
     UNROLL for (int i = 0; i < 8; i++)
@@ -103,6 +109,7 @@ static __device__ __forceinline__ uint16_t cell1(const llm_kv_layer &kv, const u
 {
     if (kv.dtype == DT_F16) return ((const uint16_t *)(const void *)row)[at];
     if (kv.dtype == DT_F32) return float_f16(((const float *)(const void *)row)[at]);
+    if (kv.dtype == DT_F8_E4M3) return float_f16(e4m3_float(row[at]));
     return float_f16((float)((const int8_t *)row)[at] * f16_float(((const uint16_t *)(const void *)(row + width))[at / 32]));
 }
 

@@ -7,6 +7,7 @@
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 #define LAUNCH(kernel, grid, block, shared, stream, ...) kernel<<<(grid), (block), (shared), (stream)>>>(__VA_ARGS__)
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 #define UNROLL _Pragma("unroll")
@@ -34,6 +35,12 @@ static inline uint16_t float_f16(float x) { return float_to_f16(x); }
 
 static __device__ __forceinline__ float bf16_float(uint16_t h) { return __uint_as_float((unsigned)h << 16); }
 
+static __device__ __forceinline__ uint16_t float_bf16(float x)
+{
+    unsigned u = __float_as_uint(x);
+    return (uint16_t)((u & 0x7fffffff) > 0x7f800000u ? u >> 16 | 0x40 : (u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
 /* Two halves in a word, the first one low. */
 static __device__ __forceinline__ uint32_t pack_f16(float a, float b) { return (uint32_t)float_f16(a) | (uint32_t)float_f16(b) << 16; }
 
@@ -43,6 +50,29 @@ static __device__ __forceinline__ float e4m3_float(uint8_t b)
 {
     if ((b & 0x7f) == 0x7f) return __uint_as_float(0x7fc00000u | (unsigned)(b & 0x80) << 24);
     return f16_float((uint16_t)((b & 0x80) << 8 | (b & 0x7f) << 7)) * 256.0f;
+}
+
+/* As f32_to_e4m3 of kernels/cpu/narrow.h. */
+static __device__ __forceinline__ uint8_t float_e4m3(float x)
+{
+    unsigned u = __float_as_uint(x), sign = u >> 24 & 0x80, a = u & 0x7fffffff;
+
+    if (a > 0x7f800000u) return 0x7f;
+    if (a >= 0x43e00000u) return (uint8_t)(sign | 0x7e);                                /* 448 */
+    if (a < 0x3c800000u) return (uint8_t)(sign | (__float_as_uint(fmaf(__uint_as_float(a), 512.0f, 8388608.0f)) & 15));     /* 2^-6 */
+    a -= 120u << 23;
+    return (uint8_t)(sign | (a + 0x7ffff + (a >> 20 & 1)) >> 20);
+}
+
+/* Two E4M3, the first one low, as two halves, which hold them exactly. */
+static __device__ __forceinline__ uint32_t e4m3_pair(uint16_t two)
+{
+#ifdef __CUDACC__
+    __half2_raw h = __nv_cvt_fp8x2_to_halfraw2(two, __NV_E4M3);
+    return (uint32_t)h.x | (uint32_t)h.y << 16;
+#else
+    return pack_f16(e4m3_float((uint8_t)two), e4m3_float((uint8_t)(two >> 8)));
+#endif
 }
 
 /* 2^(e-128): the scale of MXFP4 blocks whose codes are doubled. */

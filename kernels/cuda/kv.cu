@@ -1,5 +1,5 @@
 /* kv.cu - keys and values on the device: the cell of position p is row p % n_cell of its sequence, all kv heads side by side, so that a
- * row of the cache is a row of the batch in another type. F16 and F32: plain. Q8_0: the codes of the row, then one half for each 32
+ * row of the cache is a row of the batch in another type. F16, F32 and F8_E4M3: plain. Q8_0: the codes of the row, then one half for each 32
  * of them (kernels/cpu/kv.h has the rule). Rows begin at multiples of 16 bytes. Bound by memory: each value is read and written once. */
 #include "cuda_impl.h"
 #include "kv_row.h"
@@ -12,7 +12,8 @@ static bool kv_size(llm_kv_layer *kv)
 {
     if (kv->d_k < 1 || kv->d_v < 1 || kv->d_k > KV_MAX_D || kv->d_v > KV_MAX_D || kv->n_kv_head < 1 || kv->n_kv_head > 1 << 16) return false;
     if (kv->n_cell < 1 || kv->n_cell % KV_BLOCK != 0) return false;
-    if (kv->dtype != DT_F16 && kv->dtype != DT_F32 && kv->dtype != DT_Q8_0) return false;
+    if (kv->dtype != DT_F16 && kv->dtype != DT_F32 && kv->dtype != DT_Q8_0 && kv->dtype != DT_F8_E4M3) return false;
+    if (kv->dtype == DT_F8_E4M3 && kv->latent) return false;
     if (kv->dtype == DT_Q8_0 && (kv->latent || kv->d_k % 32 != 0 || kv->d_v % 32 != 0)) return false;
     if (kv->latent && (kv->n_kv_head != 1 || kv->d_v > kv->d_k)) return false;
     kv->v_seq_bytes = 0;
@@ -34,6 +35,7 @@ static __device__ __forceinline__ void put_value(uint8_t *row, int dtype, int wi
         if (i % 32 == 0) ((uint16_t *)(void *)(row + width))[i / 32] = scale;
     } else if (i < width) {
         if (dtype == DT_F16) ((uint16_t *)(void *)row)[i] = float_f16(x);
+        else if (dtype == DT_F8_E4M3) row[i] = float_e4m3(x);
         else ((float *)(void *)row)[i] = x;
     }
 }
@@ -147,7 +149,7 @@ static void q8_row(uint8_t *cell, uint8_t *row, int64_t width, bool out)
 static void move(const llm_kv_layer *kv, int seq, int pos, int n, uint8_t *rows, bool value, bool out)
 {
     int64_t width = kv->n_kv_head * (int64_t)(value ? kv->d_v : kv->d_k), size = kv_row_size(kv->dtype, width);
-    size_t plain = kv->dtype == DT_Q8_0 ? (size_t)(width / 32 * 34) : (size_t)width * (kv->dtype == DT_F16 ? 2 : 4);
+    size_t plain = kv->dtype == DT_Q8_0 ? (size_t)(width / 32 * 34) : (size_t)width * (kv->dtype == DT_F16 ? 2 : kv->dtype == DT_F8_E4M3 ? 1 : 4);
     uint8_t *base = value ? (uint8_t *)kv->v + (size_t)seq * kv->v_seq_bytes : (uint8_t *)kv->k + (size_t)seq * kv->k_seq_bytes;
     uint8_t *cell = (uint8_t *)malloc((size_t)n * (size_t)size);
 

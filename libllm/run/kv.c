@@ -26,7 +26,7 @@ static void layer_shape(llm_kv_layer *l, const llm_kv *kv, const llm_config *c, 
     *l = (llm_kv_layer){ .dtype = kv->dtype, .n_cell = cells(kv, lc->window), .n_seq = kv->n_seq };
     if (lc->mixer == MIX_MLA) {         /* the latent and the rotated key that all heads share */
         l->latent = true, l->n_kv_head = 1;
-        if (l->dtype == DT_Q8_0) l->dtype = DT_F16;     /* latents are small already, and every head reads them */
+        if (l->dtype == DT_Q8_0 || l->dtype == DT_F8_E4M3) l->dtype = DT_F16;   /* latents are small already, and every head reads them */
         l->d_k = c->kv_lora + c->d_rope, l->d_v = c->kv_lora;
     } else {
         l->n_kv_head = lc->n_kv_head, l->d_k = lc->head_dim, l->d_v = lc->head_dim;

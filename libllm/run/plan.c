@@ -17,7 +17,7 @@ static double mib(uint64_t bytes) { return (double)bytes / 1048576; }
 llm_kv plan_kv(const llm_model *m, const llm_session_options *o)
 {
     return (llm_kv){ .n_ctx = o->n_ctx, .n_seq = o->n_seq, .n_batch = o->n_batch, .op = { device_kv_ops(NULL), device_kv_ops(m->device) },
-                     .dtype = o->kv_type == LLM_KV_F32 ? DT_F32 : o->kv_type == LLM_KV_Q8_0 ? DT_Q8_0 : DT_F16 };
+                     .dtype = o->kv_type == LLM_KV_F32 ? DT_F32 : o->kv_type == LLM_KV_Q8_0 ? DT_Q8_0 : o->kv_type == LLM_KV_F8_E4M3 ? DT_F8_E4M3 : DT_F16 };
 }
 
 /* ---- sizes ------------------------------------------------------------------- */
@@ -166,7 +166,7 @@ static int longest(const llm_model *m, llm_session_options o, const rooms *there
     return low * 256;
 }
 
-static const char *kv_name(llm_kv_type t) { return t == LLM_KV_F32 ? "F32" : t == LLM_KV_Q8_0 ? "Q8_0" : "F16"; }
+static const char *kv_name(llm_kv_type t) { return t == LLM_KV_F32 ? "F32" : t == LLM_KV_Q8_0 ? "Q8_0" : t == LLM_KV_F8_E4M3 ? "F8_E4M3" : "F16"; }
 
 /* The largest usual type whose weights have at most so many bits on average, mixes counted as in published files. */
 static const char *type_below(double bits)

@@ -29,8 +29,8 @@ llm_status session_options(llm_session_options *o, const llm_model *m, llm_error
     if ((st = range("n_seq", o->n_seq, MAX_SEQ, err)) != LLM_OK) return st;
     if ((st = range("n_batch", o->n_batch, MAX_BATCH, err)) != LLM_OK) return st;
     if ((st = range("n_threads", o->n_threads, MAX_THREAD, err)) != LLM_OK) return st;
-    if (o->kv_type != LLM_KV_F32 && o->kv_type != LLM_KV_F16 && o->kv_type != LLM_KV_Q8_0)
-        return llm_fail(err, LLM_ERR_ARG, "session: kv_type is %d, want 0 (default), 1 (F32), 2 (F16) or 3 (Q8_0)", (int)o->kv_type);
+    if (o->kv_type != LLM_KV_F32 && o->kv_type != LLM_KV_F16 && o->kv_type != LLM_KV_Q8_0 && o->kv_type != LLM_KV_F8_E4M3)
+        return llm_fail(err, LLM_ERR_ARG, "session: kv_type is %d, want 0 (default), 1 (F32), 2 (F16), 3 (Q8_0) or 4 (F8_E4M3)", (int)o->kv_type);
     if (o->n_batch > (int64_t)o->n_ctx * o->n_seq) o->n_batch = o->n_ctx * o->n_seq;    /* more rows never come at once */
     return LLM_OK;
 }

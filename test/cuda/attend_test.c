@@ -1,6 +1,7 @@
 /* The cache and attention on the device (or its shim) against the scalar reference: every type of cache, shapes of heads, windows, sinks,
  * caps, latents; prefill, decoding of several sequences, long contexts in parts. */
 #include "cuda_case.h"
+#include "narrow.h"
 
 typedef struct { const char *name; int n_head, n_kv_head, d_k, d_v, window; bool latent, sinks; float softcap; } shape;
 static const shape shapes[] = {
@@ -74,7 +75,7 @@ static void step(pair *p, caches *c, const shape *s, llm_dtype type, const llm_t
     if (attend) p->ref.op.attend(&p->ref, want, q, &c->ref, &b, &a), p->be.op.attend(&p->be, got, dq, &c->dev, &b, &a);
     p->be.remote->end(&p->be);
     /* with Q8_0 the reference rounds its queries to eight bits, too; halves of two halves lose nothing of a cache of halves */
-    if (attend) check_rows(p, got, want, type == DT_Q8_0 ? 1e-2 : type == DT_F16 && p->fine ? 2e-6 : 1e-3, "%s, %s, %d rows, %d tokens", s->name, dtype_name(type), b.n, c->length[0]);
+    if (attend) check_rows(p, got, want, type == DT_Q8_0 ? 1e-2 : (type == DT_F16 || type == DT_F8_E4M3) && p->fine ? 2e-6 : 1e-3, "%s, %s, %d rows, %d tokens", s->name, dtype_name(type), b.n, c->length[0]);
     else p->be.remote->release(&p->be, got.data);
     p->be.remote->release(&p->be, dq.data), p->be.remote->release(&p->be, dk.data), p->be.remote->release(&p->be, dv.data);
     free(q.data), free(k.data), free(v.data), free(want.data);
@@ -98,7 +99,7 @@ static void check_cells(pair *p, caches *c, const shape *s, llm_dtype type)
 static void prefill_and_decode(bool fine)
 {
     static const int plan[][N_SEQ] = { { 70, 5, 0 }, { 1, 1, 0 }, { 1, 1, 1 }, { 40, 0, 3 }, { 1, 2, 1 } };
-    static const llm_dtype types[] = { DT_F16, DT_F32, DT_Q8_0 };
+    static const llm_dtype types[] = { DT_F16, DT_F32, DT_Q8_0, DT_F8_E4M3 };
     pair p;
 
     if (!pair_open(&p, &limits, "cuda/attend")) return;
@@ -108,6 +109,7 @@ static void prefill_and_decode(bool fine)
         llm_device *d;
         caches c;
         if (types[t] == DT_Q8_0 && (s->latent || s->d_k % 32 || s->d_v % 32)) continue;
+        if (types[t] == DT_F8_E4M3 && s->latent) continue;
         llm_tensor sinks = case_tensor(DT_F32, 0, s->n_head, 1), *all[1] = { &sinks };
         d = put_weights(all, 1), caches_open(&p, &c, s, types[t]);
         for (int i = 0; i < COUNT(plan); i++) step(&p, &c, s, types[t], &sinks, plan[i], true);
@@ -173,6 +175,10 @@ static void one_rope_store(pair *p, const shape *s, llm_dtype type, bool norms, 
             memcpy(&w, cell + 2 * i, 2), memcpy(&g, cell + 2 * (size_t)n * bytes + 2 * i, 2);
             ck_assert_msg(fabsf(f16_to_float(w) - f16_to_float(g)) <= 2e-3f, "%s: key %zu", s->name, i);
         }
+        for (size_t i = 0; i < (size_t)n * bytes && type == DT_F8_E4M3; i++) {
+            float w = e4m3_to_f32(cell[i]), g = e4m3_to_f32(cell[2 * (size_t)n * bytes + i]);
+            ck_assert_msg(fabsf(w - g) <= fmaxf(0x1p-9f, fabsf(w) / 8), "%s: key %zu is %g, want %g", s->name, i, g, w);
+        }
         for (size_t i = 0; i < (size_t)n * bytes && type == DT_Q8_0; i++) {
             int off = (int8_t)cell[i] - (int8_t)cell[2 * (size_t)n * bytes + i];
             ck_assert_msg((i % 34 < 2) || (off >= -1 && off <= 1), "%s: key code %zu", s->name, i);
@@ -188,8 +194,8 @@ START_TEST(rotated_and_stored_in_one)
     pair p;
 
     if (!pair_open(&p, &limits, "cuda/rope_store")) return;
-    for (int is = 0; is < 6; is++) for (int t = 0; t < 3; t++) {
-        static const llm_dtype types[] = { DT_F16, DT_F32, DT_Q8_0 };
+    for (int is = 0; is < 6; is++) for (int t = 0; t < 4; t++) {
+        static const llm_dtype types[] = { DT_F16, DT_F32, DT_Q8_0, DT_F8_E4M3 };
         if (types[t] == DT_Q8_0 && shapes[is].d_k % 32) continue;
         one_rope_store(&p, &shapes[is], types[t], is % 2 == 0, t ? ROPE_HALF : ROPE_PAIRS, is == 4 ? 64 : shapes[is].d_k & ~1);
     }

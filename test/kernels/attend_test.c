@@ -25,6 +25,8 @@ static const shape shapes[] = {
     { "more heads than a tile",   100, 1,  24,  16,   0,   70, 0,  false, true,  DT_F16 },
     { "eight bits",                 6, 2,  64,  32,   0,  150, 0,  false, false, DT_Q8_0 },
     { "eight bits, window",        16, 1,  32,  96,  70,  200, 0,  true,  false, DT_Q8_0 },
+    { "E4M3",                       6, 2,  64,  32,   0,  150, 0,  false, false, DT_F8_E4M3 },
+    { "E4M3, odd widths, window",   9, 3,  19,  37,  70,  200, 20, true,  false, DT_F8_E4M3 },
     { "window wider than a chunk",  3, 1,   8,   8, 900, 1100, 0,  false, false, DT_F16 },
 };
 enum { N_SHAPE = sizeof shapes / sizeof shapes[0] };
@@ -116,6 +118,7 @@ static float *outputs(const shape *s) { return calloc((size_t)s->length * (size_
 static void round_as_stored(const shape *s, float *x, int n)
 {
     for (int i = 0; i < n && s->dtype == DT_F16; i++) x[i] = f16_to_float(float_to_f16(x[i]));
+    for (int i = 0; i < n && s->dtype == DT_F8_E4M3; i++) x[i] = e4m3_to_f32(f32_to_e4m3(x[i]));
     for (int g = 0; g < n && s->dtype == DT_Q8_0; g += 32) {
         float top = 0, d;
         for (int i = g; i < g + 32; i++) top = fmaxf(top, fabsf(x[i]));

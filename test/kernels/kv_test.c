@@ -8,6 +8,7 @@ static const llm_kv_layer layouts[] = {
     { .dtype = DT_F16, .n_kv_head = 1, .d_k = 600, .d_v = 8, .n_cell = 64 },
     { .dtype = DT_F16, .n_kv_head = 1, .d_k = 72, .d_v = 40, .n_cell = 128, .latent = true },
     { .dtype = DT_Q8_0, .n_kv_head = 2, .d_k = 64, .d_v = 96, .n_cell = 128 },
+    { .dtype = DT_F8_E4M3, .n_kv_head = 3, .d_k = 19, .d_v = 37, .n_cell = 128 },
     { .dtype = DT_F32, .n_kv_head = 1, .d_k = 33, .d_v = 33, .n_cell = 64, .latent = true },
 };
 enum { N_LAYOUT = sizeof layouts / sizeof layouts[0], N_SEQ = 2 };
@@ -27,6 +28,7 @@ static void same_values(llm_dtype type, const uint8_t *row, const float *x, int 
         float f, d;
         if (type == DT_F32) memcpy(&f, row + 4 * i, 4), ck_assert(f == x[i]);
         if (type == DT_F16) memcpy(&h, row + 2 * i, 2), ck_assert(h == float_to_f16(x[i]));
+        if (type == DT_F8_E4M3) ck_assert(row[i] == f32_to_e4m3(x[i]));
         if (type != DT_Q8_0) continue;
         memcpy(&h, row + i / 32 * 34, 2), d = f16_to_float(h);
         ck_assert(fabsf(d * (float)(int8_t)row[i / 32 * 34 + 2 + i % 32] - x[i]) <= 0.56f * d);
@@ -67,6 +69,23 @@ START_TEST(rows_come_back_as_they_went_in)
 }
 END_TEST
 
+/* Every E4M3 comes back as itself; between neighbours the nearer one wins and of two equally near the even one; beyond 448 is 448. */
+START_TEST(e4m3_rounds_to_nearest_even)
+{
+    for (int b = 0; b < 0x7f; b++) {
+        float low = e4m3_to_f32((uint8_t)b), high = e4m3_to_f32((uint8_t)(b + 1)), middle = b < 0x7e ? (low + high) / 2 : 464;
+        int even = b < 0x7e && b % 2 ? b + 1 : b;
+        ck_assert_int_eq(f32_to_e4m3(low), b);
+        ck_assert_int_eq(f32_to_e4m3(-low), b | 0x80);
+        ck_assert_int_eq(f32_to_e4m3(middle), even);
+        ck_assert_int_eq(f32_to_e4m3(nextafterf(middle, 0)), b);
+        ck_assert_int_eq(f32_to_e4m3(-nextafterf(middle, 1e9f)), (b < 0x7e ? b + 1 : b) | 0x80);
+    }
+    ck_assert(f32_to_e4m3(1e30f) == 0x7e && f32_to_e4m3(-INFINITY) == 0xfe);
+    ck_assert(f32_to_e4m3(NAN) == 0x7f && f32_to_e4m3(-NAN) == 0x7f && isnan(e4m3_to_f32(0x7f)) && isnan(e4m3_to_f32(0xff)));
+}
+END_TEST
+
 START_TEST(sizes_are_checked)
 {
     static const llm_kv_layer bad[] = {
@@ -74,6 +93,7 @@ START_TEST(sizes_are_checked)
         { .dtype = DT_Q4_0, .n_kv_head = 2, .d_k = 64, .d_v = 64, .n_cell = 64 },
         { .dtype = DT_Q8_0, .n_kv_head = 2, .d_k = 64, .d_v = 48, .n_cell = 64 },
         { .dtype = DT_Q8_0, .n_kv_head = 1, .d_k = 64, .d_v = 64, .n_cell = 64, .latent = true },
+        { .dtype = DT_F8_E4M3, .n_kv_head = 1, .d_k = 64, .d_v = 64, .n_cell = 64, .latent = true },
         { .dtype = DT_F16, .n_kv_head = 0, .d_k = 64, .d_v = 64, .n_cell = 64 },
         { .dtype = DT_F16, .n_kv_head = 2, .d_k = 64, .d_v = 64, .n_cell = 64, .latent = true },
         { .dtype = DT_F16, .n_kv_head = 1, .d_k = 64, .d_v = 65, .n_cell = 64, .latent = true },
@@ -92,4 +112,4 @@ START_TEST(sizes_are_checked)
 }
 END_TEST
 
-LLM_TEST_MAIN("kernels/kv", rows_come_back_as_they_went_in, sizes_are_checked)
+LLM_TEST_MAIN("kernels/kv", rows_come_back_as_they_went_in, e4m3_rounds_to_nearest_even, sizes_are_checked)

@@ -253,7 +253,7 @@ static int n_q8;                        /* models whose heads suit Q8_0 */
 /* The other types of the cache, each against itself: cut, saved, restored, copied. */
 static void cache_types(subject *s, float *got, const float *want)
 {
-    static const llm_kv_type type[] = { LLM_KV_F32, LLM_KV_Q8_0 };
+    static const llm_kv_type type[] = { LLM_KV_F32, LLM_KV_Q8_0, LLM_KV_F8_E4M3 };
     char file[] = "/tmp/llm-state-XXXXXX";
     int fd = mkstemp(file);
 
@@ -277,7 +277,7 @@ static void cache_types(subject *s, float *got, const float *want)
         ck_assert_msg(llm_session_restore(b, file, &err) == LLM_OK, "%s: %s", s->path, err.text);
         ck_assert_msg(llm_session_copy(b, 0, 1, &err) == LLM_OK, "%s: %s", s->path, err.text);
         subject_decode(s, b, 1, 90, N_TOKEN, got);
-        subject_same(s, i == 0 ? "F32 cache" : "Q8_0 cache", got, whole);
+        subject_same(s, i == 0 ? "F32 cache" : i == 1 ? "Q8_0 cache" : "E4M3 cache", got, whole);
         free(whole);
         llm_session_close(a), llm_session_close(b);
     }
