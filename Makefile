@@ -126,6 +126,11 @@ $(B)/test/cuda/%: $(B)/test/cuda/%.o $(SHIM) $(B)/libllm.a
 $(B)/test/hard/%: LDWRAP = $(foreach f,malloc calloc realloc free strdup strndup posix_memalign aligned_alloc mmap munmap,-Wl,--wrap=$(f))
 $(filter $(B)/test/bench/%,$(TESTS)): $(BENCH)
 $(B)/test/model/reference_test $(B)/test/quant/quantize_test $(B)/test/cuda/models_test $(B)/test/cuda/offload_test: $(B)/tools/npy.o
+# What the shim takes for cuBLAS.
+$(B)/test/cuda/blas_test: $(B)/test/cuda/fake_cublas.so
+$(B)/test/cuda/fake_cublas.so: test/cuda/fake_cublas.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -fvisibility=default -shared -o $@ $<
 # The replay test holds every fuzz target; `make fuzz` runs each under libFuzzer.
 $(B)/test/fuzz/replay_test: $(FUZZ:%=$(B)/test/fuzz/fuzz_%.o)
 

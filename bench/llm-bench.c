@@ -40,7 +40,7 @@ static const opt_row rows[] = {
     { "What to run", "threads", 't', OPT_STR, "LIST", &t_text, 0, 0, "threads (default: the cores there are)", false },
     { "What to run", "batch", 'b', OPT_STR, "LIST", &b_text, 0, 0, "rows computed at once (default 512)", false },
     { "What to run", "repetitions", 'r', OPT_INT, "N", &repetitions, 1, 1000, "runs of each test (default 5)", false },
-    { "What to run", "kv-type", 0, OPT_STR, "f16|q8_0|f32", &kv_type, 0, 0, "keys and values (default f16)", false },
+    { "What to run", "kv-type", 0, OPT_STR, "f16|q8_0|f8|f32", &kv_type, 0, 0, "keys and values (default f16)", false },
     { "What to run", "device", 0, OPT_STR, "cpu|cuda", &device, 0, 0, "what computes: the processor (default) or the first NVIDIA GPU", false },
     OFFLOAD_ROWS("What to run", where),
     { "What to run", "deterministic", 0, OPT_FLAG, NULL, &deterministic, 0, 0, "on a device: results that do not depend on the batch", false },
@@ -163,7 +163,7 @@ static measure_options options_of(bool paging)
 static llm_dtype kv_dtype(void)
 {
     llm_kv_type t = tool_kv_type(&table, kv_type);
-    return t == LLM_KV_F32 ? DT_F32 : t == LLM_KV_Q8_0 ? DT_Q8_0 : DT_F16;
+    return t == LLM_KV_F32 ? DT_F32 : t == LLM_KV_Q8_0 ? DT_Q8_0 : t == LLM_KV_F8_E4M3 ? DT_F8_E4M3 : DT_F16;
 }
 
 static bool on_gpu(void) { return device && strcmp(device, "cuda") == 0; }
@@ -258,6 +258,14 @@ static void tell_split(const llm_model_info *i)
                 i->n_layer, i->cpu_moe);
 }
 
+static void tell_products(const llm_model *m)
+{
+    static bool told;
+    const char *text = device_products(m->device);
+
+    if (text && !told) told = true, fprintf(stderr, "llm-bench: %s\n", text);
+}
+
 static model_choice choice_of(const char *path, const llm_session_options *expect)
 {
     model_choice c = where;
@@ -276,7 +284,7 @@ static void bench_model(const char *path, const test_list *tests)
     measure_options o = options_of(false);
 
     llm_model_get_info(m, &s.info);
-    tell_split(&s.info);
+    tell_split(&s.info), tell_products(m);
     for (int i = 0; i < tests->n; i++) {
         machine_limits lim;
         measure_result r;
@@ -316,6 +324,7 @@ static llm_model *open_shape(const shape *s)
     tool_offload(&where, &opt);
     if (on_gpu() && where.gpu_layers == NULL) opt.gpu_layers = LLM_GPU_ALL;     /* cut or not, a shape is measured on one of the two */
     if (llm_model_open(&m, &opt, &err) != LLM_OK) tool_die(&err);
+    tell_products(m);
     close(fd);
     return m;
 }

@@ -48,6 +48,15 @@ llm_status device_import(llm_device *d, llm_tensor *const *w, size_t n, llm_prog
     return LLM_OK;
 }
 
+const char *device_products(llm_device *d)
+{
+#ifdef LLM_CUDA
+    if (d != NULL) return cuda_products(d);
+#endif
+    (void)d;
+    return NULL;
+}
+
 void device_close(llm_device *d)
 {
 #ifdef LLM_CUDA

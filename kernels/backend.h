@@ -67,7 +67,7 @@ typedef struct { const float *freq; int n_rot; float mscale; } llm_rope;
  * lie is the backend's choice (kernels/cpu/kv.h). latent: v is the first d_v values of k (MLA). */
 enum { KV_BLOCK = 64 };
 typedef struct {
-    llm_dtype dtype;                    /* DT_F32, DT_F16 or (not latent; d_k and d_v multiples of 32) DT_Q8_0 */
+    llm_dtype dtype;                    /* DT_F32, DT_F16 or, not latent, DT_F8_E4M3 or (d_k and d_v multiples of 32) DT_Q8_0 */
     int n_kv_head, d_k, d_v, n_cell, n_seq;
     bool latent;
     void *k, *v;                        /* v NULL when latent; seq s starts at s * k_seq_bytes */
@@ -212,6 +212,8 @@ const char *device_refuses(llm_device *d, const llm_tensor *w);
 llm_status device_weight_bytes(llm_device *d, llm_tensor *const *w, size_t n, uint64_t bytes[N_SITE], llm_error *err);
 /* Copies the weights to the device: packed of each is what its ops take. Tensors of the same data share a copy. */
 llm_status device_import(llm_device *d, llm_tensor *const *w, size_t n, llm_progress_fn progress, void *user, llm_error *err);
+/* Which library computes products of float weights with many rows, or why none does; NULL: there are no such weights. Known after device_import. */
+const char *device_products(llm_device *d);
 void device_close(llm_device *d);               /* after its backends; NULL is fine */
 /* What a session may still take: of the device's memory, or of this machine's. UINT64_MAX: unknown. */
 uint64_t device_available(llm_device *d);

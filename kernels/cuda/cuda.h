@@ -10,6 +10,7 @@ llm_status cuda_device_open(llm_device **out, uint64_t planned, llm_error *err);
 const char *cuda_refuses(const llm_tensor *w);
 llm_status cuda_weight_bytes(llm_tensor *const *w, size_t n, uint64_t bytes[N_SITE], llm_error *err);
 llm_status cuda_import(llm_device *d, llm_tensor *const *w, size_t n, llm_progress_fn progress, void *user, llm_error *err);
+const char *cuda_products(const llm_device *d);
 void cuda_device_close(llm_device *d);
 uint64_t cuda_available(llm_device *d);
 llm_status cuda_limits(llm_device *d, llm_device_limits *out, llm_error *err);

@@ -107,6 +107,8 @@ bool cuda_planes_of(int dtype, cuda_planes *p);
 /* Experts, one column for each pair p (row p / n_used of x, or p itself where by_pair): matrix expert[p]. */
 typedef struct { const int32_t *expert; int n_pair, n_used; bool by_pair; int heads; } pairs;
 
+typedef struct cuda_blas cuda_blas;
+cuda_blas *cuda_device_blas(const llm_device *d);   /* blas.h; NULL: not there, or no weights for it */
 int cuda_code_group(const llm_device *d);   /* of most of the weights' bytes: 32, 256, or 0 where most are no blocks */
 bool type_has_codes(int dtype);             /* x must be codes; else floats or halves */
 int type_code_group(int dtype);             /* 32 or 256 values of x share a scale */

@@ -1,6 +1,7 @@
 /* linear.cu - op.linear, op.absorb and op.moe: brings x into the form a weight wants and chooses the kernel: matvec.h for up to MV_MOST
- * columns and for types without matrix units, matmul.h beyond. The two add up in different orders; where results must not depend on the number
+ * columns and for types without matrix units, matmul.h beyond, cuBLAS (blas.h) for float weights and many rows where it is there. The two add up in different orders; where results must not depend on the number
  * of columns (limits.deterministic) all go through matmul.h that can. */
+#include "blas.h"
 #include "matmul.h"
 #include "matvec.h"
 #include "prepare.h"
@@ -11,6 +12,13 @@ enum { MV_MOST = 8, PAIRS_MOST = 32 };
 static bool takes_matmul(const llm_backend *be, const cuda_weight *w, int n, int most)
 {
     return (n > most || ((const cuda_impl *)be->impl)->limits.deterministic) && matmul_has(w);
+}
+
+/* cuBLAS, for such a product; else NULL. */
+static cuda_blas *blas_for(const llm_backend *be, const cuda_weight *w, int n)
+{
+    const cuda_impl *impl = (const cuda_impl *)be->impl;
+    return n >= BLAS_FEWEST && !impl->limits.deterministic && blas_has(w) ? cuda_device_blas(impl->device) : NULL;
 }
 
 static int columns_at_once(int n) { return n <= 1 ? 1 : n == 2 ? 2 : n <= 4 ? 4 : 8; }
@@ -84,9 +92,10 @@ static void join(llm_backend *be, const llm_linear *l, int n, const x_forms *x, 
 
 static void linear(llm_backend *be, const llm_linear *l, int n, llm_rows x)
 {
-    const cuda_weight *had = NULL;
+    const cuda_weight *had = NULL, *had_blas = NULL;    /* whose form x is in */
     bool had_many = false;
     x_forms form;
+    blas_x bx;
 
     if (!cuda_go(be) || x.n == 0) return;
     for (int i = 0, k; i < n; i += k) {
@@ -95,8 +104,15 @@ static void linear(llm_backend *be, const llm_linear *l, int n, llm_rows x)
         k = 1;
         if (w->a == NULL) { cuda_fail(be, LLM_ERR_INTERNAL, "device cuda: a product with a vector of %lld values", (long long)w->rows); return; }
         if (!bias_good(be, l[i].bias)) return;
+        x_source s = { x, 1, 0, w->cols, w->perm };
+        if (cuda_blas *blas = blas_for(be, w, x.n)) {
+            if ((had_blas == NULL || had_blas->dtype != w->dtype || had_blas->cols != w->cols || had_blas->perm != w->perm) && !blas_prepare(be, &s, w, &bx)) return;
+            had = NULL, had_blas = w;
+            blas_product(be, blas, w, l[i].y, &bx, bias_values(l[i].bias));
+            continue;
+        }
+        had_blas = NULL;
         if (had == NULL || had_many != many || !same_form(had, w)) {
-            x_source s = { x, 1, 0, w->cols, w->perm };
             if (!prepare(be, &s, w, many, &form)) return;
             had = w, had_many = many;
         }
@@ -116,7 +132,7 @@ static void gated(llm_backend *be, llm_rows y, llm_rows u, const llm_tensor *gat
     mv_job g = {};
 
     if (!cuda_go(be) || x.n == 0) return;
-    if (w->dtype != wu->dtype || !same_form(w, wu) || w->rows != wu->rows || takes_matmul(be, w, x.n, MV_MOST)) {
+    if (w->dtype != wu->dtype || !same_form(w, wu) || w->rows != wu->rows || takes_matmul(be, w, x.n, MV_MOST) || blas_for(be, w, x.n)) {
         linear(be, both, 2, x);
         be->op.glu(be, y, y, u, act, limit);
         return;

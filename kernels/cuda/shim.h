@@ -283,6 +283,8 @@ typedef shim_stream *cudaStream_t;
 
 /* What is left on the device; tests lower it. Launches so far, recorded ones each time they run. */
 extern "C" { inline size_t shim_memory_left = (size_t)8 << 30, shim_launches = 0; }
+/* The library that is taken for cuBLAS; NULL: there is none. */
+extern "C" { inline const char *shim_cublas = nullptr; }
 
 namespace shim {
 inline void enqueue(cudaStream_t s, std::function<void()> work)

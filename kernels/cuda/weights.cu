@@ -1,10 +1,11 @@
 /* weights.cu - opens the device and brings a model's weights to it: one arena for all, two pinned buffers through which pieces
  * go while the next one is read from the file. */
-#include "cuda_impl.h"
+#include "blas.h"
 extern "C" {
 #include "half.h"
 }
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,8 @@ struct llm_device {
     cuda_weight **weight;               /* [n_weight] distinct ones */
     size_t n_weight;
     int turn;                           /* which staging buffer is next */
+    cuda_blas *blas;                    /* NULL: not there, or not wanted */
+    char products[256];                 /* cuda_products */
 };
 
 bool cuda_planes_of(int dtype, cuda_planes *p)
@@ -103,7 +106,7 @@ static void close_staging(llm_device *d)
 void cuda_device_close(llm_device *d)
 {
     if (d == NULL) return;
-    close_staging(d);
+    close_staging(d), blas_close(d->blas);
     for (size_t i = 0; i < d->n_weight; i++) free(d->weight[i]);
     free(d->weight);
     (void)cudaFree(d->arena);
@@ -112,6 +115,8 @@ void cuda_device_close(llm_device *d)
 
 int cuda_n_sm(const llm_device *d) { return d->n_sm; }
 int cuda_code_group(const llm_device *d) { return d->code_group; }
+cuda_blas *cuda_device_blas(const llm_device *d) { return d->blas; }
+const char *cuda_products(const llm_device *d) { return d->products[0] ? d->products : NULL; }
 
 uint64_t cuda_available(llm_device *d)
 {
@@ -405,6 +410,20 @@ static llm_status send_all(llm_device *d, llm_tensor *const *w, size_t n, const 
     return st;
 }
 
+/* cuBLAS, where there are weights for it. */
+static void find_blas(llm_device *d)
+{
+    char why[160] = "";
+    bool wanted = false;
+
+    for (size_t i = 0; i < d->n_weight; i++) wanted = wanted || blas_has(d->weight[i]);
+    if (!wanted || d->blas != NULL) return;
+    if ((d->blas = blas_open(why, sizeof why)) != NULL)
+        snprintf(d->products, sizeof d->products, "products of F32, F16 and BF16 weights with %d rows or more: cuBLAS %d, but where results must not depend on the batch", (int)BLAS_FEWEST,
+                 blas_version(d->blas));
+    else snprintf(d->products, sizeof d->products, "products of F32, F16 and BF16 weights with %d rows or more: own kernels, cuBLAS is not there (%s)", (int)BLAS_FEWEST, why);
+}
+
 llm_status cuda_import(llm_device *d, llm_tensor *const *w, size_t n, llm_progress_fn progress, void *user, llm_error *err)
 {
     upload u = { d, err, progress, user, 0, 0 };
@@ -419,6 +438,7 @@ llm_status cuda_import(llm_device *d, llm_tensor *const *w, size_t n, llm_progre
             st = llm_fail(err, LLM_ERR_MEMORY, "device cuda: the weights need %.1f MiB of its memory, %.1f MiB are free: gpu_layers or cpu_moe may leave some of them on the CPU",
                           (double)bytes / 1048576, (double)cuda_available(d) / 1048576);
         else st = send_all(d, w, n, place, &u), d->code_group = common_group(d);
+        if (st == LLM_OK) find_blas(d);
     }
     free(place);
     return st;

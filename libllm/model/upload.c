@@ -173,6 +173,7 @@ llm_status weights_upload(llm_model *m, llm_error *err)
     if (m->device == NULL) return LLM_OK;
     if ((st = list_device(m, &l, err)) == LLM_OK && l.n > 0) st = device_import(m->device, l.w, l.n, m->progress, m->user, err);
     if (st == LLM_OK) m->uploaded = m->placed.device;
+    if (st == LLM_OK && m->log && device_products(m->device)) m->log(m->user, LLM_LOG_INFO, device_products(m->device));
     list_free(&l);
     return st;
 }
