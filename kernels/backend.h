@@ -157,6 +157,8 @@ typedef struct {
     void (*add_norm)(llm_backend *be, llm_rows x, llm_rows o, llm_rows h, const llm_tensor *w, float eps, float offset);
     /* norm of every head of q and of k where a->q_norm is given; rope(q), rope(k) from offset 0; store(k, v) */
     void (*rope_store)(llm_backend *be, llm_rows q, llm_rows k, llm_rows v, llm_rows cs, const llm_rope_store_args *a, llm_kv_layer *kv, const llm_batch *b);
+    /* the three products l of x: queries, keys and values; rope_store of them */
+    void (*qkv_store)(llm_backend *be, const llm_linear *l, llm_rows x, llm_rows cs, const llm_rope_store_args *a, llm_kv_layer *kv, const llm_batch *b);
     /* linear of gate and up; glu(y, y, u): y = act(gate x) * up x; what u then holds is not said */
     void (*gated)(llm_backend *be, llm_rows y, llm_rows u, const llm_tensor *gate, const llm_tensor *up, llm_rows x, llm_act act, float limit);
 } llm_blocks;

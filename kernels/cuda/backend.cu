@@ -7,7 +7,7 @@ extern int cuda_n_sm(const llm_device *d);
 
 enum { PARTIAL_FLOATS = 4 << 20 };      /* attention: enough for 32 rows of 64 heads in 16 parts */
 
-typedef struct { size_t ints, span, code, code_d, code_sum, half, half_mul, row, pair_ff, pair_y, index, partial, top, freq, total; } areas;
+typedef struct { size_t ints, span, code, code_d, code_sum, half, half_mul, row, pair_ff, pair_y, index, heads, partial, top, freq, total; } areas;
 
 static int freq_most(const llm_limits *l) { return (l->max_d_head + 1) / 2; }
 
@@ -31,7 +31,7 @@ static bool measure(areas *a, const llm_limits *l)
         && area(&a->total, &a->row, values, sizeof(float))
         && area(&a->total, &a->pair_ff, 2 * pairs, (size_t)l->d_ff_expert * sizeof(float)) && area(&a->total, &a->pair_y, pairs, (size_t)l->d_model * sizeof(float))
         && area(&a->total, &a->index, 6 * pairs + 8 * (size_t)l->n_expert + 16, sizeof(int32_t))
-        && area(&a->total, &a->partial, PARTIAL_FLOATS, sizeof(float)) && area(&a->total, &a->top, cuda_top_bytes(l->max_rows), 1)
+        && area(&a->total, &a->heads, 3 * (size_t)l->n_head, sizeof(int32_t)) && area(&a->total, &a->partial, PARTIAL_FLOATS, sizeof(float)) && area(&a->total, &a->top, cuda_top_bytes(l->max_rows), 1)
         && area(&a->total, &a->freq, FREQ_TABLES * (size_t)freq_most(l), sizeof(float));
 }
 
@@ -309,6 +309,7 @@ static void place(cuda_impl *impl, const areas *a)
     impl->pair_h = (float *)(void *)at, impl->pair_up = impl->pair_h + a->pair_ff / 2 / sizeof(float), at += a->pair_ff;
     impl->pair_y = (float *)(void *)at, at += a->pair_y;
     impl->moe_index = (int32_t *)(void *)at, at += a->index;
+    impl->head_count = (int32_t *)(void *)at, at += a->heads;
     impl->partial = (float *)(void *)at, at += a->partial;
     impl->top = at, at += a->top;
     for (int i = 0; i < FREQ_TABLES; i++) {
@@ -341,6 +342,10 @@ llm_status backend_cuda_open(llm_backend *be, llm_device *d, const llm_limits *l
                         (double)a.total / 1048576, (double)cuda_available(d) / 1048576, limits->n_batch);
     }
     place(impl, &a);
+    if (cudaMemsetAsync(impl->head_count, 0, a.heads, impl->stream) != cudaSuccess || cudaStreamSynchronize(impl->stream) != cudaSuccess) {
+        backend_cuda_close(be);
+        return llm_fail(err, LLM_ERR_UNSUPPORTED, "device cuda: its memory cannot be written: %s", cudaGetErrorString(cudaGetLastError()));
+    }
     cuda_elementwise_ops(&be->op, &be->block), cuda_route_ops(&be->op), cuda_kv_ops(&be->op, &be->block), cuda_attend_ops(&be->op), cuda_linear_ops(&be->op, &be->block);
     return LLM_OK;
 }

@@ -56,6 +56,7 @@ typedef struct {
     float *row;                         /* x as floats in aligned rows */
     float *pair_up, *pair_h, *pair_y;   /* experts: [n_pair, d_ff] twice, [n_pair, d_model] */
     int32_t *moe_index;                 /* experts: counts, places, tiles (moe.cu) */
+    int32_t *head_count;                /* matvec.h: [3 n_head], 0 between launches */
     float *partial;                     /* attention: results of parts of the keys */
     size_t partial_bytes;
     size_t code_bytes, half_bytes, row_bytes;
@@ -87,7 +88,7 @@ void cuda_elementwise_ops(llm_ops *op, llm_blocks *block);  /* embed norm rope_t
 void cuda_route_ops(llm_ops *op);
 void cuda_kv_ops(llm_ops *op, llm_blocks *block);           /* and rope_store */
 void cuda_attend_ops(llm_ops *op);
-void cuda_linear_ops(llm_ops *op, llm_blocks *block);       /* linear absorb moe, gated */
+void cuda_linear_ops(llm_ops *op, llm_blocks *block);       /* linear absorb moe, gated, qkv_store */
 
 /* top.cu: llm_remote.top; bytes of impl->top for rows of n logits, and of impl->top_pinned. */
 void cuda_top(llm_backend *be, const float *x, llm_top *t);

@@ -11,10 +11,12 @@
 #define LAUNCH(kernel, grid, block, shared, stream, ...) kernel<<<(grid), (block), (shared), (stream)>>>(__VA_ARGS__)
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 #define UNROLL _Pragma("unroll")
+#define NO_INLINE inline __noinline__
 #else
 #include "shim.h"
 #define DYNAMIC_SHARED(name) unsigned char *name = shim::e.shared
 #define UNROLL
+#define NO_INLINE inline
 #endif
 
 enum { WARP_SIZE = 32 };

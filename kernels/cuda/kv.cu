@@ -2,7 +2,7 @@
  * row of the cache is a row of the batch in another type. F16, F32 and F8_E4M3: plain. Q8_0: the codes of the row, then one half for each 32
  * of them (kernels/cpu/kv.h has the rule). Rows begin at multiples of 16 bytes. Bound by memory: each value is read and written once. */
 #include "cuda_impl.h"
-#include "kv_row.h"
+#include "heads.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,31 +19,6 @@ static bool kv_size(llm_kv_layer *kv)
     kv->v_seq_bytes = 0;
     return ck_mul((size_t)kv->n_cell, (size_t)kv_row_size(kv->dtype, kv->n_kv_head * (int64_t)kv->d_k), &kv->k_seq_bytes)
         && (kv->latent || ck_mul((size_t)kv->n_cell, (size_t)kv_row_size(kv->dtype, kv->n_kv_head * (int64_t)kv->d_v), &kv->v_seq_bytes));
-}
-
-/* Value i of a row of the cache that has width of them; a warp has 32 neighbours, of which those from width on are not there. */
-static __device__ __forceinline__ void put_value(uint8_t *row, int dtype, int width, int i, float x)
-{
-    if (dtype == DT_Q8_0) {
-        float top = warp_max(fabsf(x)), d = top / 127;
-        uint16_t scale = float_f16(d < 65504 ? d : 65504);
-        d = f16_float(scale);
-        float q = d > 0 ? x * (1.0f / d) : 0.0f;
-        if (i >= width) return;
-        q = q > -127 ? q : -127, q = q < 127 ? q : 127;
-        ((int8_t *)row)[i] = (int8_t)(int)rintf(q);
-        if (i % 32 == 0) ((uint16_t *)(void *)(row + width))[i / 32] = scale;
-    } else if (i < width) {
-        if (dtype == DT_F16) ((uint16_t *)(void *)row)[i] = float_f16(x);
-        else if (dtype == DT_F8_E4M3) row[i] = float_e4m3(x);
-        else ((float *)(void *)row)[i] = x;
-    }
-}
-
-static __device__ __forceinline__ uint8_t *cell_of(const llm_kv_layer &kv, bool value, int seq, int pos)
-{
-    uint8_t *base = value ? (uint8_t *)kv.v + (size_t)seq * kv.v_seq_bytes : (uint8_t *)kv.k + (size_t)seq * kv.k_seq_bytes;
-    return base + (size_t)(pos % kv.n_cell) * (size_t)kv_row_size(kv.dtype, kv.n_kv_head * (int64_t)(value ? kv.d_v : kv.d_k));
 }
 
 /* One warp takes 32 values of a row; blockIdx.x is the row, blockIdx.z 1 for values. */
@@ -68,70 +43,44 @@ static void store(llm_backend *be, llm_kv_layer *kv, llm_rows k, llm_rows v, con
     cuda_check(be, cudaSuccess, "store", b->n, kv->n_kv_head, kv->d_k);
 }
 
-enum { HEADS = 4, HEAD_MAX = 256 };     /* heads a block of rope_store, a warp each */
+enum { HEADS = 4 };                     /* a block of rope_store, a warp each */
 
-typedef struct {
-    llm_rows q, k, v, cs;
-    llm_kv_layer kv;
-    const float *q_norm, *k_norm;       /* NULL: none */
-    const int32_t *pos, *seq;
-    int n_head, d, pairs;
-    float eps, offset;
-} rope_store_job;
-
-/* Head h of row blockIdx.x: queries, then keys, then values. */
-static __global__ void rope_store_kernel(rope_store_job g)
+/* Head blockIdx.y * HEADS + warp of row blockIdx.x. */
+static __global__ void rope_store_kernel(head_job g)
 {
     __shared__ float shared[HEADS][HEAD_MAX];
-    int h = (int)blockIdx.y * HEADS + warp_id(), lane = lane_id(), half = g.cs.width / 2, kv = h - g.n_head, d = g.d;
-    bool query = kv < 0, value = kv >= g.kv.n_kv_head;
-    float *x = shared[warp_id()], *row;
+    int h = (int)blockIdx.y * HEADS + warp_id();
 
-    if (kv >= 2 * g.kv.n_kv_head) return;
-    if (value) kv -= g.kv.n_kv_head;
-    row = query ? g.q.data + (int64_t)blockIdx.x * g.q.stride + (int64_t)h * d : value ? g.v.data + (int64_t)blockIdx.x * g.v.stride + (int64_t)kv * d
-                : g.k.data + (int64_t)blockIdx.x * g.k.stride + (int64_t)kv * d;
-    for (int i = lane; i < d; i += 32) x[i] = row[i];
-    const float *w = query ? g.q_norm : g.k_norm;
-    if (!value && w != NULL) {
-        float sum = 0;
-        for (int i = lane; i < d; i += 32) sum = fmaf(x[i], x[i], sum);
-        float r = 1.0f / sqrtf(warp_sum(sum) / (float)d + g.eps);
-        for (int i = lane; i < d; i += 32) x[i] = x[i] * r * (w[i] + g.offset);
+    if (h < g.n_head + 2 * g.kv.n_kv_head) finish_head(g, blockIdx.x, h, shared[warp_id()]);
+}
+
+bool head_job_of(llm_backend *be, llm_rows q, llm_rows k, llm_rows v, llm_rows cs, const llm_rope_store_args *a, const llm_kv_layer *kv, const llm_batch *b, head_job *out)
+{
+    cuda_impl *impl = cuda_of(be);
+    head_job g = {};
+
+    g.q = q, g.k = k, g.v = v, g.cs = cs, g.kv = *kv, g.d = a->d_head, g.n_head = q.width / a->d_head, g.pairs = a->style == ROPE_PAIRS, g.eps = a->eps, g.offset = a->offset;
+    if (a->d_head > HEAD_MAX || kv->latent || kv->d_k != a->d_head || kv->d_v != a->d_head || cs.width > a->d_head) {
+        cuda_fail(be, LLM_ERR_UNSUPPORTED, "device cuda: heads of %d values, %d and %d in the cache, %d rotated; at most %d", a->d_head, kv->d_k, kv->d_v, cs.width, (int)HEAD_MAX);
+        return false;
     }
-    __syncwarp();
-    const float *c = g.cs.data + (int64_t)blockIdx.x * g.cs.stride;
-    for (int i = lane; i < half && !value; i += 32) {
-        int ia = g.pairs ? 2 * i : i, ib = g.pairs ? ia + 1 : half + i;
-        float a = x[ia], b = x[ib];
-        x[ia] = fmaf(-b, c[half + i], a * c[i]), x[ib] = fmaf(a, c[half + i], b * c[i]);
+    if (a->q_norm && ((g.q_norm = weight_of(a->q_norm)->values) == NULL || (g.k_norm = weight_of(a->k_norm)->values) == NULL)) {
+        cuda_fail(be, LLM_ERR_UNSUPPORTED, "device cuda: a norm of heads of %d values stored as %s", a->d_head, dtype_name((int)a->q_norm->dtype));
+        return false;
     }
-    __syncwarp();
-    for (int i = lane; i < d && !value; i += 32) row[i] = x[i];
-    if (query) return;
-    uint8_t *cell = cell_of(g.kv, value, g.seq[blockIdx.x], g.pos[blockIdx.x]);
-    for (int i = lane; i < ((d + 31) & ~31); i += 32)       /* whole warps: Q8_0 is of heads of multiples of 32 */
-        put_value(cell, g.kv.dtype, i < d ? g.kv.n_kv_head * d : 0, kv * d + i, i < d ? x[i] : 0.0f);
+    g.pos = cuda_ints(be, b->pos, b->n, impl->pos), g.seq = cuda_ints(be, b->seq, b->n, impl->seq);
+    *out = g;
+    return true;
 }
 
 static void rope_store(llm_backend *be, llm_rows q, llm_rows k, llm_rows v, llm_rows cs, const llm_rope_store_args *a, llm_kv_layer *kv, const llm_batch *b)
 {
-    cuda_impl *impl = cuda_of(be);
-    rope_store_job g = {};
+    head_job g;
 
     if (!cuda_go(be) || b->n == 0) return;
     cuda_writes(be, q.data), cuda_writes(be, k.data);
-    g.q = q, g.k = k, g.v = v, g.cs = cs, g.kv = *kv, g.d = a->d_head, g.n_head = q.width / a->d_head, g.pairs = a->style == ROPE_PAIRS, g.eps = a->eps, g.offset = a->offset;
-    if (a->d_head > HEAD_MAX || kv->latent || kv->d_k != a->d_head || kv->d_v != a->d_head || cs.width > a->d_head) {
-        cuda_fail(be, LLM_ERR_UNSUPPORTED, "device cuda: heads of %d values, %d and %d in the cache, %d rotated; at most %d", a->d_head, kv->d_k, kv->d_v, cs.width, (int)HEAD_MAX);
-        return;
-    }
-    if (a->q_norm && ((g.q_norm = weight_of(a->q_norm)->values) == NULL || (g.k_norm = weight_of(a->k_norm)->values) == NULL)) {
-        cuda_fail(be, LLM_ERR_UNSUPPORTED, "device cuda: a norm of heads of %d values stored as %s", a->d_head, dtype_name((int)a->q_norm->dtype));
-        return;
-    }
-    g.pos = cuda_ints(be, b->pos, b->n, impl->pos), g.seq = cuda_ints(be, b->seq, b->n, impl->seq);
-    LAUNCH(rope_store_kernel, dim3((unsigned)b->n, (unsigned)((g.n_head + 2 * kv->n_kv_head + HEADS - 1) / HEADS)), dim3(HEADS * 32), 0, impl->stream, g);
+    if (!head_job_of(be, q, k, v, cs, a, kv, b, &g)) return;
+    LAUNCH(rope_store_kernel, dim3((unsigned)b->n, (unsigned)((g.n_head + 2 * kv->n_kv_head + HEADS - 1) / HEADS)), dim3(HEADS * 32), 0, cuda_of(be)->stream, g);
     cuda_check(be, cudaSuccess, "rope and store", b->n, g.n_head, a->d_head);
 }
 

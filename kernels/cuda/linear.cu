@@ -145,6 +145,39 @@ static void gated(llm_backend *be, llm_rows y, llm_rows u, const llm_tensor *gat
     run_matvec(be, &g, (unsigned)((x.n + nc - 1) / nc));
 }
 
+/* Few columns of one type, heads that are whole numbers of a block's rows: queries, keys and values, and what becomes of their heads, in one kernel. */
+static bool heads_fit(const llm_backend *be, const llm_linear *l, int n, int d)
+{
+    const cuda_weight *w = weight_of(l[0].w);
+
+    if (n > MV_MOST || d > HEAD_MAX || d % (MV_WARPS * mv_rows(columns_at_once(n))) != 0) return false;
+    for (int i = 0; i < 3; i++) {
+        const cuda_weight *t = weight_of(l[i].w);
+        if (t->a == NULL || t->dtype != w->dtype || !same_form(t, w) || t->rows % d != 0 || takes_matmul(be, t, n, MV_MOST)) return false;
+    }
+    return true;
+}
+
+static void qkv_store(llm_backend *be, const llm_linear *l, llm_rows x, llm_rows cs, const llm_rope_store_args *a, llm_kv_layer *kv, const llm_batch *b)
+{
+    const cuda_weight *w = weight_of(l[0].w);
+    x_source s = { x, 1, 0, w->cols, w->perm };
+    x_forms form;
+    mv_job g = {};
+
+    if (!cuda_go(be) || x.n == 0) return;
+    if (!heads_fit(be, l, x.n, a->d_head)) {
+        linear(be, l, 3, x);
+        be->block.rope_store(be, l[0].y, l[1].y, l[2].y, cs, a, kv, b);
+        return;
+    }
+    for (int i = 0; i < 3; i++) if (!bias_good(be, l[i].bias)) return;
+    if (!head_job_of(be, l[0].y, l[1].y, l[2].y, cs, a, kv, b, &g.h) || !prepare(be, &s, w, false, &form)) return;
+    g.n_matrix = 3, g.x = form.codes, g.f = form.f, g.f_stride = form.f_stride, g.n = x.n, g.count = cuda_of(be)->head_count;
+    for (int i = 0; i < 3; i++) g.m[i].w = *weight_of(l[i].w), g.m[i].bias = bias_values(l[i].bias), g.m[i].y = l[i].y.data, g.m[i].y_stride = l[i].y.stride;
+    run_matvec(be, &g, 1);
+}
+
 /* ---- absorb: one matrix a head ---- */
 
 static void absorb_rows(llm_backend *be, llm_rows y, int y_step, llm_rows x, int x_step, const cuda_weight *w)
@@ -327,4 +360,4 @@ static void moe(llm_backend *be, llm_rows y, llm_rows x, llm_rows weight, const 
     cuda_check(be, cudaSuccess, "sum of experts", y.n, r.n_used, y.width);
 }
 
-void cuda_linear_ops(llm_ops *op, llm_blocks *block) { op->linear = linear, op->absorb = absorb, op->moe = moe, block->gated = gated; }
+void cuda_linear_ops(llm_ops *op, llm_blocks *block) { op->linear = linear, op->absorb = absorb, op->moe = moe, block->gated = gated, block->qkv_store = qkv_store; }

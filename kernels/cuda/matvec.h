@@ -4,6 +4,7 @@
 #define LLM_CUDA_MATVEC_H
 #include "activate.h"
 #include "blocks.h"
+#include "heads.h"
 
 enum { MV_WARPS = 4, MV_JOINED = 4 };
 
@@ -18,6 +19,10 @@ typedef struct {
     bool glu;                           /* m[1] is up: y = activate(m[0] x, m[1] x) */
     int act;
     float limit;
+    /* m[0..2] are queries, keys and values, and heads whole numbers of blocks: the last block of a head to be done finishes it. count [heads] is
+     * 0 before and after; NULL: no heads. */
+    int *count;
+    head_job h;
 } mv_job;
 
 /* What one warp works on. */
@@ -75,6 +80,31 @@ template <int NC, int R> static __device__ __forceinline__ void mv_finish(const 
         }
     }
 }
+
+/* This block's rows are there: if all of their head are, the block takes the columns of that head one a warp. */
+static __device__ NO_INLINE void mv_heads(const mv_job &g)
+{
+    DYNAMIC_SHARED(raw);
+    __shared__ int last;
+    int i = 0, h;
+
+    while (i < 2 && (int)blockIdx.x >= g.first[i + 1]) i++;
+    int blocks = g.h.d / (int)(g.m[i].w.rows / (g.first[i + 1] - g.first[i]));          /* of a head */
+    h = ((int)blockIdx.x - g.first[i]) / blocks + (i == 0 ? 0 : i == 1 ? g.h.n_head : g.h.n_head + g.h.kv.n_kv_head);
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        last = atomicAdd(&g.count[h], 1) == blocks - 1;
+        if (last) g.count[h] = 0;
+    }
+    __syncthreads();
+    if (!last) return;
+    __threadfence();
+    for (int c = warp_id(); c < g.n; c += MV_WARPS) finish_head(g.h, c, h, (float *)(void *)raw + warp_id() * HEAD_MAX);
+}
+
+/* Dynamic shared memory of a launch. */
+static inline size_t mv_shared(const mv_job *g) { return g->count ? MV_WARPS * HEAD_MAX * sizeof(float) : 0; }
 
 static __device__ __forceinline__ int mv_columns(const mv_job &g, int nc)
 {

@@ -16,7 +16,7 @@ template <int DT> static __device__ __forceinline__ float group_product(const ui
     return acc;
 }
 
-template <int DT, int NC, int R> static __global__ void __launch_bounds__(MV_WARPS * 32) matvec_codes(mv_job g)
+template <int DT, int NC, int R> static __global__ void __launch_bounds__(MV_WARPS * 32) matvec_codes(const __grid_constant__ mv_job g)
 {
     mv_place<R> p;
     int n = mv_columns(g, NC), groups = (int)((g.m[0].w.cols + 31) / 32);
@@ -40,6 +40,7 @@ template <int DT, int NC, int R> static __global__ void __launch_bounds__(MV_WAR
         }
     }
     mv_finish<NC, R>(g, p, acc, n);
+    if (g.count) mv_heads(g);
 }
 
 cudaError_t matvec_codes_launch(const mv_job *g, dim3 grid, int nc, cudaStream_t s)
@@ -47,7 +48,7 @@ cudaError_t matvec_codes_launch(const mv_job *g, dim3 grid, int nc, cudaStream_t
     mv_job j = *g;
 
     switch (j.m[0].w.dtype) {
-#define LAUNCH_NC(dt, nc) { auto fn = matvec_codes<dt, nc, mv_rows(nc)>; LAUNCH(fn, grid, dim3(MV_WARPS * 32), 0, s, j); break; }
+#define LAUNCH_NC(dt, nc) { auto fn = matvec_codes<dt, nc, mv_rows(nc)>; LAUNCH(fn, grid, dim3(MV_WARPS * 32), mv_shared(&j), s, j); break; }
 #define CASE(dt) case dt: if (nc == 1) LAUNCH_NC(dt, 1) if (nc == 2) LAUNCH_NC(dt, 2) if (nc == 4) LAUNCH_NC(dt, 4) LAUNCH_NC(dt, 8)
     BLOCK_TYPES(CASE)
 #undef CASE

@@ -2,7 +2,7 @@
  * bytes. Rows of the weight and of x are filled up with zeros to whole stretches. */
 #include "matvec.h"
 
-template <int DT, int NC, int R> static __global__ void __launch_bounds__(MV_WARPS * 32) matvec_values(mv_job g)
+template <int DT, int NC, int R> static __global__ void __launch_bounds__(MV_WARPS * 32) matvec_values(const __grid_constant__ mv_job g)
 {
     enum { BYTES = value_of<DT>::BYTES, N = 16 / BYTES };
     const cuda_weight &t = g.m[0].w;
@@ -35,6 +35,7 @@ template <int DT, int NC, int R> static __global__ void __launch_bounds__(MV_WAR
         }
     }
     mv_finish<NC, R>(g, p, acc, n);
+    if (g.count) mv_heads(g);
 }
 
 cudaError_t matvec_values_launch(const mv_job *g, dim3 grid, int nc, cudaStream_t s)
@@ -42,7 +43,7 @@ cudaError_t matvec_values_launch(const mv_job *g, dim3 grid, int nc, cudaStream_
     mv_job j = *g;
 
     switch (j.m[0].w.dtype) {
-#define LAUNCH_NC(dt, nc) { auto fn = matvec_values<dt, nc, mv_rows(nc)>; LAUNCH(fn, grid, dim3(MV_WARPS * 32), 0, s, j); break; }
+#define LAUNCH_NC(dt, nc) { auto fn = matvec_values<dt, nc, mv_rows(nc)>; LAUNCH(fn, grid, dim3(MV_WARPS * 32), mv_shared(&j), s, j); break; }
 #define CASE(dt) case dt: if (nc == 1) LAUNCH_NC(dt, 1) if (nc == 2) LAUNCH_NC(dt, 2) if (nc == 4) LAUNCH_NC(dt, 4) LAUNCH_NC(dt, 8)
     VALUE_TYPES(CASE)
 #undef CASE

@@ -32,6 +32,7 @@
 #define __restrict__
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
+#define __grid_constant__
 
 struct dim3 { unsigned x, y, z; constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {} };
 struct uint2 { unsigned x, y; };
@@ -263,6 +264,8 @@ static inline int __dp4a(int a, int b, int c)
     return c;
 }
 
+template <class T> static inline T __ldcg(const T *p) { return *p; }
+static inline void __threadfence() {}
 static inline int atomicAdd(int *p, int v) { int old = *p; *p += v; return old; }
 static inline int __popc(unsigned v) { return __builtin_popcount(v); }
 static inline float __uint_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }

@@ -32,9 +32,10 @@ void run_attention(llm_run *r, const llm_batch *b, int il)
     llm_rope_store_args heads = { d, c->rope_style, tensor_bound(&w->q_norm) ? &w->q_norm : NULL, &w->k_norm, c->norm_eps, c->norm_offset };
     bool fused = r->be->block.rope_store != NULL && c->logn_ctx == 0;
 
-    op->linear(r->be, qkv, 3, h);
-    if (fused) r->be->block.rope_store(r->be, q, k, v, r->cs[lc->rope], &heads, &r->kv[il], b);
-    else rotate(r, q, k, lc, w);
+    if (fused && r->be->block.qkv_store) r->be->block.qkv_store(r->be, qkv, h, r->cs[lc->rope], &heads, &r->kv[il], b);
+    else op->linear(r->be, qkv, 3, h);
+    if (fused && r->be->block.qkv_store == NULL) r->be->block.rope_store(r->be, q, k, v, r->cs[lc->rope], &heads, &r->kv[il], b);
+    if (!fused) rotate(r, q, k, lc, w);
     run_tap(r, "q", il, q), run_tap(r, "k", il, k), run_tap(r, "v", il, v);
     if (c->logn_ctx > 0) op->scale_rows(r->be, q, r->grow.data);
     if (!fused) op->store(r->be, &r->kv[il], k, v, b);

@@ -203,6 +203,67 @@ START_TEST(rotated_and_stored_in_one)
 }
 END_TEST
 
+/* The products of queries, keys and values with their heads finished in the same launch: the bits of one after the other. */
+static void one_qkv(pair *p, const shape *s, const llm_dtype weight[3], llm_dtype type, int n, bool norms)
+{
+    enum { COLS = 256 };
+    int32_t pos[9], seq[9], token[9] = { 0 };
+    llm_span span[9];
+    llm_batch b = { n, n, token, pos, seq, span };
+    int rows[3] = { s->n_head * s->d_k, s->n_kv_head * s->d_k, s->n_kv_head * s->d_k };
+    llm_tensor w[3], bias = case_tensor(DT_F32, 0, rows[1], 1), qn = case_tensor(DT_F32, 0, s->d_k, 1), kn = case_tensor(DT_F32, 0, s->d_k, 1), *all[6] = { &w[0], &w[1], &w[2], &bias, &qn, &kn };
+    llm_rope_store_args a = { s->d_k, ROPE_HALF, norms ? &qn : NULL, &kn, 1e-6f, 0 };
+    llm_rows x = close_rows(n, COLS), cs = close_rows(n, s->d_k & ~1), dx = put_rows(&p->be, x), dcs = put_rows(&p->be, cs), y[2][3];
+    llm_linear l[2][3];
+    caches c[2];
+
+    for (int i = 0; i < n; i++) pos[i] = 5 * i + 2, seq[i] = i % N_SEQ, span[i] = (llm_span){ i % N_SEQ, i, 1, pos[i] };
+    for (int i = 0; i < 3; i++) w[i] = case_tensor(weight[i], 0, rows[i], COLS);
+    llm_device *d = put_weights(all, 6);
+    for (int k = 0; k < 2; k++) {
+        caches_open(p, &c[k], s, type);
+        for (int i = 0; i < 3; i++) y[k][i] = blank_rows(n, rows[i], rows[i]), l[k][i] = (llm_linear){ put_rows(&p->be, y[k][i]), &w[i], i == 1 ? &bias : NULL };
+    }
+    for (int again = 0; again < 2; again++) {           /* the counts of heads are as they were */
+        p->be.remote->begin(&p->be, &b, NULL);
+        p->be.op.linear(&p->be, l[0], 3, dx), p->be.block.rope_store(&p->be, l[0][0].y, l[0][1].y, l[0][2].y, dcs, &a, &c[0].dev, &b);
+        p->be.block.qkv_store(&p->be, l[1], dx, dcs, &a, &c[1].dev, &b);
+        p->be.remote->end(&p->be);
+    }
+    ck_assert_msg(p->be.err.status == LLM_OK, "%s", p->be.err.text);
+    for (int i = 0; i < 3; i++) {
+        for (int k = 0; k < 2; k++) p->be.remote->download(&p->be, y[k][i].data, l[k][i].y.data, rows_bytes(y[k][i])), p->be.remote->release(&p->be, l[k][i].y.data);
+        ck_assert_msg(memcmp(y[0][i].data, y[1][i].data, rows_bytes(y[0][i])) == 0, "%s, %s, %d rows: output %d", s->name, dtype_name(weight[0]), n, i);
+    }
+    for (int value = 0; value < 2; value++) {
+        size_t bytes = N_SEQ * (value ? c[0].dev.v_seq_bytes : c[0].dev.k_seq_bytes);
+        uint8_t *cell = malloc(2 * bytes);
+        for (int k = 0; k < 2; k++) p->be.remote->download(&p->be, cell + (size_t)k * bytes, value ? c[k].dev.v : c[k].dev.k, bytes);
+        ck_assert_msg(memcmp(cell, cell + bytes, bytes) == 0, "%s, %s in %s, %d rows: %s", s->name, dtype_name(weight[0]), dtype_name(type), n, value ? "values" : "keys");
+        free(cell);
+    }
+    for (int k = 0; k < 2; k++) { caches_close(p, &c[k]); for (int i = 0; i < 3; i++) free(y[k][i].data); }
+    p->be.remote->release(&p->be, dx.data), p->be.remote->release(&p->be, dcs.data), device_close(d), free(x.data), free(cs.data);
+    for (int i = 0; i < 6; i++) free((void *)(uintptr_t)all[i]->data);
+}
+
+START_TEST(products_and_heads_in_one)
+{
+    static const llm_dtype same[] = { DT_Q8_0, DT_Q4_K, DT_F16, DT_MXFP4, DT_F32 }, mixed[3] = { DT_Q4_K, DT_Q4_K, DT_Q6_K }, kinds[] = { DT_F16, DT_Q8_0, DT_F8_E4M3, DT_F32 };
+    static const int n[] = { 1, 2, 5, 8, 9 };
+    pair p;
+
+    if (!pair_open(&p, &limits, "cuda/qkv_store")) return;
+    for (int is = 0; is < 6; is++) for (int in = 0; in < COUNT(n); in++) {
+        llm_dtype t = same[(is + in) % COUNT(same)], cache = kinds[in % COUNT(kinds)], all[3] = { t, t, t };
+        if (cache == DT_Q8_0 && shapes[is].d_k % 32) cache = DT_F16;
+        one_qkv(&p, &shapes[is], all, cache, n[in], in % 2 == 0);
+    }
+    one_qkv(&p, &shapes[2], mixed, DT_F16, 1, true);
+    pair_close(&p);
+}
+END_TEST
+
 START_TEST(long_contexts_in_parts)
 {
     static const int fill[N_SEQ] = { 190, 0, 0 }, one[N_SEQ] = { 1, 1, 0 };
@@ -284,4 +345,4 @@ START_TEST(deterministic_rows_depend_on_their_own_keys_alone)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/attend", prefill_and_decoding, rotated_and_stored_in_one, long_contexts_in_parts, deterministic_rows_depend_on_their_own_keys_alone)
+LLM_TEST_MAIN("cuda/attend", prefill_and_decoding, rotated_and_stored_in_one, products_and_heads_in_one, long_contexts_in_parts, deterministic_rows_depend_on_their_own_keys_alone)

@@ -297,7 +297,7 @@ END_TEST
 START_TEST(launches_of_a_decoding_step)
 {
 #ifdef LLM_CUDA_SHIM
-    enum { A_LAYER = 13, BESIDE = 6 };      /* beside the layers: embedding, two tables of angles, the first norm, the last one, the head */
+    enum { A_LAYER = 12, BESIDE = 6 };      /* beside the layers: embedding, two tables of angles, the first norm, the last one, the head */
     extern size_t shim_launches;
     llm_model_info info = { .size = sizeof info };
     llm_model *m;
