@@ -124,7 +124,7 @@ $(B)/test/cuda/%: $(B)/test/cuda/%.o $(SHIM) $(B)/libllm.a
 
 # Tests that fail the n-th allocation stand between the library and these (test/hard/alloc_fail.h).
 $(B)/test/hard/%: LDWRAP = $(foreach f,malloc calloc realloc free strdup strndup posix_memalign aligned_alloc mmap munmap,-Wl,--wrap=$(f))
-$(filter $(B)/test/bench/%,$(TESTS)): $(BENCH)
+$(filter $(B)/test/bench/% $(B)/test/cuda/measure_test,$(TESTS)) $(B)/gpu/measure_test: $(BENCH)
 $(B)/test/model/reference_test $(B)/test/quant/quantize_test $(B)/test/cuda/models_test $(B)/test/cuda/offload_test: $(B)/tools/npy.o
 # What the shim takes for cuBLAS.
 $(B)/test/cuda/blas_test: $(B)/test/cuda/fake_cublas.so

@@ -60,6 +60,7 @@ static const opt_table table = {
     "reading and computing. Read are the weights once a step (of experts those chosen) and the keys and values there are; products of\n"
     "quantized weights are counted at the int8 peak, attention and products of F32, F16 and BF16 weights at the float peak (on a card:\n"
     "of its matrix instructions).\n"
+    "With --device the token of every step is picked there, as llm-run does; the processor's rates are those of the forward pass alone.\n"
     "A shape that does not fit into memory is measured with two numbers of layers and scaled; its rows say so. TYPE is a mix such as\n"
     "q8_0 or q4_k_m (default: mxfp4 for gpt-oss, q4_k_m for others).\n"
     "Rows that cannot be measured are reported and left out; the exit code is that of the first of them.\n" EXIT_CODES
@@ -154,10 +155,12 @@ static test_list *make_tests(void)
 /* What a row says about its model. */
 typedef struct { const char *name, *type; llm_model_info info; model_work work; llm_isa isa; } subject;
 
+static bool on_gpu(void) { return device && strcmp(device, "cuda") == 0; }
+
 static measure_options options_of(bool paging)
 {
     return (measure_options){ .kv_type = tool_kv_type(&table, kv_type), .memory_limit = tool_bytes(&table, "--memory-limit", limit_text), .allow_paging = paging,
-                          .warmup = !no_warmup, .repetitions = repetitions, .deterministic = deterministic };
+                          .warmup = !no_warmup, .repetitions = repetitions, .deterministic = deterministic, .pick = on_gpu() };
 }
 
 static llm_dtype kv_dtype(void)
@@ -165,8 +168,6 @@ static llm_dtype kv_dtype(void)
     llm_kv_type t = tool_kv_type(&table, kv_type);
     return t == LLM_KV_F32 ? DT_F32 : t == LLM_KV_Q8_0 ? DT_Q8_0 : t == LLM_KV_F8_E4M3 ? DT_F8_E4M3 : DT_F16;
 }
-
-static bool on_gpu(void) { return device && strcmp(device, "cuda") == 0; }
 
 static machine_limits limits_of_device(llm_device *d)
 {

@@ -67,8 +67,8 @@ static double peak_mib(void)
 
 /* ---- tokens ---------------------------------------------------------------------------- */
 
-/* filled: every sequence begins with the depth tokens of the test. */
-typedef struct { llm_session *s; const work_test *t; llm_row *row; int n_vocab; bool filled; llm_error *err; } feeder;
+/* filled: every sequence begins with the depth tokens of the test. pick: greedy, or NULL. */
+typedef struct { llm_session *s; const work_test *t; llm_row *row; int n_vocab; bool filled; llm_sampler *pick; llm_error *err; } feeder;
 
 static llm_token token(const feeder *f, int seq, int i) { return (llm_token)((((uint64_t)i * 257 + (uint64_t)seq) * 2654435761u + 17) % (uint64_t)f->n_vocab); }
 
@@ -80,6 +80,14 @@ static llm_status prompt(const feeder *f, int seq, int n)
     return llm_session_decode_rows(f->s, f->row, (size_t)n, f->err);
 }
 
+/* The next token of every sequence, so that what it takes is measured; the test goes on with its own, whose experts are spread evenly. */
+static llm_status pick(const feeder *f, int step)
+{
+    for (int seq = 0; f->pick && seq < f->t->n_seq; seq++)
+        if (llm_session_pick(f->s, (size_t)seq, f->pick, (uint64_t)step, f->err) < 0) return f->err->status;
+    return LLM_OK;
+}
+
 /* n steps of one token for every sequence. */
 static llm_status generate(const feeder *f, int n)
 {
@@ -88,6 +96,7 @@ static llm_status generate(const feeder *f, int n)
     for (int i = 0; i < n && st == LLM_OK; i++) {
         for (int seq = 0; seq < f->t->n_seq; seq++) f->row[seq] = (llm_row){ token(f, seq, i), seq, 1 };
         st = llm_session_decode_rows(f->s, f->row, (size_t)f->t->n_seq, f->err);
+        if (st == LLM_OK) st = pick(f, i);
     }
     return st;
 }
@@ -162,6 +171,7 @@ static llm_status repeat(feeder *f, const measure_options *o, measure_result *ou
 
 llm_status measure_test(llm_model *m, const bench_test *t, const measure_options *o, measure_result *out, llm_error *err)
 {
+    static const llm_sampler_options greedy = { .size = sizeof greedy };
     llm_session_options opt = measure_session(t, o);
     llm_model_info info = { .size = sizeof info };
     int most = opt.n_ctx > t->what.n_seq ? opt.n_ctx : t->what.n_seq;
@@ -177,11 +187,12 @@ llm_status measure_test(llm_model *m, const bench_test *t, const measure_options
         return LLM_ERR_MEMORY;
     }
     st = llm_session_open(&f.s, m, &opt, err);
+    if (st == LLM_OK && o->pick) st = llm_sampler_open(&f.pick, m, &greedy, err);
     if (st == LLM_OK) {
         llm_session_set_progress(f.s, on_progress, NULL);
         st = repeat(&f, o, out);
     }
-    llm_session_close(f.s);
+    llm_sampler_close(f.pick), llm_session_close(f.s);
     free(f.row);
     return st;
 }

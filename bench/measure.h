@@ -5,7 +5,8 @@
 #include "work.h"
 
 typedef struct { work_test what; int threads; } bench_test;     /* see work.h; threads of the session */
-typedef struct { llm_kv_type kv_type; uint64_t memory_limit; bool allow_paging, warmup; int repetitions; bool deterministic; } measure_options;
+/* pick: after each step of generating the token of every sequence is picked where the logits lie, as a program would (greedily). */
+typedef struct { llm_kv_type kv_type; uint64_t memory_limit; bool allow_paging, warmup; int repetitions; bool deterministic, pick; } measure_options;
 
 /* Means and standard deviations over the repetitions. rate: tokens of all sequences per second. peak_mib: resident memory at most. */
 typedef struct { double seconds, seconds_dev, rate, rate_dev, peak_mib; } measure_result;

@@ -284,8 +284,8 @@ typedef std::vector<std::function<void()>> *cudaGraph_t, *cudaGraphExec_t;
 struct shim_stream { cudaGraph_t graph; };
 typedef shim_stream *cudaStream_t;
 
-/* What is left on the device; tests lower it. Launches so far, recorded ones each time they run. */
-extern "C" { inline size_t shim_memory_left = (size_t)8 << 30, shim_launches = 0; }
+/* What is left on the device; tests lower it. Launches so far, recorded ones each time they run, bytes brought to the host, and copies to the host and to the device. */
+extern "C" { inline size_t shim_memory_left = (size_t)8 << 30, shim_launches = 0, shim_downloaded = 0, shim_copies[2] = { 0, 0 }; }
 /* The library that is taken for cuBLAS; NULL: there is none. */
 extern "C" { inline const char *shim_cublas = nullptr; }
 
@@ -331,9 +331,9 @@ static inline cudaError_t cudaFree(void *p)
 static inline cudaError_t cudaMallocHost(void **p, size_t n) { return (*p = malloc(n)) ? cudaSuccess : cudaErrorMemoryAllocation; }
 static inline cudaError_t cudaFreeHost(void *p) { free(p); return cudaSuccess; }
 static inline cudaError_t cudaMemcpy(void *to, const void *from, size_t n, cudaMemcpyKind) { memcpy(to, from, n); return cudaSuccess; }
-static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind, cudaStream_t s)
+static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind kind, cudaStream_t s)
 {
-    shim::enqueue(s, [=] { memcpy(to, from, n); });
+    shim::enqueue(s, [=] { memcpy(to, from, n), shim_downloaded += kind == cudaMemcpyDeviceToHost ? n : 0, shim_copies[kind == cudaMemcpyHostToDevice]++; });
     return cudaSuccess;
 }
 static inline cudaError_t cudaMemsetAsync(void *p, int v, size_t n, cudaStream_t s)

@@ -34,15 +34,15 @@ static widths widths_of(const llm_model *m, llm_site site)
     return w;
 }
 
-enum { OUT_ROWS = 32 };                 /* rows of logits that wait on a device */
+enum { OUT_ROWS = 64 };                 /* rows of logits that wait on a device: of every sequence of a recorded step */
 
 /* Places every buffer behind the last one, or (base NULL) only adds up their bytes. */
 static bool layout(llm_run *r, const llm_model *m, llm_site site, int n_batch, char *base, size_t *bytes)
 {
     widths w = widths_of(m, site);
     struct { llm_rows *rows; int64_t width; } all[] = {
-        { &r->x, w.x }, { &r->h, w.x }, { &r->o, w.x }, { &r->q, w.q }, { &r->k, w.k }, { &r->v, w.v }, { &r->a, w.a }, { &r->lat, w.lat },
-        { &r->qa, w.qa }, { &r->gate, w.ff }, { &r->up, w.ff }, { &r->score, w.score }, { &r->weight, w.used }, { &r->shared, w.shared },
+        { &r->x, w.x }, { &r->h, w.x + 2 * w.used }, { &r->o, w.x }, { &r->q, w.q }, { &r->k, w.k }, { &r->v, w.v }, { &r->a, w.a }, { &r->lat, w.lat },
+        { &r->qa, w.qa }, { &r->gate, w.ff }, { &r->up, w.ff }, { &r->score, w.score }, { &r->shared, w.shared },
         { &r->shared_gate, 1 }, { &r->cs[ROPE_GLOBAL], w.rot }, { &r->cs[ROPE_LOCAL], w.rot }, { &r->grow, 1 },
     };
     int n_out = n_batch < OUT_ROWS ? n_batch : OUT_ROWS;
@@ -54,9 +54,8 @@ static bool layout(llm_run *r, const llm_model *m, llm_site site, int n_batch, c
         if (!ck_add(at, n, &at)) return false;
     }
     if (base) r->out = (llm_rows){ (float *)(void *)(base + at), n_out, (int)w.out, w.out };
-    if (!ck_add(at, (size_t)n_out * (size_t)w.out * sizeof(float), &at)) return false;
-    if (base) r->expert = (int32_t *)(void *)(base + at);
-    if (!ck_mul((size_t)n_batch * sizeof *r->expert, (size_t)w.used, &n) || !ck_add(at, n + 64, &at)) return false;
+    if (base) r->h.width = (int)w.x, r->h.stride = w.x, r->n_used = (int)w.used;     /* run_choice has the rest */
+    if (!ck_add(at, (size_t)n_out * (size_t)w.out * sizeof(float) + 64, &at)) return false;
     *bytes = at;
     return true;
 }

@@ -26,11 +26,11 @@ typedef struct llm_run {
     llm_rows q, k, v, a;                /* attention's query, keys, values and result */
     llm_rows lat, qa;                   /* MLA: compressed query; query and result against the latent */
     llm_rows gate, up;                  /* feed-forward */
-    llm_rows score, weight, shared, shared_gate;    /* experts */
+    llm_rows score, shared, shared_gate;    /* experts; their choice lies behind h: run_choice */
+    int n_used;
     llm_rows cs[N_ROPE];                /* cosines and sines of the rows' positions */
     llm_rows out;                       /* where rows live elsewhere: logits on their way to the host; else n is 0 */
     llm_rows grow;                      /* [1, n_batch] Qwen 1: how much each row's query grows */
-    int32_t *expert;                    /* [n_batch * n_expert_used] */
 } llm_run;
 
 /* For what of m runs there: limits for backend_open and the bytes run_open allocates. False when a size wraps. */
@@ -58,6 +58,14 @@ static inline llm_run *run_at(llm_run *r, llm_site site) { return r->site == sit
 void run_copy(llm_run *to, llm_rows dst, llm_run *from, llm_rows src);
 /* The first n rows and width values of a buffer, lying close together. */
 static inline llm_rows run_rows_of(llm_rows buf, int n, int width) { return (llm_rows){ buf.data, n, width, width }; }
+/* Where the routing of n rows lies: right behind their normed input in h, so that all three cross to another backend as one. weight [n, n_used],
+ * expert [n * n_used]. */
+typedef struct { llm_rows weight; int32_t *expert; } llm_choice;
+static inline llm_choice run_choice(const llm_run *r, int n)
+{
+    float *at = r->h.data + (int64_t)n * r->h.width;
+    return (llm_choice){ { at, n, r->n_used, r->n_used }, (int32_t *)(void *)(at + (int64_t)n * r->n_used) };
+}
 void run_tap(llm_run *r, const char *name, int il, llm_rows rows);
 void run_linear(llm_run *r, llm_rows y, llm_rows x, const llm_tensor *w, const llm_tensor *bias);    /* bias may be unbound */
 llm_linear run_product(llm_rows y, const llm_tensor *w, const llm_tensor *bias);
