@@ -5,8 +5,10 @@
 #include "tokenizer.h"
 #include <stdatomic.h>
 
-/* Memory that load transforms made; freed with the model. */
-typedef struct llm_owned { struct llm_owned *next; void *data; size_t bytes; bool mapped; } llm_owned;
+/* Memory that load transforms made; freed with the model, or (released: nothing may be read there any more) once it is on the device. */
+typedef struct llm_owned { struct llm_owned *next; void *data; size_t bytes; bool mapped, released; } llm_owned;
+/* Bytes of such memory; small: those of them that count as tables. */
+typedef struct { uint64_t all, small; } llm_relaid;
 
 /* What of a model is on its device; all zero: nothing. The rest is on this machine, and the CPU computes it. */
 typedef struct {
@@ -20,6 +22,7 @@ typedef struct {
     uint64_t device;                    /* weights on the device */
     uint64_t tables;                    /* of where they are, here */
     uint64_t spared;                    /* of the file, that are read once, to be uploaded */
+    llm_relaid freed;                   /* laid out anew, and given back after they were uploaded */
 } llm_placed;
 
 struct llm_model {
@@ -34,6 +37,7 @@ struct llm_model {
     const char **slot;                  /* [store_n_tensor] what each tensor is bound to, or NULL */
     llm_owned *owned;
     uint64_t owned_bytes;               /* of re-laid weights */
+    llm_relaid freed;                   /* of them no longer there: 0 until placed.freed is done, and not in owned_bytes or table_bytes */
     uint64_t released_bytes;            /* of the weights they came from, which are not read again */
     uint64_t table_bytes;               /* part of owned_bytes: small pieces, for names and pointers */
     uint64_t memory_limit;              /* of this machine's; 0: none */
@@ -65,6 +69,8 @@ const llm_arch *arch_find(llm_meta *m, llm_error *err);     /* NULL: unknown, er
 /* weights.c: names, shapes, dtypes, load transforms. Tensors that nothing binds are logged. */
 llm_status weights_bind(llm_model *m, llm_error *err);
 void weights_free(llm_model *m);
+/* Gives back the memory of one load transform; its place stays on the list. */
+void weights_disown(llm_model *m, llm_owned *o);
 /* Sets m->place and what it takes. LLM_ERR_UNSUPPORTED: the device has no kernels for a type among those weights. */
 llm_status weights_place(llm_model *m, llm_place place, llm_error *err);
 /* Copies the weights that belong there to m->device; nothing to do without one. */

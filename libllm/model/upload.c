@@ -33,20 +33,20 @@ static bool is_routed(llm_slot slot)
 
 llm_site site_of_weight(const llm_model *m, int il, llm_slot slot) { return is_routed(slot) ? site_of_experts(m, il) : site_of_layer(m, il); }
 
-/* Bound weights whose place is the device, in the order of the file's layers; list_free, also after a failure. */
-static llm_status list_device(llm_model *m, weight_list *l, llm_error *err)
+/* Bound weights whose place is there, in the order of the file's layers; list_free, also after a failure. */
+static llm_status list_at(llm_model *m, llm_site site, weight_list *l, llm_error *err)
 {
     size_t most = 3 + (size_t)m->config.n_layer * W_COUNT;
 
     *l = (weight_list){ calloc(most, sizeof *l->w), calloc(most, sizeof *l->role), 0 };
     if (l->w == NULL || l->role == NULL) return llm_fail_memory(err, most * (sizeof *l->w + sizeof *l->role), "the list of weights");
-    if (site_of_ends(m) == SITE_DEVICE) {
+    if (site_of_ends(m) == site) {
         note(l, &m->embed, (weight_role){ -1, false, "embed" }), note(l, &m->out_norm, (weight_role){ -1, false, "out_norm" });
         note(l, &m->head, (weight_role){ -1, false, m->head.data == m->embed.data ? "embed" : "head" });
     }
     for (int il = 0; il < m->config.n_layer; il++) {
         llm_layer *w = &m->layer[il];
-#define X(slot, g, h, a, b, c) if (site_of_weight(m, il, W_##slot) == SITE_DEVICE) note(l, &w->slot, (weight_role){ il, is_routed(W_##slot), #slot });
+#define X(slot, g, h, a, b, c) if (site_of_weight(m, il, W_##slot) == site) note(l, &w->slot, (weight_role){ il, is_routed(W_##slot), #slot });
         LLM_LAYER_WEIGHTS(X)
 #undef X
     }
@@ -152,15 +152,79 @@ static uint64_t spared_bytes(const llm_model *m, const weight_list *l)
     return sum < all ? sum : all;
 }
 
+/* ---- what lies here twice ----------------------------------------------------------- */
+
+/* Memory of load transforms by address; who reads it. */
+typedef struct { llm_owned *o; bool here, there; } relaid_piece;
+typedef struct { relaid_piece *piece; size_t n; } relaid_list;
+
+static int by_address(const void *a, const void *b)
+{
+    uintptr_t x = (uintptr_t)((const relaid_piece *)a)->o->data, y = (uintptr_t)((const relaid_piece *)b)->o->data;
+    return (x > y) - (x < y);
+}
+
+static void read_from(relaid_list *l, const void *p, bool device)
+{
+    size_t low = 0, high = l->n;        /* the last piece that begins at p or before */
+
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if ((uintptr_t)l->piece[mid].o->data <= (uintptr_t)p) low = mid + 1; else high = mid;
+    }
+    if (low == 0 || (uintptr_t)p - (uintptr_t)l->piece[low - 1].o->data >= l->piece[low - 1].o->bytes) return;
+    if (device) l->piece[low - 1].there = true; else l->piece[low - 1].here = true;
+}
+
+static void read_weights(relaid_list *l, const weight_list *w, bool device)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        if (w->w[i]->data) read_from(l, w->w[i]->data, device);
+        for (int64_t e = 0; w->w[i]->part && e < w->w[i]->dim[0]; e++) read_from(l, w->w[i]->part[e], device);
+    }
+}
+
+/* Pieces that weights on the device came from, and none that the CPU reads. What else there is (names, tables, permutations, scales) no weight
+ * begins in. done: they are given back. */
+static llm_status free_relaid(llm_model *m, const weight_list *device, bool done, llm_relaid *freed, llm_error *err)
+{
+    relaid_list l = { NULL, 0 };
+    weight_list host;
+    llm_status st;
+
+    *freed = (llm_relaid){ 0 };
+    for (llm_owned *o = m->owned; o; o = o->next) l.n++;
+    if (l.n == 0 || device->n == 0) return LLM_OK;
+    if ((st = list_at(m, SITE_HOST, &host, err)) == LLM_OK && (l.piece = calloc(l.n, sizeof *l.piece)) == NULL) st = llm_fail_memory(err, l.n * sizeof *l.piece, "the list of re-laid weights");
+    if (st == LLM_OK) {
+        size_t k = 0;
+        for (llm_owned *o = m->owned; o; o = o->next) l.piece[k++].o = o;
+        qsort(l.piece, l.n, sizeof *l.piece, by_address);
+        read_weights(&l, device, true), read_weights(&l, &host, false);
+    }
+    for (size_t i = 0; l.piece && i < l.n; i++) {
+        llm_owned *o = l.piece[i].o;
+        if (l.piece[i].here || !l.piece[i].there) continue;
+        freed->all += o->bytes, freed->small += o->mapped ? 0 : o->bytes;
+        if (done && !o->released) weights_disown(m, o);
+    }
+    free(l.piece), list_free(&host);
+    return st;
+}
+
+/* ---- placing and bringing ------------------------------------------------------------ */
+
 llm_status weights_place(llm_model *m, llm_place place, llm_error *err)
 {
     uint64_t bytes[N_SITE];
+    llm_relaid freed = { 0 };
     weight_list l;
     llm_status st;
 
     m->place = place;
-    if ((st = list_device(m, &l, err)) == LLM_OK && (st = check_types(m, &l, err)) == LLM_OK && (st = device_weight_bytes(m->device, l.w, l.n, bytes, err)) == LLM_OK)
-        m->placed = (llm_placed){ .device = bytes[SITE_DEVICE], .tables = bytes[SITE_HOST], .spared = spared_bytes(m, &l) };
+    if ((st = list_at(m, SITE_DEVICE, &l, err)) == LLM_OK && (st = check_types(m, &l, err)) == LLM_OK && (st = device_weight_bytes(m->device, l.w, l.n, bytes, err)) == LLM_OK
+        && (st = free_relaid(m, &l, false, &freed, err)) == LLM_OK)
+        m->placed = (llm_placed){ .device = bytes[SITE_DEVICE], .tables = bytes[SITE_HOST], .spared = spared_bytes(m, &l), .freed = freed };
     list_free(&l);
     return st;
 }
@@ -171,7 +235,8 @@ llm_status weights_upload(llm_model *m, llm_error *err)
     llm_status st;
 
     if (m->device == NULL) return LLM_OK;
-    if ((st = list_device(m, &l, err)) == LLM_OK && l.n > 0) st = device_import(m->device, l.w, l.n, m->progress, m->user, err);
+    if ((st = list_at(m, SITE_DEVICE, &l, err)) == LLM_OK && l.n > 0) st = device_import(m->device, l.w, l.n, m->progress, m->user, err);
+    if (st == LLM_OK) st = free_relaid(m, &l, true, &m->freed, err);
     if (st == LLM_OK) m->uploaded = m->placed.device;
     if (st == LLM_OK && m->log && device_products(m->device)) m->log(m->user, LLM_LOG_INFO, device_products(m->device));
     list_free(&l);

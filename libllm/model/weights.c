@@ -645,13 +645,19 @@ llm_status weights_layer_in(llm_model *m, int il, llm_owned **mark, llm_error *e
     return st;
 }
 
+void weights_disown(llm_model *m, llm_owned *o)
+{
+    m->owned_bytes -= o->bytes;
+    if (!o->mapped) m->table_bytes -= o->bytes;
+    if (o->mapped) memory_unmap(o->data, o->bytes); else free(o->data);
+    o->released = true;
+}
+
 void weights_layer_out(llm_model *m, llm_owned *mark)
 {
     for (llm_owned *o = m->owned, *next; o != mark; o = next) {
         next = o->next;
-        m->owned_bytes -= o->bytes;
-        if (!o->mapped) m->table_bytes -= o->bytes;
-        if (o->mapped) memory_unmap(o->data, o->bytes); else free(o->data);
+        if (!o->released) weights_disown(m, o);
         free(o);
     }
     m->owned = mark;
@@ -671,5 +677,5 @@ void weights_free(llm_model *m)
     weights_layer_out(m, NULL);
     free(m->slot), free(m->layer);
     m->slot = NULL, m->layer = NULL;
-    m->released_bytes = m->weight_bytes = m->n_param = 0;
+    m->released_bytes = m->weight_bytes = m->n_param = 0, m->freed = (llm_relaid){ 0 };
 }

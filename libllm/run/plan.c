@@ -79,7 +79,10 @@ static llm_status whole_cost(const llm_model *m, const llm_session_options *o, s
 /* Of the file, read by the CPU where it lies. */
 static uint64_t mapped_bytes(const llm_model *m) { return minus(m->weight_bytes - m->released_bytes, m->placed.spared); }
 static uint64_t tokenizer_of(const llm_model *m) { return m->tokenizer ? tokenizer_memory(m->tokenizer) : 0; }
-static uint64_t owned_of(const llm_model *m) { return m->owned_bytes + tokenizer_of(m) + m->placed.tables + repack_padding(m) + repack_tables(m); }
+/* Of re-laid weights, once those that the device holds are given back. */
+static uint64_t relaid_of(const llm_model *m) { return minus(m->owned_bytes + m->freed.all, m->placed.freed.all); }
+static uint64_t tables_of(const llm_model *m) { return minus(m->table_bytes + m->freed.small, m->placed.freed.small); }
+static uint64_t owned_of(const llm_model *m) { return relaid_of(m) + tokenizer_of(m) + m->placed.tables + repack_padding(m) + repack_tables(m); }
 
 /* Of the model: weights and, here, the tokenizer beside them. */
 static uint64_t weights_of(const llm_model *m, llm_site site)
@@ -301,7 +304,7 @@ void plan_release(llm_session *s)
 llm_status plan_weights(const llm_model *m, llm_error *err)
 {
     room r = host_room(m, m->memory_limit, m->allow_paging);
-    uint64_t need = weights_of(m, SITE_HOST);
+    uint64_t need = weights_of(m, SITE_HOST) + m->placed.freed.all;     /* until they have been uploaded */
     double bits = m->n_param ? 8.0 * (double)r.bytes / (double)m->n_param : 0;
     const char *name = type_below(bits * 0.95);         /* a little must be left for a context */
 
@@ -408,8 +411,8 @@ static void host_items(lister *l, const llm_model *m, const llm_session_options 
 {
     item(l, LLM_MEMORY_MAPPED, m->repack ? "weights, in their file, then in the order of the kernels" : "weights, read where they lie in their file", mapped_bytes(m));
     item(l, LLM_MEMORY_MODEL, "what that order adds", repack_padding(m));
-    item(l, LLM_MEMORY_MODEL, "weights, laid out anew", m->owned_bytes - m->table_bytes);
-    item(l, LLM_MEMORY_MODEL, "small weights laid out anew, and tables of where weights are", m->table_bytes + m->placed.tables + repack_tables(m));
+    item(l, LLM_MEMORY_MODEL, "weights, laid out anew", relaid_of(m) - tables_of(m));
+    item(l, LLM_MEMORY_MODEL, "small weights laid out anew, and tables of where weights are", tables_of(m) + m->placed.tables + repack_tables(m));
     item(l, LLM_MEMORY_MODEL, "tokenizer", tokenizer_of(m));
     kv_items(l, kv, SITE_HOST, LLM_MEMORY_KV);
     item(l, LLM_MEMORY_KV, "tokens of the sequences", kv->token_bytes);

@@ -11,7 +11,7 @@
 enum { N_TOKEN = 28, PROMPT = 24, N_CTX = 64 };
 
 #ifdef LLM_CUDA_SHIM
-extern size_t shim_memory_left;
+extern size_t shim_memory_left, shim_copies[2];
 #endif
 
 /* Dense, sliding windows, experts, shared experts, MLA with experts behind a dense layer, sinks and MXFP4. */
@@ -138,6 +138,29 @@ START_TEST(logits_are_the_cpus_wherever_the_border_is)
 }
 END_TEST
 
+/* With its experts on the CPU a layer costs one copy down, rows and routing together, and one up. */
+START_TEST(experts_elsewhere_cost_one_copy_each_way)
+{
+#ifdef LLM_CUDA_SHIM
+    enum { BATCH = 4 };                 /* copies that bring a step's tokens, positions, sequences and spans */
+    subject t;
+    llm_error err;
+
+    if (!split_open(&t, sinks, LLM_GPU_ALL, -1)) return;
+    ck_assert_msg(llm_session_decode(t.s, t.token, 1, &err) == LLM_OK, "%s", err.text);       /* tables of frequencies go there once */
+    for (int i = 1; i < 4; i++) {       /* recorded, replayed */
+        size_t down = shim_copies[0], up = shim_copies[1];
+        ck_assert_msg(llm_session_decode(t.s, &t.token[i], 1, &err) == LLM_OK, "%s", err.text);
+        ck_assert_uint_eq(shim_copies[0] - down, (size_t)t.n_layer);
+        ck_assert_uint_eq(shim_copies[1] - up, (size_t)t.n_layer + BATCH);
+    }
+    subject_close(&t);
+#else
+    test_skip("cuda/offload copies", "they are counted in the shim");
+#endif
+}
+END_TEST
+
 /* ---- the plan ----------------------------------------------------------------------- */
 
 typedef struct { uint64_t kind[7]; } sums;
@@ -204,9 +227,42 @@ START_TEST(the_plan_is_what_is_taken)
     check_taken(window, 3, 0), check_taken(window, 7, 0);
     check_taken(mla, 2, 0), check_taken(mla, LLM_GPU_ALL, 2);
     check_taken(sinks, LLM_GPU_ALL, -1), check_taken(REF "deepseek-v3-fp8/hf", LLM_GPU_ALL, 0);
+    check_taken(REF "gpt-oss/hf", LLM_GPU_ALL, 0), check_taken(REF "gpt-oss/hf", 2, 1), check_taken(REF "qwen2-gptq/hf", LLM_GPU_ALL, 0), check_taken(REF "qwen2-awq/hf", 1, 0);
 #else
     test_skip("cuda/offload plan", "what a real device has left is not exact");
 #endif
+}
+END_TEST
+
+static uint64_t owned_bytes(const char *path, int gpu_layers, int cpu_moe, int plan_only)
+{
+    llm_session_options o = usual();
+    llm_memory_plan p = { .size = sizeof p };
+    llm_model *m;
+    llm_error err;
+
+    ck_assert_msg(try_open(&m, path, gpu_layers, cpu_moe, (uint64_t)1 << 40, plan_only, &err) == LLM_OK && llm_session_plan(m, &o, &p, &err) == LLM_OK, "%s", err.text);
+    llm_model_close(m);
+    return p.owned_bytes;
+}
+
+/* Experts in MXFP4 of the published layout, and int4, are laid out anew; what is on the device is not kept here a second time. */
+START_TEST(relaid_weights_are_not_kept_twice)
+{
+    const char *const path[] = { REF "gpt-oss/hf", REF "qwen2-gptq/hf" };
+    llm_model *m;
+    llm_error err;
+
+    if (try_open(&m, path[0], LLM_GPU_ALL, 0, (uint64_t)1 << 40, 1, &err) == LLM_ERR_UNSUPPORTED) { test_skip("cuda/offload re-laid", err.text); return; }
+    llm_model_close(m);
+    for (int i = 0; i < 2; i++) {
+        uint64_t none = owned_bytes(path[i], LLM_GPU_NONE, 0, 1), some = owned_bytes(path[i], 1, 0, 1), all = owned_bytes(path[i], LLM_GPU_ALL, 0, 1);
+        ck_assert_msg(all + 10000 < some && some + 5000 < none, "%s: %llu, %llu, %llu", path[i], (unsigned long long)none, (unsigned long long)some, (unsigned long long)all);
+        ck_assert_uint_eq(owned_bytes(path[i], LLM_GPU_NONE, 0, 0), none);
+        ck_assert_uint_eq(owned_bytes(path[i], 1, 0, 0), some);
+        ck_assert_uint_eq(owned_bytes(path[i], LLM_GPU_ALL, 0, 0), all);
+    }
+    ck_assert_uint_gt(owned_bytes(path[0], LLM_GPU_ALL, 2, 0), owned_bytes(path[0], LLM_GPU_ALL, 0, 0));       /* experts that stay here are read here */
 }
 END_TEST
 
@@ -317,7 +373,7 @@ START_TEST(auto_takes_what_fits_and_never_more)
 }
 END_TEST
 
-static void keep_line(void *user, llm_log_level level, const char *line) { (void)level, snprintf(user, 256, "%s", line); }
+static void keep_line(void *user, llm_log_level level, const char *line) { if (level == LLM_LOG_INFO && strstr(line, "layers")) snprintf(user, 256, "%s", line); }
 
 START_TEST(what_does_not_fit_is_refused_with_what_would)
 {
@@ -696,6 +752,6 @@ START_TEST(memory_of_the_device_that_runs_out)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/offload", logits_are_the_cpus_wherever_the_border_is, the_plan_is_what_is_taken, weights_are_in_one_place,
+LLM_TEST_MAIN("cuda/offload", logits_are_the_cpus_wherever_the_border_is, experts_elsewhere_cost_one_copy_each_way, the_plan_is_what_is_taken, relaid_weights_are_not_kept_twice, weights_are_in_one_place,
               auto_takes_what_fits_and_never_more, what_does_not_fit_is_refused_with_what_would, wrong_options, a_type_without_kernels_is_named_with_a_way_out, a_split_session_does_all_that_others_do,
               sequences_side_by_side, memory_of_the_device_that_runs_out)
