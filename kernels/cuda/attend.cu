@@ -6,7 +6,8 @@
  * every warp adds up a quarter of the value's width (p v). Where tiles are few, as in decoding, the keys are cut into parts, one
  * block each, and a second kernel merges them in ascending order. Keys, values, queries and weights are halves in the products, sums
  * are floats; queries are divided by a power of two first. Where the model's weights meet x as 8-bit codes, which a last bit may change,
- * queries and weights are the sum of two halves each: twice the products, and results that differ from the CPU's in the last bits only. How many rows a tile has does not change any bit of a row's result.
+ * queries and weights are the sum of two halves each: twice the products, and results that differ from the CPU's in the last bits only.
+ * How many rows a tile has does not change any bit of a row's result.
  * Deterministic: the keys are cut where their positions say (part_begin), and a block that walks several parts merges them as the second kernel
  * would, so that a row's result depends on its own keys alone.
  * Bound by the bytes of the keys and values for few rows, by the matrix units for many. Shared memory: one step's keys and values, the
@@ -92,10 +93,14 @@ static __device__ __forceinline__ uint4 cell8(const llm_kv_layer &kv, const uint
         return uint4{ h[0] | (uint32_t)h[1] << 16, h[2] | (uint32_t)h[3] << 16, h[4] | (uint32_t)h[5] << 16, h[6] | (uint32_t)h[7] << 16 };
     }
     if (kv.dtype == DT_F8_E4M3) {
-        uint32_t w[2];
-        if ((at & 7) == 0) { uint2 t = *(const uint2 *)(const void *)(row + at); w[0] = t.x, w[1] = t.y; }
-        else UNROLL for (int i = 0; i < 2; i++) w[i] = row[at + 4 * i] | (uint32_t)row[at + 4 * i + 1] << 8 | (uint32_t)row[at + 4 * i + 2] << 16 | (uint32_t)row[at + 4 * i + 3] << 24;
-        return uint4{ e4m3_pair((uint16_t)w[0]), e4m3_pair((uint16_t)(w[0] >> 16)), e4m3_pair((uint16_t)w[1]), e4m3_pair((uint16_t)(w[1] >> 16)) };
+        uint16_t two[4];
+        if ((at & 7) == 0) {
+            uint2 w = *(const uint2 *)(const void *)(row + at);
+            two[0] = (uint16_t)w.x, two[1] = (uint16_t)(w.x >> 16), two[2] = (uint16_t)w.y, two[3] = (uint16_t)(w.y >> 16);
+        } else {
+            UNROLL for (int i = 0; i < 4; i++) two[i] = (uint16_t)(row[at + 2 * i] | row[at + 2 * i + 1] << 8);
+        }
+        return uint4{ e4m3_pair(two[0]), e4m3_pair(two[1]), e4m3_pair(two[2]), e4m3_pair(two[3]) };
     }
     float f[8];
     float d = kv.dtype == DT_Q8_0 ? f16_float(((const uint16_t *)(const void *)(row + width))[at / 32]) : 1;
@@ -179,8 +184,8 @@ template <int MT, int KEYS, bool FINE> static __device__ __forceinline__ void sc
         score[(16 * i + lane / 4 + 8 * (c / 2)) * (KEYS + 4) + key0 + 8 * j + lane % 4 * 2 + c % 2] = s[i][j][c];
 }
 
-/* Row r's scores become weights as halves, in the same place (attend_areas); its largest score m, sum l and the factor corr of what came before are
- * brought up to date. 128 / rows threads share a row. The weights of keys that are equal mod 8 add up first, then these eight sums in a
+/* Row r's scores become weights as halves, in the same place (attend_areas); its largest score m, sum l and the factor corr of what came
+ * before are brought up to date. 128 / rows threads share a row. The weights of keys that are equal mod 8 add up first, then these eight sums in a
  * tree: the same order however many threads there are. */
 template <int MT, int KEYS, bool FINE> static __device__ __forceinline__ void weigh(float *score, float *corr, const float *mul, float *m, float *l, const attend_job &g,
                                                                          const attend_place *p, int pos)
@@ -188,7 +193,6 @@ template <int MT, int KEYS, bool FINE> static __device__ __forceinline__ void we
     enum { SHARE = THREADS / (16 * MT), N = KEYS / SHARE, OWN = 8 / SHARE };
     int r = (int)threadIdx.x / SHARE, part = (int)threadIdx.x % SHARE, at = p->span.pos0 + (p->first + r) / g.group;
     float s[N], sum[OWN], most = -INFINITY;
-
     uint16_t *weight = (uint16_t *)(void *)(score + r * (KEYS + 4)), h;
 
     UNROLL for (int j = 0; j < OWN; j++) sum[j] = 0;
@@ -215,7 +219,8 @@ template <int MT, int KEYS, bool FINE> static __device__ __forceinline__ void we
 }
 
 /* acc += weights times this warp's quarter of the value's width: NV tiles of 8. */
-template <int MT, int NV, int KEYS, bool FINE> static __device__ __forceinline__ void add_values(float acc[MT][NV][4], const uint16_t *weight, const uint16_t *v, const float *corr, int pitch, int d_v)
+template <int MT, int NV, int KEYS, bool FINE> static __device__ __forceinline__ void add_values(float acc[MT][NV][4], const uint16_t *weight, const uint16_t *v, const float *corr,
+                                                                                                            int pitch, int d_v)
 {
     int lane = lane_id(), d0 = warp_id() * 8 * NV;
 

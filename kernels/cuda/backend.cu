@@ -31,7 +31,8 @@ static bool measure(areas *a, const llm_limits *l)
         && area(&a->total, &a->row, values, sizeof(float))
         && area(&a->total, &a->pair_ff, 2 * pairs, (size_t)l->d_ff_expert * sizeof(float)) && area(&a->total, &a->pair_y, pairs, (size_t)l->d_model * sizeof(float))
         && area(&a->total, &a->index, 6 * pairs + 8 * (size_t)l->n_expert + 16, sizeof(int32_t))
-        && area(&a->total, &a->heads, 3 * (size_t)l->n_head, sizeof(int32_t)) && area(&a->total, &a->partial, PARTIAL_FLOATS, sizeof(float)) && area(&a->total, &a->top, cuda_top_bytes(l->max_rows), 1)
+        && area(&a->total, &a->heads, 3 * (size_t)l->n_head, sizeof(int32_t))
+        && area(&a->total, &a->partial, PARTIAL_FLOATS, sizeof(float)) && area(&a->total, &a->top, cuda_top_bytes(l->max_rows), 1)
         && area(&a->total, &a->freq, FREQ_TABLES * (size_t)freq_most(l), sizeof(float));
 }
 

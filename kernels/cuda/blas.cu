@@ -152,7 +152,8 @@ static int call(llm_backend *be, cuda_blas *b, const cuda_weight *w, llm_rows y,
     int element = w->dtype == DT_F32 ? 4 : 2, st;
 
     pthread_mutex_lock(&b->one);
-    if ((st = b->set_stream(b->h, impl->stream)) == 0 && (st = b->set_workspace(b->h, impl->partial, impl->partial_bytes)) == 0)      /* in this order: the stream takes the workspace back */
+    /* in this order: the stream takes the workspace back */
+    if ((st = b->set_stream(b->h, impl->stream)) == 0 && (st = b->set_workspace(b->h, impl->partial, impl->partial_bytes)) == 0)
         st = b->gemm(b->h, OP_T, OP_N, (int)w->rows, y.n, (int)w->cols, &one, w->a, x->type, (int)(w->a_row / element), x->data, x->type, (int)x->stride, &zero,
                      y.data, R_32F, (int)y.stride, x->type == R_32F ? COMPUTE_32F_PEDANTIC : COMPUTE_32F, GEMM_DEFAULT);
     pthread_mutex_unlock(&b->one);

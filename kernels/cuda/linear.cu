@@ -1,6 +1,6 @@
 /* linear.cu - op.linear, op.absorb and op.moe: brings x into the form a weight wants and chooses the kernel: matvec.h for up to MV_MOST
- * columns and for types without matrix units, matmul.h beyond, cuBLAS (blas.h) for float weights and many rows where it is there. The two add up in different orders; where results must not depend on the number
- * of columns (limits.deterministic) all go through matmul.h that can. */
+ * columns and for types without matrix units, matmul.h beyond, cuBLAS (blas.h) for float weights and many rows where it is there. They add up in
+ * different orders; where results must not depend on the number of columns (limits.deterministic) all go through matmul.h that can. */
 #include "blas.h"
 #include "matmul.h"
 #include "matvec.h"

@@ -419,9 +419,10 @@ static void find_blas(llm_device *d)
     for (size_t i = 0; i < d->n_weight; i++) wanted = wanted || blas_has(d->weight[i]);
     if (!wanted || d->blas != NULL) return;
     if ((d->blas = blas_open(why, sizeof why)) != NULL)
-        snprintf(d->products, sizeof d->products, "products of F32, F16 and BF16 weights with %d rows or more: cuBLAS %d, but where results must not depend on the batch", (int)BLAS_FEWEST,
-                 blas_version(d->blas));
-    else snprintf(d->products, sizeof d->products, "products of F32, F16 and BF16 weights with %d rows or more: own kernels, cuBLAS is not there (%s)", (int)BLAS_FEWEST, why);
+        snprintf(d->products, sizeof d->products, "products of F32, F16 and BF16 weights with %d rows or more: cuBLAS %d, but where results must not depend "
+                 "on the batch", (int)BLAS_FEWEST, blas_version(d->blas));
+    else snprintf(d->products, sizeof d->products, "products of F32, F16 and BF16 weights with %d rows or more: own kernels, cuBLAS is not there (%s)",
+                  (int)BLAS_FEWEST, why);
 }
 
 llm_status cuda_import(llm_device *d, llm_tensor *const *w, size_t n, llm_progress_fn progress, void *user, llm_error *err)

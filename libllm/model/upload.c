@@ -195,7 +195,8 @@ static llm_status free_relaid(llm_model *m, const weight_list *device, bool done
     *freed = (llm_relaid){ 0 };
     for (llm_owned *o = m->owned; o; o = o->next) l.n++;
     if (l.n == 0 || device->n == 0) return LLM_OK;
-    if ((st = list_at(m, SITE_HOST, &host, err)) == LLM_OK && (l.piece = calloc(l.n, sizeof *l.piece)) == NULL) st = llm_fail_memory(err, l.n * sizeof *l.piece, "the list of re-laid weights");
+    if ((st = list_at(m, SITE_HOST, &host, err)) == LLM_OK && (l.piece = calloc(l.n, sizeof *l.piece)) == NULL)
+        st = llm_fail_memory(err, l.n * sizeof *l.piece, "the list of re-laid weights");
     if (st == LLM_OK) {
         size_t k = 0;
         for (llm_owned *o = m->owned; o; o = o->next) l.piece[k++].o = o;
@@ -222,8 +223,8 @@ llm_status weights_place(llm_model *m, llm_place place, llm_error *err)
     llm_status st;
 
     m->place = place;
-    if ((st = list_at(m, SITE_DEVICE, &l, err)) == LLM_OK && (st = check_types(m, &l, err)) == LLM_OK && (st = device_weight_bytes(m->device, l.w, l.n, bytes, err)) == LLM_OK
-        && (st = free_relaid(m, &l, false, &freed, err)) == LLM_OK)
+    if ((st = list_at(m, SITE_DEVICE, &l, err)) == LLM_OK && (st = check_types(m, &l, err)) == LLM_OK
+        && (st = device_weight_bytes(m->device, l.w, l.n, bytes, err)) == LLM_OK && (st = free_relaid(m, &l, false, &freed, err)) == LLM_OK)
         m->placed = (llm_placed){ .device = bytes[SITE_DEVICE], .tables = bytes[SITE_HOST], .spared = spared_bytes(m, &l), .freed = freed };
     list_free(&l);
     return st;

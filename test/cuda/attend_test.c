@@ -75,7 +75,8 @@ static void step(pair *p, caches *c, const shape *s, llm_dtype type, const llm_t
     if (attend) p->ref.op.attend(&p->ref, want, q, &c->ref, &b, &a), p->be.op.attend(&p->be, got, dq, &c->dev, &b, &a);
     p->be.remote->end(&p->be);
     /* with Q8_0 the reference rounds its queries to eight bits, too; halves of two halves lose nothing of a cache of halves */
-    if (attend) check_rows(p, got, want, type == DT_Q8_0 ? 1e-2 : (type == DT_F16 || type == DT_F8_E4M3) && p->fine ? 2e-6 : 1e-3, "%s, %s, %d rows, %d tokens", s->name, dtype_name(type), b.n, c->length[0]);
+    double tolerance = type == DT_Q8_0 ? 1e-2 : type != DT_F32 && p->fine ? 2e-6 : 1e-3;
+    if (attend) check_rows(p, got, want, tolerance, "%s, %s, %d rows, %d tokens", s->name, dtype_name(type), b.n, c->length[0]);
     else p->be.remote->release(&p->be, got.data);
     p->be.remote->release(&p->be, dq.data), p->be.remote->release(&p->be, dk.data), p->be.remote->release(&p->be, dv.data);
     free(q.data), free(k.data), free(v.data), free(want.data);
