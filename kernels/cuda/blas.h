@@ -4,7 +4,7 @@
 #include "prepare.h"
 
 /* From so many rows on; steps that are recorded have fewer (backend.cu). */
-enum { BLAS_FEWEST = 65 };
+enum { BLAS_FEWEST = 65, BLAS_LARGE = 1 << 20 };        /* LARGE: values of a matrix for which alone the library is loaded */
 
 cuda_blas *blas_open(char *why, size_t cap);            /* NULL: why says what is missing */
 void blas_close(cuda_blas *b);                          /* NULL is fine */

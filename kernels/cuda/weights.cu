@@ -410,13 +410,14 @@ static llm_status send_all(llm_device *d, llm_tensor *const *w, size_t n, const 
     return st;
 }
 
-/* cuBLAS, where there are weights for it. */
+/* cuBLAS, where there are weights for it: most of them, or a large one. A router alone is not worth loading it. */
 static void find_blas(llm_device *d)
 {
     char why[160] = "";
     bool wanted = false;
 
-    for (size_t i = 0; i < d->n_weight; i++) wanted = wanted || blas_has(d->weight[i]);
+    for (size_t i = 0; i < d->n_weight; i++)
+        wanted = wanted || (blas_has(d->weight[i]) && (d->code_group == 0 || d->weight[i]->rows * d->weight[i]->cols >= BLAS_LARGE));
     if (!wanted || d->blas != NULL) return;
     if ((d->blas = blas_open(why, sizeof why)) != NULL)
         snprintf(d->products, sizeof d->products, "products of F32, F16 and BF16 weights with %d rows or more: cuBLAS %d, but where results must not depend "

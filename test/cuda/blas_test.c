@@ -131,14 +131,14 @@ static void check_missing(const char *library, const char *word)
 START_TEST(a_library_that_is_not_there_is_said)
 {
 #ifdef LLM_CUDA_SHIM
-    llm_tensor q = case_tensor(DT_Q8_0, 0, 32, 32), *all[1] = { &q };
+    llm_tensor q = case_tensor(DT_Q8_0, 0, 512, 256), router = case_tensor(DT_F32, 0, 16, 256), *all[2] = { &q, &router };
     llm_error err;
     llm_device *d;
 
     check_missing(NULL, "cannot open shared object file"), check_missing("libm.so.6", "no cublasCreate_v2");
-    ck_assert(device_open(&d, LLM_BACKEND_CUDA, 0, &err) == LLM_OK && device_import(d, all, 1, NULL, NULL, &err) == LLM_OK);
-    ck_assert_ptr_null(device_products(d));             /* nothing for it to do */
-    device_close(d), free((void *)(uintptr_t)q.data);
+    ck_assert(device_open(&d, LLM_BACKEND_CUDA, 0, &err) == LLM_OK && device_import(d, all, 2, NULL, NULL, &err) == LLM_OK);
+    ck_assert_ptr_null(device_products(d));             /* too little for it to do */
+    device_close(d), free((void *)(uintptr_t)q.data), free((void *)(uintptr_t)router.data);
 #else
     test_skip("cuda/blas missing", "the library of a real device is not taken away");
 #endif
