@@ -7,6 +7,7 @@
 #include "sampler.h"
 #include "checked.h"
 #include "random.h"
+#include "softmax_sum.h"
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@ typedef struct {
     int32_t id;
 } cand;
 
-enum { BLOCK = 64 };                    /* ids whose greatest logit is known */
+enum { BLOCK = SOFTMAX_BLOCK };         /* ids whose greatest logit is known */
 
 struct llm_sampler {
     llm_sampler_options opt;            /* bias points to our copy */
@@ -30,6 +31,7 @@ struct llm_sampler {
     uint8_t *changed;                   /* [n_block] whether it is filled */
     float *peak;                        /* [n_block] the greatest logit of each block */
     double *before;                     /* [n_block] the weight of all ids before each block */
+    softmax_sum_fn near_sum;
     int32_t *count;                     /* [n_vocab] occurrences looked back on; NULL: no penalties */
     llm_token *listed;                  /* [n_listed] all ids that have a count, and some that had */
     uint8_t *is_listed;                 /* [n_vocab] */
@@ -111,14 +113,6 @@ static inline void exp_neg8(pair x[SIDE])
     for (int k = 0; k < SIDE; k++) x[k] = (pair)((pair_bits)(y[k] * (pair)two_n[k]) & keep[k]);
 }
 
-static double exp_neg(double x)
-{
-    pair all[SIDE] = { { x } };
-
-    exp_neg8(all);
-    return all[0][0];
-}
-
 /* Fills in the weights and returns their sum. c is in ascending id. */
 static double softmax(cand *c, int n, double temperature)
 {
@@ -126,9 +120,13 @@ static double softmax(cand *c, int n, double temperature)
     double sum = 0;
 
     for (int i = 1; i < n; i++) best = c[i].logit > best ? c[i].logit : best;
-    for (int i = 0; i < n; i++) {
-        c[i].weight = exp_neg(((double)c[i].logit - best) / temperature);
-        sum += c[i].weight;
+    for (int i = 0; i < n; i += 2 * SIDE) {
+        int m = n - i < 2 * SIDE ? n - i : 2 * SIDE;
+        double w[2 * SIDE] = { 0 };
+        pair z[SIDE];
+        for (int k = 0; k < m; k++) w[k] = ((double)c[i + k].logit - best) / temperature;
+        memcpy(z, w, sizeof z), exp_neg8(z), memcpy(w, z, sizeof z);
+        for (int k = 0; k < m; k++) sum += c[i + k].weight = w[k];
     }
     return sum;
 }
@@ -168,6 +166,23 @@ static double softmax_all(llm_sampler *p, double best, double temperature)
         weigh(x, n, best, temperature, w);
         for (int i = 0; i < n; i++) sum += w[i];
     }
+    return sum;
+}
+
+/* The same to within *error: fills p->before with sums that may be that far off, too. The exact sum, which has a rounding a token, is no farther. */
+static double near_softmax_all(llm_sampler *p, double best, double temperature, double *error)
+{
+    double sum = 0, inverse = 1 / temperature;
+    int first, n;
+
+    for (int b = 0; b < p->n_block; b++) {
+        float rest[BLOCK];
+        const float *x = block(p, b, &first, &n);
+        for (int k = 0; n < BLOCK && k < BLOCK; k++) rest[k] = k < n ? x[k] : -INFINITY;
+        p->before[b] = sum;
+        sum += p->near_sum(n < BLOCK ? rest : x, best, inverse);
+    }
+    *error = sum * (SOFTMAX_SUM_ERROR + 4 * 0x1p-53 * p->n_vocab);
     return sum;
 }
 
@@ -257,18 +272,28 @@ static int top_p(cand *c, int n, double p)
     return keep_mass(c, n, p * sum, &enough);
 }
 
-/* The same over all logits. Those near the best one come first in any case, and nearly always are enough. */
-static int top_p_all(llm_sampler *s, float best, double p)
+/* The candidates that hold mass of the weight of all logits, of which those near the best one come first in any case, and nearly always are enough.
+ * *enough: they do hold it. */
+static int best_of_all(llm_sampler *s, float best, double mass, bool *enough)
 {
-    double mass = p * softmax_all(s, best, 1);
-
     for (double depth = 4;; depth *= 2) {
-        bool all = depth > 1000, enough;
+        bool all = depth > 1000;
         int n = take(s, all ? -INFINITY : best - depth);
         softmax(s->cand, n, 1);
-        n = keep_mass(s->cand, n, mass, &enough);
-        if (enough || all) return n;
+        n = keep_mass(s->cand, n, mass, enough);
+        if (*enough || all) return n;
     }
+}
+
+/* The same over all logits. What is enough for the least that the sum may be, and for the most, is what the exact one would keep. */
+static int top_p_all(llm_sampler *s, float best, double p)
+{
+    double error, sum = near_softmax_all(s, best, 1, &error), held = 0;
+    bool enough;
+    int n = best_of_all(s, best, p * (sum - 2 * error), &enough);
+
+    for (int i = 0; i < n; i++) held += s->cand[i].weight;
+    return enough && held > p * (sum + 2 * error) ? n : best_of_all(s, best, p * softmax_all(s, best, 1), &enough);
 }
 
 /* Min-p (Nguyen et al., arXiv 2407.01082): at least p times as likely as the best one, whose weight is 1. */
@@ -333,7 +358,7 @@ llm_status sampler_open(llm_sampler **out, int n_row, int n_vocab, const llm_sam
     if ((st = options_check(opt, n_vocab, err)) != LLM_OK) return st;
     if ((p = calloc(1, sizeof *p)) == NULL) return llm_fail_memory(err, sizeof *p, "a sampler");
     p->opt = *opt, p->n_row = n_row, p->n_vocab = n_vocab, p->n_block = (int)n_block;
-    p->opt.bias = NULL;
+    p->opt.bias = NULL, p->near_sum = softmax_sum_best();
     p->cand = array(n, sizeof *p->cand), p->logit = array(n, sizeof *p->logit);
     p->changed = array(n_block, 1), p->peak = array(n_block, sizeof *p->peak), p->before = array(n_block, sizeof *p->before);
     if (p->cand == NULL || p->logit == NULL || p->changed == NULL || p->peak == NULL || p->before == NULL) goto no_memory;
@@ -483,7 +508,7 @@ static llm_token draw(const cand *c, int n, double at)
 }
 
 /* The same over all logits, u in 0..1: the block where the sum passes `at`, then the id. */
-static llm_token draw_all(llm_sampler *p, float best, double temperature, double u)
+static llm_token draw_exactly(llm_sampler *p, float best, double temperature, double u)
 {
     double at = u * softmax_all(p, best, temperature), w[BLOCK], sum;
     int b = p->n_block - 1, first, n, last = -1;
@@ -498,6 +523,24 @@ static llm_token draw_all(llm_sampler *p, float best, double temperature, double
         }
     }
     return last;
+}
+
+/* The same id from sums that are near: the first where they have passed `at` for certain, if they certainly had not before it. */
+static llm_token draw_all(llm_sampler *p, float best, double temperature, double u)
+{
+    double error, at = u * near_softmax_all(p, best, temperature, &error), w[BLOCK], sum;
+    int b = p->n_block - 1, first, n;
+    const float *x;
+
+    while (b > 0 && !(p->before[b] <= at)) b--;
+    x = block(p, b, &first, &n);
+    weigh(x, n, best, temperature, w), sum = p->before[b];
+    if (b > 0 && sum + 2 * error >= at) return draw_exactly(p, best, temperature, u);
+    for (int k = 0; k < n; k++) {
+        if ((sum += w[k]) > at + 2 * error) return first + k;
+        if (sum + 2 * error >= at) break;
+    }
+    return draw_exactly(p, best, temperature, u);
 }
 
 static bool active(float p) { return p > 0 && p < 1; }

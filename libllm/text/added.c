@@ -68,8 +68,16 @@ size_t added_match(const llm_added *a, const char *s, size_t n, bool control, in
 
 size_t added_next(const llm_added *a, const char *s, size_t n, size_t from, bool control, size_t *len, int32_t *id, unsigned *flags)
 {
+    int32_t first = a->n ? a->node[0].child : -1;
+    int only = first >= 0 && a->node[first].sibling < 0 ? a->node[first].byte : -1;      /* nearly always all begin with the same byte */
+
     if (a->n == 0) return n;
     for (size_t i = from; i < n; i++) {
+        if (only >= 0) {
+            const char *p = memchr(s + i, only, n - i);
+            if (p == NULL) return n;
+            i = (size_t)(p - s);
+        }
         if (!a->starts[(uint8_t)s[i]]) continue;
         if ((*len = added_match(a, s + i, n - i, control, id, flags)) > 0) return i;
     }

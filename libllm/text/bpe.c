@@ -3,8 +3,9 @@
  * Short words are merged by scanning for the lowest rank; long ones with a heap over a linked list, so that a word of a million
  * characters costs n log n. */
 #include "bpe.h"
+#include <assert.h>
 
-enum { SHORT_WORD = 96, MAX_PROBES = 8192 };
+enum { SHORT_WORD = 96, MAX_PROBES = 8192, MOST_SEEN = 8192 };
 
 void bpe_free(llm_bpe *t)
 {
@@ -76,7 +77,7 @@ llm_status bpe_add(llm_bpe *t, int32_t a, int32_t b, uint32_t rank, int32_t id, 
 
 void bpe_work_free(bpe_work *w)
 {
-    free(w->id), free(w->at), free(w->rank), free(w->prev), free(w->next), free(w->heap);
+    free(w->seen), free(w->id), free(w->at), free(w->rank), free(w->prev), free(w->next), free(w->heap);
     *w = (bpe_work){ 0 };
 }
 
@@ -92,6 +93,17 @@ bool bpe_work_room(bpe_work *w, size_t n)
     w->id = p;
     if ((p = realloc(w->at, cap * sizeof *w->at)) == NULL) return false;
     w->at = p, w->cap = cap;
+    return true;
+}
+
+bool bpe_work_remember(bpe_work *w, size_t n)
+{
+    size_t size = 64;
+
+    while (size < n && size < MOST_SEEN) size *= 2;
+    if ((w->seen = aligned_alloc(64, size * sizeof *w->seen)) == NULL) return false;
+    memset(w->seen, 0xff, size * sizeof *w->seen);
+    w->seen_mask = size - 1;
     return true;
 }
 
@@ -132,36 +144,89 @@ static inline uint32_t join(const llm_bpe *t, bool by_text, int32_t a, int32_t b
     }
 }
 
-static inline void merge_short(const llm_bpe *t, bool by_text, bpe_work *w, int32_t without)
+static inline bpe_pair *seen_at(const bpe_work *w, int32_t a, int32_t b) { return &w->seen[bpe_hash(a, b) >> 20 & w->seen_mask]; }
+
+/* The same, looked up among the pairs of this text first: symbols are the same text wherever their ids are the same. */
+static inline uint32_t join_seen(const llm_bpe *t, bool by_text, bpe_work *w, int32_t a, int32_t b, const char *text, size_t len,
+                                 int32_t without, int32_t *to)
 {
-    uint32_t rank[SHORT_WORD], at[SHORT_WORD + 2];
-    char copy[4 * SHORT_WORD + 8];                          /* the text, with room to read past its end */
-    const char *text = w->text;
-    int32_t to[SHORT_WORD] = { 0 }, id[SHORT_WORD + 1];
-    size_t n = w->n;
+    bpe_pair *p;
 
-    memcpy(id, w->id, n * sizeof *id), memcpy(at, w->at, n * sizeof *at);
-    at[n] = (uint32_t)w->len;
-    if (by_text) memcpy(copy, text, w->len), memset(copy + w->len, 0, 8), text = copy;
-    for (size_t i = 0; i + 1 < n; i++)
-        rank[i] = join(t, by_text, id[i], id[i + 1], text + at[i], at[i + 2] - at[i], without, &to[i]);
-    while (n > 1) {
-        uint32_t best = UINT32_MAX;
-        size_t k = 0;
-
-        for (size_t i = 0; i + 1 < n; i++)
-            if (rank[i] < best) best = rank[i], k = i;
-        if (best == UINT32_MAX) break;
-        id[k] = to[k];
-        n--;
-        for (size_t i = k + 1; i < n; i++) id[i] = id[i + 1], at[i] = at[i + 1];
-        at[n] = at[n + 1];
-        for (size_t i = k + 1; i + 1 < n; i++) rank[i] = rank[i + 1], to[i] = to[i + 1];
-        if (k > 0) rank[k - 1] = join(t, by_text, id[k - 1], id[k], text + at[k - 1], at[k + 1] - at[k - 1], without, &to[k - 1]);
-        if (k + 1 < n) rank[k] = join(t, by_text, id[k], id[k + 1], text + at[k], at[k + 2] - at[k], without, &to[k]);
+    w->n_asked++;
+    if (w->seen == NULL || (a | b) < 0) return join(t, by_text, a, b, text, len, without, to);
+    p = seen_at(w, a, b);
+    if (p->a != a || p->b != b) {
+        int32_t id = -1;
+        uint32_t rank = join(t, by_text, a, b, text, len, without, &id);
+        *p = (bpe_pair){ a, b, rank, id };
     }
-    memcpy(w->id, id, n * sizeof *id), memcpy(w->at, at, n * sizeof *at);
-    w->n = n;
+    *to = p->id;
+    return p->rank;
+}
+
+/* A word of up to SHORT_WORD symbols. A symbol keeps its place; what it becomes with the next one is in to, and key says how early. */
+typedef struct {
+    uint64_t key[SHORT_WORD + 4];                           /* rank << 32 | place, UINT64_MAX: no merge; four at a time are looked at */
+    int32_t id[SHORT_WORD], to[SHORT_WORD];
+    uint32_t at[SHORT_WORD + 1];
+    uint8_t prev[SHORT_WORD + 1], next[SHORT_WORD + 1];     /* of the first: 0; of the last: n */
+    char copy[4 * SHORT_WORD + 8];                          /* the text, with room to read past its end */
+    const char *text;
+    size_t n;
+} short_word;
+
+static inline uint64_t lesser(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+static inline uint64_t least_key(const short_word *x)
+{
+    uint64_t a = x->key[0], b = x->key[1], c = x->key[2], d = x->key[3];
+
+    for (size_t i = 4; i < x->n; i += 4)
+        a = lesser(a, x->key[i]), b = lesser(b, x->key[i + 1]), c = lesser(c, x->key[i + 2]), d = lesser(d, x->key[i + 3]);
+    return lesser(lesser(a, b), lesser(c, d));
+}
+
+static inline void set_key(const llm_bpe *t, bool by_text, bpe_work *w, short_word *x, size_t i, int32_t without)
+{
+    size_t j = x->next[i];
+    uint32_t rank = UINT32_MAX;
+
+    if (j < x->n) rank = join_seen(t, by_text, w, x->id[i], x->id[j], x->text + x->at[i], x->at[x->next[j]] - x->at[i], without, &x->to[i]);
+    x->key[i] = rank == UINT32_MAX ? UINT64_MAX : (uint64_t)rank << 32 | i;
+}
+
+#define EIGHT(k) (k), (k) + 1, (k) + 2, (k) + 3, (k) + 4, (k) + 5, (k) + 6, (k) + 7
+/* Those before and after places 0, 1, 2 and on. */
+static const uint8_t PLACES[SHORT_WORD + 9] = { 0, EIGHT(0), EIGHT(8), EIGHT(16), EIGHT(24), EIGHT(32), EIGHT(40), EIGHT(48), EIGHT(56), EIGHT(64),
+                                                EIGHT(72), EIGHT(80), EIGHT(88), EIGHT(96) };
+
+/* Returns the highest rank of the merges. */
+static inline uint32_t merge_short(const llm_bpe *t, bool by_text, bpe_work *w, int32_t without)
+{
+    short_word x;
+    uint32_t highest = 0;
+    size_t n = w->n, out = 0;
+
+    x.n = n, x.text = w->text;
+    memcpy(x.id, w->id, n * sizeof *x.id), memcpy(x.at, w->at, n * sizeof *x.at);
+    x.at[n] = (uint32_t)w->len;
+    if (by_text) memcpy(x.copy, x.text, w->len), memset(x.copy + w->len, 0, 8), x.text = x.copy;
+    memcpy(x.prev, PLACES, n + 1), memcpy(x.next, PLACES + 2, n);
+    for (size_t i = n; i < n + 4; i++) x.key[i] = UINT64_MAX;
+    for (size_t i = 0; w->seen && i + 1 < n; i++) __builtin_prefetch(seen_at(w, x.id[i], x.id[i + 1]));
+    for (size_t i = 0; i < n; i++) set_key(t, by_text, w, &x, i, without);
+    for (uint64_t best; (best = least_key(&x)) != UINT64_MAX;) {
+        size_t i = (uint32_t)best, j = x.next[i];
+
+        if (best >> 32 > highest) highest = (uint32_t)(best >> 32);
+        x.id[i] = x.to[i], x.key[j] = UINT64_MAX;
+        x.next[i] = x.next[j], x.prev[x.next[j]] = (uint8_t)i;
+        if (i > 0) set_key(t, by_text, w, &x, x.prev[i], without);
+        set_key(t, by_text, w, &x, i, without);
+    }
+    for (size_t i = 0; i < n; i = x.next[i]) w->id[out] = x.id[i], w->at[out++] = x.at[i];
+    w->n = out;
+    return highest;
 }
 
 /* A heap of rank << 32 | position, smallest on top. */
@@ -186,7 +251,7 @@ static void push(uint64_t *heap, size_t *n, uint64_t x)
 }
 
 /* Rank of the symbol at i and the one behind it. */
-static uint32_t rank_at(const llm_bpe *t, const bpe_work *w, int32_t i, int32_t without, int32_t *to)
+static uint32_t rank_at(const llm_bpe *t, bpe_work *w, int32_t i, int32_t without, int32_t *to)
 {
     int32_t j = w->next[i];
     size_t end;
@@ -196,9 +261,9 @@ static uint32_t rank_at(const llm_bpe *t, const bpe_work *w, int32_t i, int32_t 
     if (t->by_text && end - w->at[i] <= 8) {                /* eight bytes need not be there */
         char copy[8] = { 0 };
         memcpy(copy, w->text + w->at[i], end - w->at[i]);
-        return join(t, true, 0, 0, copy, end - w->at[i], without, to);
+        return join_seen(t, true, w, w->id[i], w->id[j], copy, end - w->at[i], without, to);
     }
-    return join(t, t->by_text, w->id[i], w->id[j], w->text + w->at[i], end - w->at[i], without, to);
+    return join_seen(t, t->by_text, w, w->id[i], w->id[j], w->text + w->at[i], end - w->at[i], without, to);
 }
 
 /* Each merge takes one entry off and puts at most two on, so 2n places are enough. An entry counts only while its rank is still
@@ -251,4 +316,10 @@ bool bpe_merge(const llm_bpe *t, bpe_work *w, int32_t without)
     if (!long_room(w)) return false;
     merge_long(t, w, without);
     return true;
+}
+
+uint32_t bpe_merge_ranked(const llm_bpe *t, bpe_work *w)
+{
+    assert(w->n <= SHORT_WORD);
+    return t->by_text ? merge_short(t, true, w, -1) : merge_short(t, false, w, -1);
 }

@@ -42,6 +42,9 @@ typedef struct {
     int32_t *id;                        /* [n] symbols of the word; -1: text that is no token */
     uint32_t *at;                       /* [n] where each begins in text */
     size_t n, cap;
+    bpe_pair *seen;                     /* [seen_mask + 1] what pairs of this text came to, each in its one place; NULL: not kept */
+    size_t seen_mask;
+    size_t n_asked;                     /* how often a pair was asked for: the work that was done */
     uint32_t *rank;                     /* [cap] and the rest: work space of long words */
     int32_t *prev, *next;
     uint64_t *heap;                     /* [2 cap] */
@@ -50,9 +53,13 @@ typedef struct {
 
 void bpe_work_free(bpe_work *w);
 bool bpe_work_room(bpe_work *w, size_t n);      /* n symbols; false: out of memory */
+/* Keeps what pairs came to, about n of them, so that the large tables are asked once; only where `without` is always -1. */
+bool bpe_work_remember(bpe_work *w, size_t n);
 /* Merges the symbols until no pair is left: lowest rank first, leftmost among equals. O(n log n). Without: a token that is not made
  * (-1: all are). False: out of memory. */
 bool bpe_merge(const llm_bpe *t, bpe_work *w, int32_t without);
+/* The same for a few symbols; returns the highest rank of the merges that were made, 0 where there was none. */
+uint32_t bpe_merge_ranked(const llm_bpe *t, bpe_work *w);
 
 static inline int bpe_whole(const llm_bpe *t, int32_t id) { return __atomic_load_n(&t->whole[id], __ATOMIC_RELAXED); }
 static inline void bpe_set_whole(const llm_bpe *t, int32_t id, bool yes)

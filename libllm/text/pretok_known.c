@@ -11,7 +11,7 @@ static inline uint8_t class_at(const uni_table *u, const uint8_t *s, const uint8
     uint32_t cp;
 
     if (*s < 0x80) return *len = 1, u->cls[*s];
-    *len = utf8_decode_slow(s, end, &cp);
+    *len = utf8_decode(s, end, &cp);
     return uni_class(u, cp);
 }
 
@@ -22,8 +22,11 @@ static inline const uint8_t *run(const uni_table *u, const uint8_t *s, const uin
 {
     int len;
 
-    while (s < end && (CLASS(s, end, &len) & any)) s += len;
-    return s;
+    for (;;) {
+        while (s < end && *s < 0x80 && u->cls[*s] & any) s++;
+        if (s == end || *s < 0x80 || !(CLASS(s, end, &len) & any)) return s;
+        s += len;
+    }
 }
 
 static inline const uint8_t *run_without(const uni_table *u, const uint8_t *s, const uint8_t *end, uint8_t none)
@@ -151,7 +154,7 @@ static const uint8_t *cased(const uni_table *u, const uint8_t *s, const uint8_t 
         p += len;
         if (c & UC_LOW) both = p;
     }
-    if (p < end && (c & UC_LOW)) return run(u, p, end, UC_LOW);
+    if (p < end && (c & UC_LOW)) return run(u, p + len, end, UC_LOW);
     if (both) return both;
     return p > s && !first ? p : NULL;
 }

@@ -41,8 +41,9 @@ size_t tokenizer_memory(const llm_tokenizer *t)
     for (int i = 0; i < t->pre.n; i++) sum += t->pre.stage[i].n_literal;        /* compiled patterns are PCRE2's own affair */
     if (t->charsmap.unit) sum += t->charsmap.n_unit * sizeof *t->charsmap.unit;
     if (t->charsmap.text) sum += t->charsmap.n_text + 1;
-    if (t->cuts.window) sum += CUT_WINDOW_BITS / 8;
-    if (t->cuts.edge) sum += 8192;
+    if (t->borders.edge) sum += 65536 * sizeof *t->borders.edge;
+    if (t->borders.window) sum += BORDER_WINDOWS * sizeof *t->borders.window;
+    if (t->borders.whole) sum += 65536 * sizeof *t->borders.whole;
     if (t->joins) sum += 8192;
     if (t->end) sum += (size_t)t->n_vocab / 8 + 1;
     return sum;

@@ -5,7 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { TOKEN_FIND_MAX = 4096 };           /* bytes of a spelling with U+2581 that is looked for */
+enum {
+    TOKEN_FIND_MAX = 4096,              /* bytes of a spelling with U+2581 that is looked for */
+    LONG_TEXT = 1024                    /* bytes from which on words are expected to come again */
+};
 
 llm_status tok_new(llm_tokenizer **out, llm_error *err)
 {
@@ -25,7 +28,7 @@ void tokenizer_close(llm_tokenizer *t)
     if (t == NULL) return;
     vocab_free(&t->vocab), bpe_free(&t->bpe), unigram_free(&t->unigram);
     added_free(&t->added), added_free(&t->added_late), added_free(&t->own);
-    pretok_free(&t->pre), charsmap_free(&t->charsmap), cuts_free(&t->cuts);
+    pretok_free(&t->pre), charsmap_free(&t->charsmap), borders_free(&t->borders);
     for (int i = 0; i < t->n_norm; i++) free(t->norm[i].a), free(t->norm[i].b);
     free(t->classes), free(t->joins), free(t->end);
     free(t);
@@ -168,7 +171,7 @@ llm_status tok_finish(llm_tokenizer *t, llm_error *err)
     if (t->bos >= t->n_vocab || t->eos >= t->n_vocab || t->unk >= t->n_vocab)
         return llm_fail(err, LLM_ERR_FORMAT, "tokenizer: BOS %d, EOS %d or unknown token %d is not below the %d tokens of the vocabulary",
                         t->bos, t->eos, t->unk, t->n_vocab);
-    if (bytes && (st = cuts_init(&t->cuts, &t->vocab, 1u << TOK_NORMAL, err)) != LLM_OK) return st;
+    if (bytes && (st = borders_init(&t->borders, &t->bpe, err)) != LLM_OK) return st;
     for (int i = 0; bytes && i < 256; i++) {
         char c = (char)i;
         t->byte_id[i] = vocab_find(&t->vocab, &c, 1);
@@ -372,42 +375,141 @@ llm_status tok_emit_unknown(tok_encoder *e, const char *s, size_t n, llm_error *
     return LLM_OK;
 }
 
-/* Merges a word of a byte-level vocabulary, or a part of one that no token reaches out of. */
-static llm_status merge_bytes(tok_encoder *e, const char *s, size_t n, int32_t id, llm_error *err)
+/* Tokens of the word that is being merged. */
+static void emit_word(tok_encoder *e, const int32_t *id, size_t n)
 {
-    const llm_tokenizer *t = e->t;
-    bpe_work *w = &e->bpe;
+    for (size_t i = 0; i < n; i++) {
+        tok_emit(e, id[i]);
+        if (e->n_word < CACHED_TOKENS) e->word[e->n_word] = id[i];
+        if (e->n_word < SIZE_MAX) e->n_word++;
+    }
+}
+
+/* Those of the symbols in e->bpe. */
+static llm_status emit_symbols(tok_encoder *e, llm_error *err)
+{
+    const bpe_work *w = &e->bpe;
     llm_status st = LLM_OK;
 
-    if (id >= 0 && bpe_whole(&t->bpe, id) == 1) return tok_emit(e, id), LLM_OK;
-    if (!bpe_work_room(w, n)) return llm_fail_memory(err, n * sizeof *w->id, "the bytes of a word");
-    for (size_t i = 0; i < n; i++) w->id[i] = t->byte_id[(uint8_t)s[i]], w->at[i] = (uint32_t)i;
-    w->n = n, w->text = s, w->len = n;
-    if (!bpe_merge(&t->bpe, w, -1)) return llm_fail_memory(err, n * 32, "merging a long word");
-    if (id >= 0) bpe_set_whole(&t->bpe, id, w->n == 1);
     for (size_t k = 0; st == LLM_OK && k < w->n; k++) {
-        if (w->id[k] >= 0) tok_emit(e, w->id[k]);
-        else st = tok_emit_unknown(e, s + w->at[k], 1, err);
+        if (w->id[k] >= 0) emit_word(e, &w->id[k], 1);
+        else st = tok_emit_unknown(e, w->text + w->at[k], 1, err), e->n_word = SIZE_MAX;
     }
     return st;
 }
 
-/* A word of a byte-level vocabulary. */
+/* Merges the symbols in e->bpe; id: the token with their text, or -1. */
+static llm_status merge_symbols(tok_encoder *e, int32_t id, llm_error *err)
+{
+    const llm_bpe *t = &e->t->bpe;
+    bpe_work *w = &e->bpe;
+
+    if (id >= 0 && bpe_whole(t, id) == 1) return w->id[0] = id, w->n = 1, LLM_OK;
+    if (!bpe_merge(t, w, -1)) return llm_fail_memory(err, w->n * 32, "merging a long word");
+    if (id >= 0) bpe_set_whole(t, id, w->n == 1);
+    return LLM_OK;
+}
+
+static bool all_known(const bpe_work *w)
+{
+    for (size_t i = 0; i < w->n; i++) if (w->id[i] < 0) return false;
+    return true;
+}
+
+/* A part s [n] of a word that no token reaches out of; its symbols are in e->bpe. */
+static llm_status bytes_part(tok_encoder *e, const char *s, size_t n, llm_error *err)
+{
+    const llm_vocab *v = &e->t->vocab;
+    bpe_work *w = &e->bpe;
+    cached_word *c = NULL;
+    uint64_t key;
+    llm_status st;
+
+    w->text = s, w->len = n;
+    if (w->n == 1) return emit_symbols(e, err);
+    key = vocab_key(s, n);
+    if (n <= CACHED_BYTES && e->cache.slot) {
+        c = word_cache_at(&e->cache, key, n);
+        if (word_cache_is(c, key, s, n, true)) return emit_word(e, c->id, c->n), LLM_OK;
+    }
+    if ((st = merge_symbols(e, n <= v->longest ? vocab_find_key(v, s, n, key) : -1, err)) != LLM_OK) return st;
+    if (c && w->n <= CACHED_TOKENS && all_known(w)) word_cache_put(c, key, s, n, true, w->id, w->n);
+    return emit_symbols(e, err);
+}
+
+/* A word that is no token, part by part. */
+static llm_status merge_word(tok_encoder *e, const char *text, size_t n, llm_error *err)
+{
+    const llm_tokenizer *t = e->t;
+    const uint8_t *s = (const uint8_t *)text;
+    bpe_work *w = &e->bpe;
+    unsigned left = BORDER_NONE, right;
+    llm_status st;
+
+    if (!bpe_work_room(w, n)) return llm_fail_memory(err, n * sizeof *w->id, "the bytes of a word");
+    w->n = 0;
+    for (size_t begin = 0, i = 0, len; i < n; i += len, left = right) {
+        uint32_t cp;
+
+        len = (size_t)utf8_decode(s + i, s + n, &cp);
+        right = i + len < n ? border_at(&t->borders, s, n, i + len) : BORDER_NONE;
+        border_symbols(&t->borders, t->byte_id, s + i, len, cp, border_lower(left, right), i - begin, w);
+        if (right != BORDER_NONE) continue;
+        if ((st = bytes_part(e, text + begin, i + len - begin, err)) != LLM_OK) return st;
+        begin = i + len, w->n = 0;
+    }
+    return LLM_OK;
+}
+
+/* A word of a byte-level vocabulary that was not there yet, to its place in the cache where it has one. */
+static llm_status new_word(tok_encoder *e, const queued_word *q, cached_word *c, llm_error *err)
+{
+    const llm_tokenizer *t = e->t;
+    int32_t id = q->n <= t->vocab.longest ? vocab_find_key(&t->vocab, q->s, q->n, q->key) : -1;
+    llm_status st = LLM_OK;
+
+    e->n_word = 0;
+    if (id >= 0 && (t->ignore_merges || bpe_whole(&t->bpe, id) == 1)) emit_word(e, &id, 1);
+    else st = merge_word(e, q->s, q->n, err);
+    if (c && e->n_word <= CACHED_TOKENS && st == LLM_OK) word_cache_put(c, q->key, q->s, q->n, false, e->word, e->n_word);
+    return st;
+}
+
+static llm_status one_word(tok_encoder *e, const queued_word *q, llm_error *err)
+{
+    cached_word *c = q->n <= CACHED_BYTES && e->cache.slot ? word_cache_at(&e->cache, q->key, q->n) : NULL;
+
+    if (c == NULL || !word_cache_is(c, q->key, q->s, q->n, false)) return new_word(e, q, c, err);
+    for (int i = 0; i < c->n; i++) tok_emit(e, c->id[i]);
+    return LLM_OK;
+}
+
+/* The queued words, in order. The index is asked beforehand for those that the cache does not hold. */
+static llm_status queued_words(tok_encoder *e, llm_error *err)
+{
+    const llm_vocab *v = &e->t->vocab;
+    int n = e->n_queue;
+    llm_status st = LLM_OK;
+
+    for (int i = 0; i < n; i++) {
+        const queued_word *q = &e->queue[i];
+        if (q->n <= CACHED_BYTES && e->cache.slot && word_cache_at(&e->cache, q->key, q->n)->key == q->key) continue;
+        __builtin_prefetch(&v->slot[vocab_home(q->key, q->n) & v->mask]);
+    }
+    for (int i = 0; st == LLM_OK && i < n; i++) st = one_word(e, &e->queue[i], err);
+    e->n_queue = 0;
+    return st;
+}
+
+/* A word of a byte-level vocabulary: it waits until the memory had time to bring what it was asked for. */
 static llm_status bytes_word(void *user, const char *s, size_t n, llm_error *err)
 {
     tok_encoder *e = user;
-    const llm_tokenizer *t = e->t;
-    int32_t id = vocab_find(&t->vocab, s, n);
-    size_t begin = 0;
-    llm_status st;
+    uint64_t key = vocab_key(s, n);
 
-    if (id >= 0 && (t->ignore_merges || bpe_whole(&t->bpe, id) == 1)) return tok_emit(e, id), LLM_OK;
-    for (size_t k = 1; k < n; k++) {
-        if ((uint8_t)s[k] < 0xe0 || !cut_at(&t->cuts, s, n, k)) continue;
-        if ((st = merge_bytes(e, s + begin, k - begin, vocab_find(&t->vocab, s + begin, k - begin), err)) != LLM_OK) return st;
-        begin = k;
-    }
-    return merge_bytes(e, s + begin, n - begin, begin ? vocab_find(&t->vocab, s + begin, n - begin) : id, err);
+    if (e->cache.slot) __builtin_prefetch(word_cache_at(&e->cache, key, n));
+    e->queue[e->n_queue++] = (queued_word){ s, n, key };
+    return e->n_queue == WORD_QUEUE ? queued_words(e, err) : LLM_OK;
 }
 
 /* A word of a character model after tokenizer.json's own normalizing and splitting: only U+2581 is left to turn. */
@@ -498,7 +600,8 @@ static llm_status plain(tok_encoder *e, const char *s, size_t n, llm_error *err)
             if (b->failed) return llm_fail_memory(err, n, "a text with a blank in front");
             s = b->data, n = b->len;
         }
-        return pretok_split(&t->pre, t->classes, s, n, &e->pre, bytes_word, e, err);
+        st = pretok_split(&t->pre, t->classes, s, n, &e->pre, bytes_word, e, err);
+        return st == LLM_OK ? queued_words(e, err) : st;
     }
     if (t->pre.n > 0) return pretok_split(&t->pre, t->classes, s, n, &e->pre, chars_word, e, err);
     b->len = 0;
@@ -583,12 +686,20 @@ static llm_status raw_fragment(tok_encoder *e, const char *s, size_t n, llm_erro
     return st == LLM_OK ? cut_added(e, &e->t->added_late, s, n, late_fragment, err) : st;
 }
 
+/* A text in which words and pairs come again. The tables fit the second-level cache, and clearing them must not cost more than they save. */
+static bool remember(tok_encoder *e, size_t len)
+{
+    return word_cache_init(&e->cache, len / 32) && bpe_work_remember(&e->bpe, len / 16);
+}
+
 static llm_status encode(tok_encoder *e, const char *text, size_t len, size_t *n, llm_error *err)
 {
     llm_status st = LLM_OK;
 
     if (len > INT32_MAX / 4) return llm_fail(err, LLM_ERR_ARG, "tokenize: a text of %zu bytes, at most %d are taken", len, INT32_MAX / 4);
-    if (len > 0) st = cut_added(e, &e->t->added, text, len, raw_fragment, err);
+    if (e->t->model == MODEL_BYTES && len >= LONG_TEXT && !remember(e, len)) st = llm_fail_memory(err, len, "a text");
+    if (len > 0 && st == LLM_OK) st = cut_added(e, &e->t->added, text, len, raw_fragment, err);
+    word_cache_free(&e->cache);
     bpe_work_free(&e->bpe), pre_work_free(&e->pre), unigram_work_free(&e->unigram);
     buf_free(&e->norm[0]), buf_free(&e->norm[1]), buf_free(&e->piece);
     *n = e->n;

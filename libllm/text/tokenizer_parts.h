@@ -2,12 +2,13 @@
 #ifndef LLM_TOKENIZER_PARTS_H
 #define LLM_TOKENIZER_PARTS_H
 #include "added.h"
+#include "borders.h"
 #include "bpe.h"
 #include "charsmap.h"
-#include "cuts.h"
 #include "pretok.h"
 #include "tokenizer.h"
 #include "unigram.h"
+#include "word_cache.h"
 
 typedef enum { MODEL_BYTES, MODEL_CHARS, MODEL_UNIGRAM } tok_model;    /* byte-level BPE, BPE over characters, unigram */
 
@@ -41,7 +42,7 @@ struct llm_tokenizer {
     bool trim, suffix;                  /* remove_extra_whitespaces; treat_whitespace_as_suffix */
     bool split_blanks;                  /* Metaspace with split: each blank begins a word */
     bool strip_first;                   /* decode takes the first blank off */
-    llm_cuts cuts;                      /* of byte-level vocabularies */
+    llm_borders borders;                /* of byte-level vocabularies */
     uint8_t *joins;                     /* [8192] bit a << 8 | b: bytes a b stand side by side in a token, across characters */
     llm_token bos, eos;
     bool adds_bos, adds_eos;
@@ -91,6 +92,9 @@ llm_status tok_load_spm(llm_tokenizer *t, const char *path, const char *dir, llm
  * vocabulary is indexed. */
 llm_status tok_load_companions(llm_tokenizer *t, const char *dir, llm_error *err);
 
+enum { WORD_QUEUE = 16 };
+typedef struct { const char *s; size_t n; uint64_t key; } queued_word;      /* key: vocab_key */
+
 /* One encode call. */
 typedef struct {
     const llm_tokenizer *t;
@@ -100,6 +104,11 @@ typedef struct {
     const text_span *trusted;           /* [n_trusted] where control tokens may be; NULL: special says */
     size_t n_trusted;
     bool begun;                         /* text or a token was there before this fragment */
+    queued_word queue[WORD_QUEUE];      /* of byte-level vocabularies, and the next three */
+    int n_queue;
+    word_cache cache;
+    int32_t word[CACHED_TOKENS];        /* the first tokens of the word or the part of one that is being merged */
+    size_t n_word;                      /* and their number; SIZE_MAX: unknown text was among them */
     bpe_work bpe;
     pre_work pre;
     unigram_work unigram;

@@ -25,7 +25,12 @@ int utf8_decode_slow(const uint8_t *s, const uint8_t *end, uint32_t *cp);
 /* The character at s < end and its length in bytes; an invalid byte is UC_INVALID, of length 1. */
 static inline int utf8_decode(const uint8_t *s, const uint8_t *end, uint32_t *cp)
 {
-    if (*s < 0x80) return *cp = *s, 1;
+    uint32_t c = *s;
+
+    if (c < 0x80) return *cp = c, 1;
+    if (c >= 0xe1 && c < 0xed && end - s >= 3 && (s[1] & 0xc0) == 0x80 && (s[2] & 0xc0) == 0x80)       /* none of these is invalid */
+        return *cp = (c & 15) << 12 | (s[1] & 63u) << 6 | (s[2] & 63u), 3;
+    if (c >= 0xc2 && c < 0xe0 && end - s >= 2 && (s[1] & 0xc0) == 0x80) return *cp = (c & 31) << 6 | (s[1] & 63u), 2;
     return utf8_decode_slow(s, end, cp);
 }
 int utf8_encode(uint32_t cp, char *out);            /* 1..4 bytes */

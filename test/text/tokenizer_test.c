@@ -1,6 +1,6 @@
 /* tokenizer_test.c - rules that no list of ids covers: control tokens in user text, broken files, counts, the stream, any bytes, threads. */
 #include "../llm_test.h"
-#include "tokenizer.h"
+#include "tokenizer_parts.h"
 #include <dirent.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -93,6 +93,29 @@ static void refused(const char *name, const char *data, size_t len, llm_status w
     ck_assert_msg(strstr(err.text, word) != NULL, "\"%s\" is not in \"%s\"", word, err.text);
     unlink(path), rmdir(dir);
 }
+
+/* A vocabulary of bytes need not have all of them. */
+START_TEST(bytes_without_a_token_are_named)
+{
+    static const char json[] = "{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}}";
+    char dir[] = "/tmp/llm-text-XXXXXX", path[256];
+    llm_tokenizer *t = NULL;
+    llm_error err = { 0 };
+    size_t n;
+    FILE *f;
+
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/tokenizer.json", dir);
+    ck_assert_ptr_nonnull(f = fopen(path, "wb"));
+    ck_assert_uint_eq(fwrite(json, 1, sizeof json - 1, f), sizeof json - 1);
+    fclose(f);
+    t = open_ok(path);
+    ck_assert_int_eq(tokenizer_encode(t, "abb \xe2\x82\xac c", 9, 0, NULL, 0, &n, &err), LLM_ERR_UNSUPPORTED);
+    ck_assert_msg(strstr(err.text, "0x20") != NULL, "%s", err.text);
+    tokenizer_close(t);
+    unlink(path), rmdir(dir);
+}
+END_TEST
 
 START_TEST(broken_json)
 {
@@ -256,6 +279,86 @@ START_TEST(long_runs)
 }
 END_TEST
 
+/* Counted, not timed: every merge asks for three pairs at most, and a symbol is merged away once. */
+START_TEST(long_words_ask_for_few_pairs)
+{
+    static const char *const files[] = { "bytes_qwen2.json", "gemma_bpe.json", "gemma_bpe.model" };
+    static const char *const units[] = { "a", " ", "ab", "e", "\n" };
+    enum { N = 1 << 20 };
+    char *text = malloc(N);
+
+    for (size_t i = 0; i < 3; i++) {
+        llm_tokenizer *t;
+        char path[256];
+
+        snprintf(path, sizeof path, DIR_ "%s", files[i]);
+        t = open_ok(path);
+        for (size_t u = 0; u < sizeof units / sizeof units[0]; u++) {
+            bpe_work w = { .text = text, .len = N };
+            size_t len = strlen(units[u]);
+
+            ck_assert(bpe_work_room(&w, N));
+            for (size_t k = 0; k < N; k++) text[k] = units[u][k % len], w.at[k] = (uint32_t)k, w.id[k] = tokenizer_find(t, &text[k], 1);
+            w.n = N;
+            ck_assert(bpe_merge(&t->bpe, &w, -1));
+            ck_assert_msg(w.n_asked <= 4 * (size_t)N, "%s, \"%s\": %zu pairs", files[i], units[u], w.n_asked);
+            bpe_work_free(&w);
+        }
+        tokenizer_close(t);
+    }
+    free(text);
+}
+END_TEST
+
+/* A line of words of a script; it begins with a letter, so that no word reaches into it from the line before. */
+static size_t random_line(char *s, unsigned *seed)
+{
+    static const char *const parts[] = { "t", "h", "e", "on", " ", " ", " ", "\xc3\xa9", "\xd0\xb0", "\xd0\xbe", "\xd8\xa7", "\xe0\xa6\xbe", "\xe0\xa7\x8d", "\xe3\x81\xae",
+                                         "\xed\x95\x9c", "\xea\xb5\xad", "\xec\x96\xb4", "\xe6\x97\xa5", "\xf0\x9f\x99\x82", "\xcc\x81", "\x80", "\xbe", "\xe0", "\xd0", "\xff", "1", "!" };
+    size_t n = 1, from = (*seed = *seed * 1103515245 + 12345) >> 16, range = 1 + (from >> 4) % 6;
+
+    s[0] = 'x';
+    for (int i = 0; i < 40; i++) {
+        const char *p = parts[(from + ((*seed = *seed * 1103515245 + 12345) >> 16) % range * 5) % (sizeof parts / sizeof parts[0])];
+        memcpy(s + n, p, strlen(p)), n += strlen(p);
+    }
+    s[n++] = '\n';
+    return n;
+}
+
+/* What came before, and is remembered, changes nothing: a text is tokenized as its lines are. */
+START_TEST(a_text_is_the_sum_of_its_lines)
+{
+    static const char *const files[] = { "bytes_qwen2.json", "bytes_splits.json" };
+    enum { LINES = 400, LINE = 200 };
+    char *text = malloc(LINES * LINE);
+    llm_token *all = malloc(2 * LINES * LINE * sizeof *all), one[2 * LINE];
+
+    for (unsigned i = 0; i < 2; i++) {
+        char path[256];
+        llm_tokenizer *t;
+
+        snprintf(path, sizeof path, DIR_ "%s", files[i]);
+        t = open_ok(path);
+        for (unsigned round = 0; round < 20; round++) {
+            unsigned seed = 20 * i + round, again = seed;
+            size_t len = 0, n, at = 0;
+
+            for (int k = 0; k < LINES; k++) len += random_line(text + len, &seed);
+            n = encode(t, text, len, 0, all, 2 * LINES * LINE);
+            for (int k = 0; k < LINES; k++) {
+                size_t m = encode(t, text, random_line(text, &again), 0, one, 2 * LINE);
+                ck_assert_msg(at + m <= n && memcmp(all + at, one, m * sizeof *one) == 0, "%s, round %u, line %d", files[i], round, k);
+                at += m;
+            }
+            ck_assert_uint_eq(at, n);
+        }
+        tokenizer_close(t);
+    }
+    free(text), free(all);
+}
+END_TEST
+
 START_TEST(stream_holds_back_half_characters)
 {
     llm_tokenizer *t = open_ok(DIR_ "gemma_bpe.model");
@@ -349,5 +452,6 @@ START_TEST(threads_share_a_tokenizer)
 }
 END_TEST
 
-LLM_TEST_MAIN("text/tokenizer", user_text_is_never_a_control_token, counts_and_cuts, broken_json, broken_tiktoken, broken_model, cut_models,
-              any_bytes_come_back, long_runs, stream_holds_back_half_characters, stream_and_control_tokens, threads_share_a_tokenizer)
+LLM_TEST_MAIN("text/tokenizer", user_text_is_never_a_control_token, counts_and_cuts, bytes_without_a_token_are_named, broken_json, broken_tiktoken, broken_model, cut_models,
+              any_bytes_come_back, long_runs, long_words_ask_for_few_pairs, a_text_is_the_sum_of_its_lines,
+              stream_holds_back_half_characters, stream_and_control_tokens, threads_share_a_tokenizer)

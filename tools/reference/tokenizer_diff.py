@@ -13,6 +13,7 @@ O200K = "|".join([
     r"\p{N}{1,3}", r" ?[^\s\p{L}\p{N}]+[\r\n/]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"])
 LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 QWEN2 = LLAMA3.replace("{1,3}", "")
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 QWEN35 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 DSV3 = [r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+",
         "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"]
@@ -92,10 +93,17 @@ def peers(data):
     tk = data + "/tokenizers/"
     out = {}
 
-    def tiktoken_peer(name, path, pattern):
+    def tiktoken_of(name, ranks, pattern):
         import tiktoken
-        e = tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=read_ranks(tk + path), special_tokens={})
-        return e.encode_ordinary
+        return tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks, special_tokens={}).encode_ordinary
+
+    def tiktoken_peer(name, path, pattern):
+        return tiktoken_of(name, read_ranks(tk + path), pattern)
+
+    def spelled(vocab):
+        """A byte-level vocabulary as ranks; ids rise with the merges."""
+        alpha = {c: b for b, c in byte_alphabet().items()}
+        return {bytes(alpha[c] for c in t): i for t, i in vocab.items() if all(c in alpha for c in t)}
 
     def hf(make):
         t = make()
@@ -127,6 +135,9 @@ def peers(data):
     out["llama3-tiktoken"] = ("llama3/llama3.tiktoken", lambda: tiktoken_peer("llama3", "llama3/llama3.tiktoken", LLAMA3))
     out["qwen1-tiktoken"] = ("qwen1/qwen.tiktoken", lambda: (lambda f: lambda s: f(unicodedata.normalize("NFC", s)))(
         tiktoken_peer("qwen", "qwen1/qwen.tiktoken", QWEN2)))
+    out["qwen2-tiktoken"] = ("qwen2", lambda: (lambda f: lambda s: f(unicodedata.normalize("NFC", s)))(tiktoken_of("qwen2", spelled(qwen_vocab()[0]), QWEN2)))
+    out["gpt2-tiktoken"] = ("hf-json/gpt2.tokenizer.json", lambda: tiktoken_of("gpt2", spelled(
+        json.load(open(tk + "hf-json/gpt2.tokenizer.json"))["model"]["vocab"]), GPT2))
     out["qwen2-hf"] = ("qwen2", lambda: hf(lambda: hf_bytes(*qwen_vocab(), [QWEN2], nfc=True)))
     out["o200k-hf"] = ("gpt-oss/o200k_base.tiktoken", lambda: hf(lambda: hf_bytes(
         *ranks_to_hf(read_ranks(tk + "gpt-oss/o200k_base.tiktoken")), [O200K], ignore_merges=True)))
