@@ -191,7 +191,7 @@ static void cancelled(subject *s, float *got, const float *want)
 
 static void instruction_sets(subject *s, float *got, const float *want)
 {
-    static const char *const name[] = { "scalar", "avx2", "avxvnni", "avx512", "neon" };
+    static const char *const name[] = { "scalar", "avx2", "avxvnni", "avx512", "neon", "i8mm" };
     float *want32 = subject_logits(s, (llm_session_options){ .kv_type = LLM_KV_F32 });
 
     for (size_t i = 0; i < sizeof name / sizeof name[0]; i++) {
