@@ -35,7 +35,7 @@ DEP_LIBS   = $(shell pkg-config --libs $(DEPS) 2>/dev/null)
 LIBS   = $(DEP_LIBS) -lpthread -lm
 
 ARCH   := $(shell $(CC) -dumpmachine | cut -d- -f1)
-OFF    := $(if $(filter x86_64,$(ARCH)),%_neon.c,%_avx2.c %_avxvnni.c %_avx512.c %_shani.c)
+OFF    := $(if $(filter x86_64,$(ARCH)),%_neon.c %_i8mm.c,%_avx2.c %_avxvnni.c %_avx512.c %_shani.c)
 SRC    := $(filter-out $(OFF) $(if $(filter 1,$(BLAS)),,%_blas.c),$(wildcard libllm/*.c libllm/*/*.c kernels/*.c kernels/cpu/*.c))
 OBJ    := $(SRC:%.c=$(B)/%.o)
 ifeq ($(BLAS),1)
@@ -79,6 +79,7 @@ $(B)/%_avxvnni.o: ISA = -mavx2 -mfma -mf16c -mavxvnni
 $(B)/%_avx512.o: ISA = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
 $(B)/%_shani.o:  ISA = -mssse3 -msse4.1 -msha
 $(B)/%_neon.o:   ISA = -march=armv8.2-a+dotprod+fp16
+$(B)/%_i8mm.o:   ISA = -march=armv8.2-a+dotprod+fp16+i8mm
 
 # The fuzz targets are parsers; instrumenting the kernels would take clang minutes each.
 $(if $(filter fuzz,$(MODE)),$(eval $(B)/kernels/%.o: OPT = -O1 -g))

@@ -184,6 +184,7 @@ static bool set_up(rig *r, const options *o, const llm_limits *limits)
     if (isa == ISA_AVX512) linear_ops_avx512(&r->be.op);
 #elif defined(__aarch64__)
     if (isa == ISA_NEON) linear_ops_neon(&r->be.op);
+    if (isa == ISA_I8MM) linear_ops_i8mm(&r->be.op);
 #endif
     printf("kernel set %s, %d threads\n", isa_name(isa), o->n_thread);
     return r->impl.linear != NULL;

@@ -44,7 +44,7 @@ static const opt_row rows[] = {
     { "What to run", "device", 0, OPT_STR, "cpu|cuda", &device, 0, 0, "what computes: the processor (default) or the first NVIDIA GPU", false },
     OFFLOAD_ROWS("What to run", where),
     { "What to run", "deterministic", 0, OPT_FLAG, NULL, &deterministic, 0, 0, "on a device: results that do not depend on the batch", false },
-    { "What to run", "cpu", 0, OPT_STR, "SET", &cpu, 0, 0, "kernel set: scalar, avx2, avxvnni, avx512, neon (default: $LLM_CPU, else the best)", false },
+    { "What to run", "cpu", 0, OPT_STR, "SET", &cpu, 0, 0, "kernel set: scalar, avx2, avxvnni, avx512, neon, i8mm (default: $LLM_CPU, else the best)", false },
     { "What to run", "memory-limit", 0, OPT_STR, "SIZE", &limit_text, 0, 0, "a ceiling for weights, cache and buffers together; shapes are cut to it", false },
     { "What to run", "no-warmup", 0, OPT_FLAG, NULL, &no_warmup, 0, 0, "measure the first run too", false },
     { "What to run", "no-repack", 0, OPT_FLAG, NULL, &no_repack, 0, 0, "read weights where they lie in the file, do not put them in order", false },

@@ -187,6 +187,7 @@ static probe choose(void)
     if (cpu_has_isa(ISA_AVX512)) p.int8 = int8_avx512, p.f32 = f32_avx512, p.int8_ops = 12 * 128, p.f32_ops = 12 * 32;
 #elif defined(__aarch64__)
     if (cpu_has_isa(ISA_NEON)) p = (probe){ read_neon, int8_neon, f32_neon, 12 * 32, 12 * 8 };
+    if (cpu_has_isa(ISA_I8MM)) p.int8 = int8_i8mm, p.int8_ops = 12 * 64;
 #endif
     return p;
 }

@@ -1,4 +1,6 @@
 #include "report.h"
+#include "names.h"
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -71,27 +73,53 @@ static double compared(const json_t *old, const json_t *row)
     return 0;
 }
 
+/* A file's name may have any bytes: control characters, and what is no UTF-8, are shown as '?'. */
+static const char *plain(const char *name, char *out, size_t cap)
+{
+    bool valid = utf8_valid(name, strlen(name));
+    size_t n = 0;
+
+    for (; *name && n + 1 < cap; name++) out[n++] = (unsigned char)*name < 0x20 || *name == 0x7f || (!valid && (unsigned char)*name >= 0x80) ? '?' : *name;
+    out[n] = '\0';
+    return out;
+}
+
+/* special: what means something in this form (a quote in CSV, a bar in Markdown), and what it is escaped with. */
+static void print_name(const char *name, char special, char before)
+{
+    for (; *name; name++) {
+        if (*name == special) putchar(before);
+        putchar(*name);
+    }
+}
+
+static void print_quoted(const char *name) { putchar('"'), print_name(name, '"', '"'), putchar('"'); }
+
 static void print_csv(const report_row *r, bool first, const char *ratio)
 {
     if (first) printf("machine,model,arch,type,size_gib,params_b,device,kernels,threads,batch,kv_type,test,tokens_per_second,deviation,floor_share,"
                       "read_gbs,int8_gops,f32_gflops,peak_rss_mib,note,ratio\n");
-    printf("\"%s\",\"%s\",%s,%s,%.3f,%.3f,%s,%s,%d,%d,%s,%s,%.3f,%.3f,%.3f,%.1f,%.0f,%.0f,%.0f,\"%s\",%s\n", report_machine(), r->model, r->arch, r->type,
-           (double)r->weight_bytes / (1 << 30), (double)r->n_param / 1e9, r->device, r->kernels, r->threads, r->batch, r->kv_type, r->test, r->rate, r->deviation,
-           r->floor_share, r->limits.read_gbs, r->limits.int8_gops, r->limits.f32_gflops, r->peak_mib, r->note, ratio);
+    print_quoted(report_machine()), putchar(','), print_quoted(r->model);
+    printf(",%s,%s,%.3f,%.3f,%s,%s,%d,%d,%s,%s,%.3f,%.3f,%.3f,%.1f,%.0f,%.0f,%.0f,\"%s\",%s\n", r->arch, r->type, (double)r->weight_bytes / (1 << 30),
+           (double)r->n_param / 1e9, r->device, r->kernels, r->threads, r->batch, r->kv_type, r->test, r->rate, r->deviation, r->floor_share, r->limits.read_gbs,
+           r->limits.int8_gops, r->limits.f32_gflops, r->peak_mib, r->note, ratio);
 }
 
 /* The columns of bench/log.csv behind commit and date. */
 static void print_log(const report_row *r)
 {
-    printf("\"%s, %s\",\"%s\",%s,%s,%d,%s,%.2f,%.2f,%.3f,%.1f,%.0f,%.0f,%.0f,\"%s\"\n", report_machine(), r->kernels, r->model, r->type, r->device, r->threads,
-           r->test, r->rate, r->deviation, r->floor_share, r->limits.read_gbs, r->limits.int8_gops, r->limits.f32_gflops, r->peak_mib, r->note);
+    printf("\"%s, %s\",", report_machine(), r->kernels);
+    print_quoted(r->model);
+    printf(",%s,%s,%d,%s,%.2f,%.2f,%.3f,%.1f,%.0f,%.0f,%.0f,\"%s\"\n", r->type, r->device, r->threads, r->test, r->rate, r->deviation, r->floor_share,
+           r->limits.read_gbs, r->limits.int8_gops, r->limits.f32_gflops, r->peak_mib, r->note);
 }
 
 static void print_md(const report_row *r, bool first, bool compares, const char *ratio)
 {
     if (first) printf("| model | type | size | params | device | threads | test | tokens/s | floor | peak memory |%s note |\n"
                       "| --- | --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |%s --- |\n", compares ? " ratio |" : "", compares ? " ---: |" : "");
-    printf("| %s | %s | %.2f GiB | %.2f B | %s | %d | %s | %.2f ± %.2f | ", r->model, r->type, (double)r->weight_bytes / (1 << 30), (double)r->n_param / 1e9,
+    printf("| "), print_name(r->model, '|', '\\');
+    printf(" | %s | %.2f GiB | %.2f B | %s | %d | %s | %.2f ± %.2f | ", r->type, (double)r->weight_bytes / (1 << 30), (double)r->n_param / 1e9,
            r->device, r->threads, r->test, r->rate, r->deviation);
     if (r->floor_share > 0) printf("%.0f %%", 100 * r->floor_share);
     printf(" | %.0f MiB |", r->peak_mib);
@@ -99,12 +127,16 @@ static void print_md(const report_row *r, bool first, bool compares, const char 
     printf(" %s |\n", r->note);
 }
 
-bool report_add(report *r, const report_row *row)
+bool report_add(report *r, const report_row *given)
 {
-    json_t *j = row_json(row);
-    double before = r->old ? compared(r->old, j) : 0;
-    char ratio[32] = "";
+    report_row copy = *given, *row = &copy;
+    char name[PATH_MAX], ratio[32] = "";
+    double before;
+    json_t *j;
 
+    copy.model = plain(given->model, name, sizeof name);
+    j = row_json(row);
+    before = r->old ? compared(r->old, j) : 0;
     if (before > 0) {
         json_object_set_new(j, "ratio", json_real(row->rate / before));
         snprintf(ratio, sizeof ratio, "%.3f", row->rate / before);

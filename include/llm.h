@@ -81,7 +81,7 @@ typedef struct {
     const char      *path;          /* GGUF file (any part of a split one), or a safetensors folder */
     llm_backend_kind backend;
     int              n_threads;     /* 0: the cores this process may use */
-    const char      *cpu;           /* NULL: best this machine has; "scalar", "avx2", "avxvnni", "avx512", "neon" */
+    const char      *cpu;           /* NULL: best this machine has; "scalar", "avx2", "avxvnni", "avx512", "neon", "i8mm" */
     llm_log_fn       log;
     llm_progress_fn  progress;
     void            *user;          /* handed to log and progress */

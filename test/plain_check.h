@@ -20,6 +20,9 @@ static jmp_buf plain_failed;
 #define ck_assert_msg(cond, ...) ((cond) ? (void)0 : ck_abort_msg(__VA_ARGS__))
 #define ck_assert(cond) ck_assert_msg(cond, "%s", #cond)
 #define ck_assert_ptr_nonnull(p) ck_assert((p) != NULL)
+#define ck_assert_ptr_eq(a, b) ck_assert_msg((const void *)(a) == (const void *)(b), "%s is not %s", #a, #b)
+#define ck_assert_int_ge(a, b) \
+    ck_assert_msg((intmax_t)(a) >= (intmax_t)(b), "%s is %jd, %s is %jd", #a, (intmax_t)(a), #b, (intmax_t)(b))
 #define ck_assert_int_eq(a, b) \
     ck_assert_msg((intmax_t)(a) == (intmax_t)(b), "%s is %jd, %s is %jd", #a, (intmax_t)(a), #b, (intmax_t)(b))
 #define ck_assert_uint_eq(a, b) \

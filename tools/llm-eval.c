@@ -22,7 +22,7 @@ static const opt_row rows[] = {
     { "Model", "threads", 't', OPT_INT, "N", &choice.n_threads, 1, 1024, "threads (default: the cores there are)", false },
     { "Model", "device", 0, OPT_STR, "cpu|cuda", &choice.device, 0, 0, "what computes: the processor (default) or the first NVIDIA GPU", false },
     OFFLOAD_ROWS("Model", choice),
-    { "Model", "cpu", 0, OPT_STR, "SET", &choice.cpu, 0, 0, "kernel set: scalar, avx2, avxvnni, avx512, neon (default: $LLM_CPU, else the best)", true },
+    { "Model", "cpu", 0, OPT_STR, "SET", &choice.cpu, 0, 0, "kernel set: scalar, avx2, avxvnni, avx512, neon, i8mm (default: $LLM_CPU, else the best)", true },
     { "Model", "batch", 'b', OPT_INT, "N", &n_batch, 1, 65536, "rows computed at once; changes no result", false },
     { "Model", "kv-f32", 0, OPT_FLAG, NULL, &want_f32, 0, 0, "keep keys and values as F32 (default F16)", false },
     { "Model", "quiet", 'q', OPT_FLAG, NULL, &quiet, 0, 0, "no log lines", false },

@@ -16,7 +16,7 @@ static const opt_row rows[] = {
     { "Types", "imatrix", 0, OPT_STR, "FILE", &quant.imatrix, 0, 0, "importance of columns, from llm-eval imatrix or llama-imatrix", false },
     { "Types", "tensor", 0, OPT_STRS, "PATTERN=TYPE", &tensors, 0, 0, "type of the tensors whose GGUF name matches, e.g. 'blk.*.attn_v.weight=q8_0'", false },
     { "Running", "threads", 't', OPT_INT, "N", &quant.n_threads, 1, 1024, "threads (default: the cores there are)", false },
-    { "Running", "cpu", 0, OPT_STR, "SET", &quant.cpu, 0, 0, "instruction set: scalar, avx2, avxvnni, avx512, neon; changes no byte", true },
+    { "Running", "cpu", 0, OPT_STR, "SET", &quant.cpu, 0, 0, "instruction set: scalar, avx2, avxvnni, avx512, neon, i8mm; changes no byte", true },
     { "Running", "quiet", 'q', OPT_FLAG, NULL, &quiet, 0, 0, "no progress and no notes", false },
 };
 static const opt_table table = {

@@ -76,7 +76,7 @@ static const opt_row rows[] = {
     { "Machine", "device", 0, OPT_STR, "cpu|cuda", &o.choice.device, 0, 0, "what computes: the processor (default) or the first NVIDIA GPU", false },
     OFFLOAD_ROWS("Machine", o.choice),
     { "Machine", "deterministic", 0, OPT_FLAG, NULL, &o.deterministic, 0, 0, "on a device: the same bits however the text is cut into batches (slower; the processor always keeps this)", true },
-    { "Machine", "cpu", 0, OPT_STR, "SET", &o.choice.cpu, 0, 0, "kernel set: scalar, avx2, avxvnni, avx512, neon (default: $LLM_CPU, else the best there is)", true },
+    { "Machine", "cpu", 0, OPT_STR, "SET", &o.choice.cpu, 0, 0, "kernel set: scalar, avx2, avxvnni, avx512, neon, i8mm (default: $LLM_CPU, else the best there is)", true },
     { "Machine", "save-session", 0, OPT_STR, "FILE", &o.save_path, 0, 0, "keep prompt and answer in FILE", true },
     { "Machine", "restore-session", 0, OPT_STR, "FILE", &o.restore_path, 0, 0, "go on from FILE; the prompt is appended", true },
     { "Names from elsewhere", "sys", 0, OPT_ALIAS, "system", NULL, 0, 0, NULL, true },

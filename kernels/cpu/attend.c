@@ -209,7 +209,8 @@ static const attend_fns *fns_for(llm_isa isa)
     case ISA_AVXVNNI: return &attend_avx2;
     case ISA_AVX512: return &attend_avx512;
 #elif defined(__aarch64__)
-    case ISA_NEON:   return &attend_neon;
+    case ISA_NEON:
+    case ISA_I8MM:   return &attend_neon;
 #endif
     default:         return NULL;
     }

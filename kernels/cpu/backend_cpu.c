@@ -59,10 +59,11 @@ static void fill(llm_ops *op, cpu_impl *impl)
         linear_ops_avx512(op);
     }
 #elif defined(__aarch64__)
-    if (impl->isa == ISA_NEON) {
+    if (impl->isa == ISA_NEON || impl->isa == ISA_I8MM) {
         impl->row = &cpu_rows_neon;
         linear_ops_neon(op);
     }
+    if (impl->isa == ISA_I8MM) linear_ops_i8mm(op);
 #endif
 #ifdef LLM_BLAS
     linear_ops_blas(op, impl);

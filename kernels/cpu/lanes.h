@@ -35,7 +35,8 @@ SIMD_INLINE const uint8_t *row_of(const uint8_t *p, steps s, int r)
 
 /* A tile of a product with many columns is ROW_VECTORS vectors of rows by up to MOST_COLUMNS columns: as many sums as leave
  * registers for a vector of codes of each row and one of activations. x is in groups of eight columns, X_STEP bytes for 4 values.
- * SIMD_DPBUSD: the products of bytes are those of an unsigned with a signed one, in int32 (AVX-512 VNNI, AVX-VNNI). */
+ * SIMD_DPBUSD: the products of bytes are those of an unsigned with a signed one, in int32 (AVX-512 VNNI, AVX-VNNI). SIMD_I8MM, beside
+ * SIMD_NEON: those of eight bytes of two rows with two columns. */
 enum { X_STEP = 32 };
 #if defined(SIMD_AVX512)
 #define SIMD_DPBUSD
@@ -377,6 +378,59 @@ SIMD_INLINE void field16(const uint8_t *p, steps step, vi out[4])
     out[2] = vreinterpretq_s32_s64(vtrn2q_s64(t0, t2)), out[3] = vreinterpretq_s32_s64(vtrn2q_s64(t1, t3));
 }
 
+#if defined(SIMD_I8MM)
+/* Codes of VN rows, a row in each lane, as SMMLA takes them: eight values of a row side by side. Of dwords k and k+1, k even, vector k then has
+ * rows 0 and 1 (r0k r0k+1 r1k r1k+1), vector k+1 rows 2 and 3. Columns of x alike. What treats all bytes alike does not see the difference. */
+SIMD_INLINE void codes_order(vi v[4])
+{
+    UNROLL
+    for (int k = 0; k < 4; k += 2) {
+        vi a = v[k], b = v[k + 1];
+        v[k] = vzip1q_s32(a, b), v[k + 1] = vzip2q_s32(a, b);
+    }
+}
+
+/* A dword of each row, which belongs to all its codes, as it meets vector i of them. */
+SIMD_INLINE vi codes_row(vi v, int i) { return i % 2 ? vzip2q_s32(v, v) : vzip1q_s32(v, v); }
+
+/* i_bit16 for codes in that order: bit 4 * i + j of row r belongs to byte j of dword i. */
+SIMD_INLINE vi codes_bit16(vi bits, int i)
+{
+    static const uint8_t mask[16] = { 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128 };
+    static const uint8_t first[16] = { 0, 0, 0, 0, 0, 0, 0, 0, 4, 4, 4, 4, 4, 4, 4, 4 };
+    uint8x16_t byte = vqtbl1q_u8(AS_U8(bits), vaddq_u8(vld1q_u8(first), vdupq_n_u8((uint8_t)(i % 2 * 8 + i / 2))));
+    return FROM_U8(vandq_u8(vtstq_u8(byte, vld1q_u8(mask)), vdupq_n_u8(16)));
+}
+
+/* The sums of a vector of rows and a pair of columns are 2 by 2 as they are made, and rows lie side by side again at the end. */
+SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, size_t w_step, int n_vec, const uint8_t *x, int group, bool is_signed)
+{
+    vi t[ROW_VECTORS][2][2];            /* rows, columns */
+
+    (void)n_col, (void)group, (void)is_signed;
+    UNROLL
+    for (int r = 0; r < ROW_VECTORS; r++) t[r][0][0] = t[r][0][1] = t[r][1][0] = t[r][1][1] = i_zero();
+    UNROLL
+    for (int k = 0; k < n_vec; k += 2) {
+        int8x16_t q0 = AS_S8(i_load(x + X_STEP * k)), q1 = AS_S8(i_load(x + X_STEP * (k + 1)));
+        UNROLL
+        for (int r = 0; r < ROW_VECTORS; r++) {
+            int8x16_t v0 = AS_S8(i_load(w + r * w_step + 64 * k)), v1 = AS_S8(i_load(w + r * w_step + 64 * (k + 1)));
+            t[r][0][0] = vmmlaq_s32(t[r][0][0], q0, v0), t[r][0][1] = vmmlaq_s32(t[r][0][1], q1, v0);
+            t[r][1][0] = vmmlaq_s32(t[r][1][0], q0, v1), t[r][1][1] = vmmlaq_s32(t[r][1][1], q1, v1);
+        }
+    }
+    UNROLL
+    for (int r = 0; r < ROW_VECTORS; r++) {
+        UNROLL
+        for (int c = 0; c < 2; c++) {       /* a sum of 2 by 2: column 2c of rows 0 and 1, then column 2c+1 */
+            int64x2_t a = vreinterpretq_s64_s32(t[r][0][c]), b = vreinterpretq_s64_s32(t[r][1][c]);
+            s[r][2 * c] = i_add(s[r][2 * c], vreinterpretq_s32_s64(vzip1q_s64(a, b)));
+            s[r][2 * c + 1] = i_add(s[r][2 * c + 1], vreinterpretq_s32_s64(vzip2q_s64(a, b)));
+        }
+    }
+}
+#else
 /* As above, codes signed; four columns always. */
 SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, size_t w_step, int n_vec, const uint8_t *x, int group, bool is_signed)
 {
@@ -392,6 +446,14 @@ SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, si
         }
     }
 }
+#endif
+#endif
+
+#if !defined(SIMD_I8MM)
+/* Codes on their way into a panel: a row in each lane, as everything else. */
+SIMD_INLINE void codes_order(vi v[4]) { (void)v; }
+SIMD_INLINE vi codes_row(vi v, int i) { (void)i; return v; }
+SIMD_INLINE vi codes_bit16(vi bits, int i) { return i_bit16(bits, i); }
 #endif
 
 #if defined(SIMD_DPBUSD)

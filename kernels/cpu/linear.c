@@ -355,4 +355,5 @@ LINEAR_OPS(avxvnni)
 LINEAR_OPS(avx512)
 #elif defined(__aarch64__)
 LINEAR_OPS(neon)
+LINEAR_OPS(i8mm)
 #endif

@@ -6,9 +6,9 @@
 
 enum { CHUNK = 256, MAX_BLOCK = CHUNK / 32 };
 
-/* codes[i] holds values 4i .. 4i+3 of each row. d and m are by block of 32, or d[0] and m[0] (dmin) of the super-block, whose
- * sub-scales are sc and whose minima mn hold two sub-blocks in each dword (0|2, 1|3, 4|6, ... : sum_place). zero: by sub-block,
- * product_body.h. */
+/* codes[i] holds values 4i .. 4i+3 of each row (with SIMD_I8MM in the order of codes_order, lanes.h). d and m are by block of 32, or d[0] and
+ * m[0] (dmin) of the super-block, whose sub-scales are sc and whose minima mn hold two sub-blocks in each dword (0|2, 1|3, 4|6, ... :
+ * sum_place). zero: by sub-block, product_body.h. */
 typedef struct {
     uint8_t codes[CHUNK / 4][TILE_ROWS * 4];
     float d[MAX_BLOCK][TILE_ROWS], m[MAX_BLOCK][TILE_ROWS], sc[16][TILE_ROWS];
@@ -56,6 +56,13 @@ SIMD_INLINE void bytes16(const source *s, int block, int at, int h, vi out[4])
     if (!s->packed) { field16(s->b + (size_t)h * s->step.s1 + block * s->size + at, s->step, out); return; }
     UNROLL
     for (int i = 0; i < 4; i++) out[i] = i_load(s->w[packed_word(s, block, at) + i] + h);
+}
+
+/* The same of codes, in the order of a panel. */
+SIMD_INLINE void codes16(const source *s, int block, int at, int h, vi out[4])
+{
+    bytes16(s, block, at, h, out);
+    codes_order(out);
 }
 
 /* The dword at `at`. */
@@ -109,11 +116,11 @@ SIMD_INLINE void put_nibbles(sink to, int i, int h, const source *s, int block, 
 {
     vi v[4];
 
-    bytes16(s, block, at, h, v);
+    codes16(s, block, at, h, v);
     UNROLL
-    for (int k = 0; k < 4; k++) put(to, i + k, h, table ? i_look(table, low_nibbles(v[k])) : i_add8(low_nibbles(v[k]), add));
+    for (int k = 0; k < 4; k++) put(to, i + k, h, table ? i_look(table, low_nibbles(v[k])) : i_add8(low_nibbles(v[k]), codes_row(add, k)));
     UNROLL
-    for (int k = 0; k < 4; k++) put(to, i + 4 + k, h, table ? i_look(table, high_nibbles(v[k])) : i_add8(high_nibbles(v[k]), add));
+    for (int k = 0; k < 4; k++) put(to, i + 4 + k, h, table ? i_look(table, high_nibbles(v[k])) : i_add8(high_nibbles(v[k]), codes_row(add, k)));
 }
 
 /* ------------------------------------------------------------ blocks of 32
@@ -146,11 +153,11 @@ SIMD_INLINE void put_five_bits(sink to, int h, const source *s, int block, int a
 {
     vi v[4], bits = dword_at(s, block, at - 4, h);
 
-    bytes16(s, block, at, h, v);
+    codes16(s, block, at, h, v);
     UNROLL
-    for (int k = 0; k < 4; k++) put(to, k, h, i_or(low_nibbles(v[k]), i_bit16(bits, k)));
+    for (int k = 0; k < 4; k++) put(to, k, h, i_or(low_nibbles(v[k]), codes_bit16(bits, k)));
     UNROLL
-    for (int k = 0; k < 4; k++) put(to, 4 + k, h, i_or(high_nibbles(v[k]), i_bit16(bits, k + 4)));
+    for (int k = 0; k < 4; k++) put(to, 4 + k, h, i_or(high_nibbles(v[k]), codes_bit16(bits, k + 4)));
 }
 
 SIMD_INLINE void codes_q5_0(sink to, int h, const source *s, int block) { put_five_bits(to, h, s, block, 6); }
@@ -162,7 +169,7 @@ SIMD_INLINE void codes_q8_0(sink to, int h, const source *s, int block)
 
     UNROLL
     for (int half = 0; half < 2; half++) {
-        bytes16(s, block, 2 + 16 * half, h, v);
+        codes16(s, block, 2 + 16 * half, h, v);
         UNROLL
         for (int k = 0; k < 4; k++) put(to, 4 * half + k, h, i_xor(v[k], i_bytes(SIGNED_FLIP)));
     }
@@ -216,10 +223,10 @@ SIMD_INLINE void put_minima(panel *p, int at, int h, vi v)
     i_store(p->mn[at + 1] + h, i_and(i_shr(v, 8), i_dwords(0x00ff00ff)));
 }
 
-SIMD_INLINE void bytes32(const source *s, int at, int h, vi out[8])
+SIMD_INLINE void codes32(const source *s, int at, int h, vi out[8])
 {
-    bytes16(s, 0, at, h, out);
-    bytes16(s, 0, at + 16, h, out + 4);
+    codes16(s, 0, at, h, out);
+    codes16(s, 0, at + 16, h, out + 4);
 }
 
 SIMD_INLINE void scales_q45_k(panel *p, const source *s)
@@ -244,7 +251,7 @@ SIMD_INLINE void codes_q4_k(sink to, int part, int h, const source *s)
 
     UNROLL
     for (int t = 0; t < 2; t++) {
-        bytes32(s, 16 + 64 * part + 32 * t, h, q);
+        codes32(s, 16 + 64 * part + 32 * t, h, q);
         UNROLL
         for (int i = 0; i < 8; i++) put(to, 16 * t + i, h, low_nibbles(q[i])), put(to, 16 * t + 8 + i, h, high_nibbles(q[i]));
     }
@@ -255,10 +262,10 @@ SIMD_INLINE void codes_q5_k(sink to, int part, int h, const source *s)
     vi q[8], high[8];
 
     (void)part;
-    bytes32(s, 16, h, high);
+    codes32(s, 16, h, high);
     UNROLL
     for (int t = 0; t < 4; t++) {
-        bytes32(s, 48 + 32 * t, h, q);
+        codes32(s, 48 + 32 * t, h, q);
         UNROLL
         for (int i = 0; i < 8; i++) {
             vi bits = i_shr(high[i], 2 * t);
@@ -284,10 +291,10 @@ SIMD_INLINE void codes_q6_k(sink to, int part, int h, const source *s)
     const vi two = i_bytes(0x30);
     vi q[8], high[8];
 
-    bytes32(s, 128 + 32 * part, h, high);
+    codes32(s, 128 + 32 * part, h, high);
     UNROLL
     for (int t = 0; t < 2; t++) {
-        bytes32(s, 64 * part + 32 * t, h, q);
+        codes32(s, 64 * part + 32 * t, h, q);
         UNROLL
         for (int i = 0; i < 8; i++) {
             vi low = t ? i_shl(high[i], 2) : i_shl(high[i], 4), top = t ? i_shr(high[i], 2) : high[i];
@@ -316,7 +323,7 @@ SIMD_INLINE void codes_q2_k(sink to, int part, int h, const source *s)
 {
     vi q[8];
 
-    bytes32(s, 16 + 32 * part, h, q);
+    codes32(s, 16 + 32 * part, h, q);
     UNROLL
     for (int j = 0; j < 4; j++) {
         UNROLL
@@ -348,8 +355,8 @@ SIMD_INLINE void codes_q3_k(sink to, int part, int h, const source *s)
 {
     vi q[8], high[8];
 
-    bytes32(s, 0, h, high);
-    bytes32(s, 32 + 32 * part, h, q);
+    codes32(s, 0, h, high);
+    codes32(s, 32 + 32 * part, h, q);
     UNROLL
     for (int j = 0; j < 4; j++) {
         UNROLL

@@ -54,4 +54,5 @@ void quantize_act_avx2(x_form form, const float *x, int64_t n, uint8_t *record);
 void quantize_act_avxvnni(x_form form, const float *x, int64_t n, uint8_t *record);
 void quantize_act_avx512(x_form form, const float *x, int64_t n, uint8_t *record);
 void quantize_act_neon(x_form form, const float *x, int64_t n, uint8_t *record);
+void quantize_act_i8mm(x_form form, const float *x, int64_t n, uint8_t *record);
 #endif

@@ -4,12 +4,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Version 1's folder of a controller as a container sees it, or one of version 2. */
-typedef void (*cgroup_fn)(void *arg, const char *dir, bool version1);
+/* Where groups are: root for /sys/fs/cgroup, proc for /proc/self/cgroup. */
+typedef struct { const char *root, *proc; } cgroup_paths;
+#define CGROUP_SYSTEM ((cgroup_paths){ "/sys/fs/cgroup", "/proc/self/cgroup" })
 
-/* Calls see with /sys/fs/cgroup/CONTROLLER, then with version 2's groups from our own upwards. */
-void cgroup_each(const char *controller, cgroup_fn see, void *arg);
+typedef void (*cgroup_fn)(void *arg, const char *dir);
 
-/* The number after key at the start of a line; with key "" the first number. */
+/* Calls see with the folder of our group and with each one above it up to root/mount, which is where the hierarchy of a version 1 controller
+ * lies; controller NULL: version 2. */
+void cgroup_each(cgroup_paths p, const char *mount, const char *controller, cgroup_fn see, void *arg);
+
+/* The number after key at the start of a line of dir/name; with key "" the first number. */
+bool number_at(const char *dir, const char *name, const char *key, uint64_t *out);
+/* The same of a path. */
 bool number_in(const char *path, const char *key, uint64_t *out);
 #endif

@@ -7,7 +7,7 @@
 #include <cpuid.h>
 #endif
 
-static const char *const names[] = { "scalar", "avx2", "avxvnni", "avx512", "neon" };
+static const char *const names[] = { "scalar", "avx2", "avxvnni", "avx512", "neon", "i8mm" };
 
 const char *isa_name(llm_isa isa) { return names[isa]; }
 
@@ -40,6 +40,7 @@ bool cpu_has_isa(llm_isa isa)
                          && __builtin_cpu_supports("avx512vnni");
 #elif defined(__aarch64__)
     case ISA_NEON:   return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+    case ISA_I8MM:   return cpu_has_isa(ISA_NEON) && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
 #endif
     default:         return false;
     }
@@ -47,7 +48,7 @@ bool cpu_has_isa(llm_isa isa)
 
 llm_isa cpu_best_isa(void)
 {
-    static const llm_isa best[] = { ISA_AVX512, ISA_AVXVNNI, ISA_AVX2, ISA_NEON };
+    static const llm_isa best[] = { ISA_AVX512, ISA_AVXVNNI, ISA_AVX2, ISA_I8MM, ISA_NEON };
 
     for (size_t i = 0; i < sizeof best / sizeof best[0]; i++)
         if (cpu_has_isa(best[i])) return best[i];
@@ -59,7 +60,7 @@ llm_status cpu_choose_isa(llm_isa *out, const char *name, llm_error *err)
     char have[64] = "";
 
     if (name == NULL || *name == '\0') { *out = cpu_best_isa(); return LLM_OK; }
-    for (int i = ISA_SCALAR; i <= ISA_NEON; i++) {
+    for (int i = ISA_SCALAR; i < N_ISA; i++) {
         if (!cpu_has_isa((llm_isa)i)) continue;
         if (strcmp(name, names[i]) == 0) { *out = (llm_isa)i; return LLM_OK; }
         strcat(strcat(have, " "), names[i]);

@@ -4,10 +4,10 @@
 #include "status.h"
 #include <stdbool.h>
 
-typedef enum { ISA_SCALAR, ISA_AVX2, ISA_AVXVNNI, ISA_AVX512, ISA_NEON } llm_isa;
+typedef enum { ISA_SCALAR, ISA_AVX2, ISA_AVXVNNI, ISA_AVX512, ISA_NEON, ISA_I8MM, N_ISA } llm_isa;
 
 /* AVX2 means AVX2+FMA+F16C; AVXVNNI means AVX-VNNI on top of that; AVX512 means F, BW, VL, DQ and VNNI on top of
- * AVX2 (and the operating system saves the registers); NEON means dotprod too. */
+ * AVX2 (and the operating system saves the registers); NEON means dotprod too; I8MM means products of int8 matrices on top of that. */
 llm_isa cpu_best_isa(void);
 bool cpu_has_isa(llm_isa isa);
 const char *isa_name(llm_isa isa);              /* "scalar", "avx2", ... */

@@ -48,24 +48,41 @@ struct llm_pool {
     void *arg;
 };
 
-/* Cores' worth of time that a control group may use: cpu.max "QUOTA PERIOD" (version 1: two files), rounded up. */
-static void see_quota(void *arg, const char *dir, bool version1)
+/* Whole cores that quota of every period pay for, rounded up; a group without a quota says "max", or -1. */
+static void pays_for(int *least, uint64_t quota, uint64_t period)
 {
-    int *least = arg;
+    if (quota == 0 || quota > INT64_MAX || period == 0) return;
+    if ((quota - 1) / period + 1 < (uint64_t)*least) *least = (int)((quota - 1) / period + 1);
+}
+
+static void see_cpu_max(void *arg, const char *dir)         /* cpu.max: "QUOTA PERIOD" */
+{
     uint64_t quota = 0, period = 0;
-    char path[PATH_MAX];
+    char path[2 * PATH_MAX + 16];
     FILE *f;
 
-    if (version1) {
-        if (snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", dir) >= (int)sizeof path || !number_in(path, "", &quota)) return;
-        if (snprintf(path, sizeof path, "%s/cpu.cfs_period_us", dir) >= (int)sizeof path || !number_in(path, "", &period)) return;
-    } else {
-        if (snprintf(path, sizeof path, "%s/cpu.max", dir) >= (int)sizeof path || (f = fopen(path, "re")) == NULL) return;
-        if (fscanf(f, "%" SCNu64 " %" SCNu64, &quota, &period) != 2) quota = 0;
-        fclose(f);
-    }
-    if (quota == 0 || quota > INT64_MAX || period == 0) return;     /* "max", or -1 */
-    if ((quota - 1) / period + 1 < (uint64_t)*least) *least = (int)((quota - 1) / period + 1);
+    snprintf(path, sizeof path, "%s/cpu.max", dir);
+    if ((f = fopen(path, "re")) == NULL) return;
+    if (fscanf(f, "%" SCNu64 " %" SCNu64, &quota, &period) == 2) pays_for(arg, quota, period);
+    fclose(f);
+}
+
+static void see_cfs_quota(void *arg, const char *dir)       /* version 1 */
+{
+    uint64_t quota, period;
+
+    if (number_at(dir, "cpu.cfs_quota_us", "", &quota) && number_at(dir, "cpu.cfs_period_us", "", &period)) pays_for(arg, quota, period);
+}
+
+int threads_quota(const char *root, const char *proc, int most)
+{
+    cgroup_paths p = { root, proc };
+
+    cgroup_each(p, "", NULL, see_cpu_max, &most);
+    cgroup_each(p, "/unified", NULL, see_cpu_max, &most);
+    cgroup_each(p, "/cpu", "cpu", see_cfs_quota, &most);
+    cgroup_each(p, "/cpu,cpuacct", "cpu", see_cfs_quota, &most);
+    return most;
 }
 
 void threads_cores(core_list *out)
@@ -83,7 +100,7 @@ int threads_available(void)
 
     if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
     n = CPU_COUNT(&set);
-    cgroup_each("cpu", see_quota, &n);
+    n = threads_quota(CGROUP_SYSTEM.root, CGROUP_SYSTEM.proc, n);
     return n < 1 ? 1 : n > MAX_THREAD ? MAX_THREAD : n;
 }
 

@@ -11,7 +11,9 @@ typedef struct llm_pool llm_pool;
 typedef void (*pool_fn)(void *arg, int64_t begin, int64_t end, int thread);
 
 void threads_cores(core_list *out);             /* the cores that affinity leaves this process */
-int threads_available(void);                    /* cores this process may use, by affinity and by its control group's quota; at least 1 */
+int threads_available(void);                    /* cores this process may use, by affinity and by its control groups' quotas; at least 1 */
+/* The groups' part of it: most, or what the least quota pays for. root for /sys/fs/cgroup, proc for /proc/self/cgroup. */
+int threads_quota(const char *root, const char *proc, int most);
 
 /* n_thread in 1..1024; the caller of pool_run is one of them. */
 llm_status pool_open(llm_pool **out, int n_thread, llm_error *err);

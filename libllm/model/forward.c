@@ -36,23 +36,37 @@ static widths widths_of(const llm_model *m, llm_site site)
 
 enum { OUT_ROWS = 64 };                 /* rows of logits that wait on a device: of every sequence of a recorded step */
 
-/* Places every buffer behind the last one, or (base NULL) only adds up their bytes. */
+typedef struct { llm_rows *rows; int64_t width; } buffer;
+
+/* Places n buffers behind at, or (base NULL) only adds up their bytes. */
+static bool place(const buffer *all, size_t n, int n_batch, char *base, size_t *at)
+{
+    size_t bytes;
+
+    for (size_t i = 0; i < n; i++) {
+        if (!ck_mul((size_t)n_batch * sizeof(float), (size_t)all[i].width, &bytes) || !ck_align(bytes, 64, &bytes) || all[i].width > INT_MAX) return false;
+        if (base) *all[i].rows = (llm_rows){ (float *)(void *)(base + *at), n_batch, (int)all[i].width, all[i].width };
+        if (!ck_add(*at, bytes, at)) return false;
+    }
+    return true;
+}
+
+#define COUNT(a) (sizeof (a) / sizeof (a)[0])
+
+/* What a layer's mixer and its feed-forward part need for themselves lies in the same place: one is done when the other begins. */
 static bool layout(llm_run *r, const llm_model *m, llm_site site, int n_batch, char *base, size_t *bytes)
 {
     widths w = widths_of(m, site);
-    struct { llm_rows *rows; int64_t width; } all[] = {
-        { &r->x, w.x }, { &r->h, w.x + 2 * w.used }, { &r->o, w.x }, { &r->q, w.q }, { &r->k, w.k }, { &r->v, w.v }, { &r->a, w.a }, { &r->lat, w.lat },
-        { &r->qa, w.qa }, { &r->gate, w.ff }, { &r->up, w.ff }, { &r->score, w.score }, { &r->shared, w.shared },
-        { &r->shared_gate, 1 }, { &r->cs[ROPE_GLOBAL], w.rot }, { &r->cs[ROPE_LOCAL], w.rot }, { &r->grow, 1 },
-    };
+    const buffer always[] = { { &r->x, w.x }, { &r->h, w.x + 2 * w.used }, { &r->o, w.x }, { &r->cs[ROPE_GLOBAL], w.rot }, { &r->cs[ROPE_LOCAL], w.rot }, { &r->grow, 1 } };
+    const buffer mixer[] = { { &r->q, w.q }, { &r->k, w.k }, { &r->v, w.v }, { &r->a, w.a }, { &r->lat, w.lat }, { &r->qa, w.qa } };
+    const buffer ffn[] = { { &r->gate, w.ff }, { &r->up, w.ff }, { &r->score, w.score }, { &r->shared, w.shared }, { &r->shared_gate, 1 } };
     int n_out = n_batch < OUT_ROWS ? n_batch : OUT_ROWS;
-    size_t at = 0, n;
+    size_t at = 0, behind;
 
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        if (!ck_mul((size_t)n_batch * sizeof(float), (size_t)all[i].width, &n) || !ck_align(n, 64, &n) || all[i].width > INT_MAX) return false;
-        if (base) *all[i].rows = (llm_rows){ (float *)(void *)(base + at), n_batch, (int)all[i].width, all[i].width };
-        if (!ck_add(at, n, &at)) return false;
-    }
+    if (!place(always, COUNT(always), n_batch, base, &at)) return false;
+    behind = at;
+    if (!place(mixer, COUNT(mixer), n_batch, base, &at) || !place(ffn, COUNT(ffn), n_batch, base, &behind)) return false;
+    if (behind > at) at = behind;
     if (base) r->out = (llm_rows){ (float *)(void *)(base + at), n_out, (int)w.out, w.out };
     if (base) r->h.width = (int)w.x, r->h.stride = w.x, r->n_used = (int)w.used;     /* run_choice has the rest */
     if (!ck_add(at, (size_t)n_out * (size_t)w.out * sizeof(float) + 64, &at)) return false;

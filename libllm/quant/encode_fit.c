@@ -11,7 +11,8 @@ const fit_fns *fit_for(llm_isa isa)
     case ISA_AVXVNNI: return &fit_fns_avx2;
     case ISA_AVX512: return &fit_fns_avx512;
 #elif defined(__aarch64__)
-    case ISA_NEON:   return &fit_fns_neon;
+    case ISA_NEON:
+    case ISA_I8MM:   return &fit_fns_neon;
 #endif
     default:         return &fit_fns_ref;
     }

@@ -11,7 +11,8 @@ const rule_fns *rule_for(llm_isa isa)
     case ISA_AVXVNNI: return &rule_fns_avx2;
     case ISA_AVX512: return &rule_fns_avx512;
 #elif defined(__aarch64__)
-    case ISA_NEON:   return &rule_fns_neon;
+    case ISA_NEON:
+    case ISA_I8MM:   return &rule_fns_neon;
 #endif
     default:         return &rule_fns_ref;
     }

@@ -1,6 +1,6 @@
-/* Cores, physical cores and nodes, from folders that look like /sys/devices/system. */
+/* Cores, physical cores and nodes, from folders that look like /sys/devices/system; quotas, from folders like /sys/fs/cgroup. */
 #include "../llm_test.h"
-#include "cores.h"
+#include "threads.h"
 #include <string.h>
 
 static void put(const char *dir, const char *name, const char *text)
@@ -96,4 +96,39 @@ START_TEST(folders_that_say_little_or_nonsense)
 }
 END_TEST
 
-LLM_TEST_MAIN("base/cores", threads_are_spread, folders_that_say_little_or_nonsense)
+/* The least of our group's quota and those above it, in both versions. */
+START_TEST(quotas_of_every_group_above_count)
+{
+    typedef struct { const char *name, *text; } file;
+    static const struct { const char *what; int want; file f[8]; } tree[] = {
+        { "no groups", 16, { { "x/proc", "0::/\n" } } },
+        { "version 2, own", 3, { { "x/proc", "0::/a/b\n" }, { "a/b/cpu.max", "250000 100000\n" }, { "a/cpu.max", "max 100000\n" } } },
+        { "version 2, parent", 2, { { "x/proc", "0::/a/b\n" }, { "a/b/cpu.max", "max 100000\n" }, { "a/cpu.max", "200000 100000\n" } } },
+        { "version 2, a part of a core", 1, { { "x/proc", "0::/a\n" }, { "a/cpu.max", "1000 100000\n" } } },
+        { "version 2, nonsense", 16, { { "x/proc", "0::/a\n" }, { "a/cpu.max", "1000 0\n" }, { "./cpu.max", "what\n" } } },
+        { "version 2 in a container", 4, { { "x/proc", "0::/docker/abc\n" }, { "./cpu.max", "400000 100000\n" } } },
+        { "version 1, own", 2, { { "x/proc", "9:memory:/\n1:cpu:/a\n0::/\n" }, { "cpu/a/cpu.cfs_quota_us", "150000\n" }, { "cpu/a/cpu.cfs_period_us", "100000\n" },
+                                 { "cpu/cpu.cfs_quota_us", "-1\n" }, { "cpu/cpu.cfs_period_us", "100000\n" } } },
+        { "version 1, parent", 5, { { "x/proc", "1:cpu:/a/b\n" }, { "cpu/a/b/cpu.cfs_quota_us", "-1\n" }, { "cpu/a/b/cpu.cfs_period_us", "100000\n" },
+                                    { "cpu/a/cpu.cfs_quota_us", "500000\n" }, { "cpu/a/cpu.cfs_period_us", "100000\n" } } },
+        { "version 1, two controllers together", 3, { { "x/proc", "4:cpuset:/z\n3:cpu,cpuacct:/a\n" }, { "cpu,cpuacct/a/cpu.cfs_quota_us", "300000\n" },
+                                                      { "cpu,cpuacct/a/cpu.cfs_period_us", "100000\n" } } },
+        { "version 1 in a container", 6, { { "x/proc", "3:cpuacct,cpu:/docker/abc\n" }, { "cpu/cpu.cfs_quota_us", "60000\n" }, { "cpu/cpu.cfs_period_us", "10000\n" } } },
+        { "another group's quota", 16, { { "x/proc", "3:cpuset:/a\n1:cpu:/\n" }, { "cpu/a/cpu.cfs_quota_us", "100000\n" }, { "cpu/a/cpu.cfs_period_us", "100000\n" } } },
+        { "lines that are none", 16, { { "x/proc", "cpu\n:\n1:\n2:cpu\n3:cpu:a\n::::\n\n" }, { "cpu/a/cpu.cfs_quota_us", "1\n" } } },
+    };
+
+    for (size_t i = 0; i < sizeof tree / sizeof tree[0]; i++) {
+        char dir[] = "/tmp/llm-quota-XXXXXX", proc[64], command[64];
+        int got;
+        ck_assert_ptr_nonnull(mkdtemp(dir));
+        for (size_t k = 0; k < 8 && tree[i].f[k].name; k++) put(dir, tree[i].f[k].name, tree[i].f[k].text);
+        snprintf(proc, sizeof proc, "%s/x/proc", dir), snprintf(command, sizeof command, "rm -rf %s", dir);
+        got = threads_quota(dir, proc, 16);
+        ck_assert_msg(got == tree[i].want, "%s: got %d, want %d", tree[i].what, got, tree[i].want);
+        ck_assert_int_eq(system(command), 0);
+    }
+}
+END_TEST
+
+LLM_TEST_MAIN("base/cores", threads_are_spread, folders_that_say_little_or_nonsense, quotas_of_every_group_above_count)

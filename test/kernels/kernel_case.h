@@ -110,6 +110,7 @@ static inline void case_open(case_backend *c, llm_isa isa, int n_thread, const l
     if (isa == ISA_AVX512) linear_ops_avx512(&c->be.op);
 #elif defined(__aarch64__)
     if (isa == ISA_NEON) linear_ops_neon(&c->be.op);
+    if (isa == ISA_I8MM) linear_ops_i8mm(&c->be.op);
 #endif
 }
 

@@ -33,8 +33,7 @@ static inline double ulps(float got, double want)
     return fabs((double)got - want) / ldexp(1, (e < -125 ? -125 : e) - 24);
 }
 
-static const llm_isa all_isas[] = { ISA_SCALAR, ISA_AVX2, ISA_AVXVNNI, ISA_AVX512, ISA_NEON };
-enum { N_ISA = 5 };
+static const llm_isa all_isas[N_ISA] = { ISA_SCALAR, ISA_AVX2, ISA_AVXVNNI, ISA_AVX512, ISA_NEON, ISA_I8MM };
 
 static inline void open_cpu(llm_backend *be, llm_isa isa, int n_thread, int width)
 {

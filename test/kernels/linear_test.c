@@ -11,7 +11,7 @@ static const int n_counts[] = { 1, 2, 3, 5, 6, 7, 8, 9, 17, 64 };
 
 static const llm_limits limits = { .n_batch = 64, .max_cols = 4096, .max_rows = 4096, .n_expert = 9, .n_expert_used = 3, .d_ff_expert = 288, .d_model = 512 };
 
-static const llm_isa sets[] = { ISA_AVX2, ISA_AVXVNNI, ISA_AVX512, ISA_NEON };
+static const llm_isa sets[] = { ISA_AVX2, ISA_AVXVNNI, ISA_AVX512, ISA_NEON, ISA_I8MM };
 
 static bool has_block(llm_dtype t) { return dtype_info(t)->block > 1; }
 static int col_choices(llm_dtype t) { return has_block(t) ? COUNT(block_cols) : COUNT(float_cols); }
@@ -143,7 +143,7 @@ END_TEST
 /* A set's rows of x do not see each other, and threads do not matter: row i of a batch == row i alone. */
 START_TEST(batch_equals_single)
 {
-    for (int isa = ISA_SCALAR; isa <= ISA_NEON; isa++) {
+    for (int isa = ISA_SCALAR; isa < N_ISA; isa++) {
         case_backend c[4];
         if (!cpu_has_isa((llm_isa)isa)) continue;
         for (int i = 0; i < 4; i++) case_open(&c[i], (llm_isa)isa, 1 + i, &limits);
@@ -180,7 +180,7 @@ START_TEST(joined_equals_separate)
     enum { N = COUNT(mix), COLS = 512, ROWS = 21, BATCH = 5 };
     int32_t perm[2][COLS];
     for (int k = 0; k < COLS; k++) perm[0][k] = (k * 37 + 5) % COLS, perm[1][k] = COLS - 1 - k;
-    for (int isa = ISA_SCALAR; isa <= ISA_NEON; isa++) {
+    for (int isa = ISA_SCALAR; isa < N_ISA; isa++) {
         case_backend c;
         llm_tensor w[N];
         llm_linear one[N], all[N];
@@ -219,7 +219,7 @@ START_TEST(absorb_is_a_product_per_head)
     llm_limits tight = limits;          /* room for three heads at a time */
     tight.n_batch = BATCH, tight.max_cols = 130, tight.d_model = 130;
     static const llm_dtype types[] = { DT_F32, DT_BF16, DT_Q8_0, DT_Q5_0 };
-    for (int isa = ISA_SCALAR; isa <= ISA_NEON; isa++) for (int t = 0; t < COUNT(types); t++) {
+    for (int isa = ISA_SCALAR; isa < N_ISA; isa++) for (int t = 0; t < COUNT(types); t++) {
         case_backend c;
         if (!cpu_has_isa((llm_isa)isa)) continue;
         case_open(&c, (llm_isa)isa, 2, &tight);
@@ -267,7 +267,7 @@ END_TEST
 /* NaN and infinities go in, NaN comes out of the rows that hold them, the other rows are untouched. */
 START_TEST(bad_activations_stay_in_their_row)
 {
-    for (int isa = ISA_SCALAR; isa <= ISA_NEON; isa++) for (int t = 0; t < N_CASE_TYPE; t++) {
+    for (int isa = ISA_SCALAR; isa < N_ISA; isa++) for (int t = 0; t < N_CASE_TYPE; t++) {
         enum { ROWS = 19, COLS = 512, N = 6 };
         case_backend c;
         if (!cpu_has_isa((llm_isa)isa)) continue;

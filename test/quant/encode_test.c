@@ -8,7 +8,7 @@
 
 static const llm_dtype searched[] = { DT_Q4_0, DT_Q4_1, DT_Q5_0, DT_Q5_1, DT_Q8_0, DT_Q2_K, DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_IQ4_NL, DT_IQ4_XS, DT_MXFP4 };
 enum { N_TYPE = sizeof searched / sizeof searched[0] };
-static const llm_isa isas[] = { ISA_AVX2, ISA_AVX512, ISA_NEON };
+static const llm_isa isas[] = { ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_I8MM };
 
 typedef struct { int32_t n_row, n_col; float *x, *w; uint8_t *rest; size_t n_rest; void *all; } cases;
 

@@ -1,5 +1,6 @@
 /* The numeric contract: however the same tokens are computed, the logits have the same bits. For every reference model. */
 #include "subject.h"
+#include "../stopper.h"
 #include <pthread.h>
 
 static char path[MAX_SUBJECT + 1][512];
@@ -104,6 +105,23 @@ static void threads(subject *s, float *got, const float *want)
     }
 }
 
+/* Threads of the pool, and the caller, that stand still at random moments; again, where all went by before there were some. */
+static void stopped_threads(subject *s, float *got, const float *want)
+{
+    llm_session *session = subject_session(s, (llm_session_options){ .n_threads = 3 });
+    int before = atomic_load(&stopper_stops);
+
+    stopper_start();
+    for (int round = 0; round == 0 || (atomic_load(&stopper_stops) - before < 3 && round < 50); round++) {
+        ck_assert_int_eq(llm_session_truncate(session, 0, 0, NULL), LLM_OK);
+        decode_in_cuts(s, session, 40, 5, got);
+        subject_same(s, "threads that are stopped", got, want);
+    }
+    stopper_end();
+    ck_assert_msg(atomic_load(&stopper_stops) - before >= 3, "%s: %d stops", s->path, atomic_load(&stopper_stops) - before);
+    llm_session_close(session);
+}
+
 static void save_and_restore(subject *s, float *got, const float *want)
 {
     static const int cut[] = { 1, 16, 63, 64, 65, 131 };
@@ -189,17 +207,30 @@ static void cancelled(subject *s, float *got, const float *want)
     llm_session_close(session);
 }
 
+static bool allows(const subject *s, llm_kv_type type)
+{
+    llm_session_options o = { .size = sizeof o, .n_ctx = 256, .kv_type = type };
+    llm_session *session;
+    llm_status st = llm_session_open(&session, s->model, &o, NULL);
+
+    llm_session_close(session);
+    return st == LLM_OK;
+}
+
 static void instruction_sets(subject *s, float *got, const float *want)
 {
-    static const char *const name[] = { "scalar", "avx2", "avxvnni", "avx512", "neon" };
-    float *want32 = subject_logits(s, (llm_session_options){ .kv_type = LLM_KV_F32 });
+    static const char *const name[] = { "scalar", "avx2", "avxvnni", "avx512", "neon", "i8mm" };
+    static const llm_kv_type type[] = { LLM_KV_F32, LLM_KV_Q8_0 };
+    float *want_of[2] = { NULL, NULL };
 
+    for (int k = 0; k < 2; k++)
+        if (allows(s, type[k])) want_of[k] = subject_logits(s, (llm_session_options){ .kv_type = type[k] });
+    ck_assert_ptr_nonnull(want_of[0]);
     for (size_t i = 0; i < sizeof name / sizeof name[0]; i++) {
         llm_model_options o = { .size = sizeof o, .path = s->path, .cpu = name[i], .n_threads = 2 };
         subject other = *s;
         llm_error err;
         llm_session *session;
-        float *got32;
         if (llm_model_open(&other.model, &o, &err) != LLM_OK) {     /* not on this machine */
             ck_assert_msg(err.status == LLM_ERR_UNSUPPORTED && i > 0, "%s: %s", s->path, err.text);
             continue;
@@ -208,12 +239,14 @@ static void instruction_sets(subject *s, float *got, const float *want)
         decode_in_cuts(&other, session, 30, 7, got);
         subject_same(s, name[i], got, want);
         llm_session_close(session);
-        got32 = subject_logits(&other, (llm_session_options){ .kv_type = LLM_KV_F32 });
-        subject_same(s, name[i], got32, want32);
-        free(got32);
+        for (int k = 0; k < 2; k++) {
+            float *again = want_of[k] ? subject_logits(&other, (llm_session_options){ .kv_type = type[k] }) : NULL;
+            if (again) subject_same(s, name[i], again, want_of[k]);
+            free(again);
+        }
         llm_model_close(other.model);
     }
-    free(want32);
+    free(want_of[0]), free(want_of[1]);
 }
 
 /* ---- several sessions of one model at the same time ---- */
@@ -288,6 +321,7 @@ START_TEST(in_any_cuts) { for_each(cuts, "cuts"); } END_TEST
 START_TEST(for_any_n_batch) { for_each(batch_sizes, "batch sizes"); } END_TEST
 START_TEST(beside_other_sequences) { for_each(other_sequences, "other sequences"); } END_TEST
 START_TEST(on_any_number_of_threads) { for_each(threads, "threads"); } END_TEST
+START_TEST(while_threads_are_stopped) { for_each(stopped_threads, "stopped threads"); } END_TEST
 START_TEST(saved_and_restored) { for_each(save_and_restore, "save and restore"); } END_TEST
 START_TEST(truncated_and_copied) { for_each(truncate_and_copy, "truncate and copy"); } END_TEST
 START_TEST(cancelled_and_taken_up) { for_each(cancelled, "cancelled"); } END_TEST
@@ -295,5 +329,5 @@ START_TEST(on_any_instruction_set) { for_each(instruction_sets, "instruction set
 START_TEST(beside_other_sessions) { for_each(sessions, "sessions"); } END_TEST
 START_TEST(with_any_type_of_cache) { for_each(cache_types, "types of the cache"); ck_assert(n_path == 0 || n_q8 > 0); } END_TEST
 
-LLM_TEST_MAIN("run/invariants", in_any_cuts, for_any_n_batch, beside_other_sequences, on_any_number_of_threads, saved_and_restored,
+LLM_TEST_MAIN("run/invariants", in_any_cuts, for_any_n_batch, beside_other_sequences, on_any_number_of_threads, while_threads_are_stopped, saved_and_restored,
               truncated_and_copied, cancelled_and_taken_up, on_any_instruction_set, beside_other_sessions, with_any_type_of_cache)

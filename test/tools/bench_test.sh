@@ -28,6 +28,12 @@ check "jsonl" says 0 '"test":"pp8"' $bench -m $model $quick -o jsonl
 check "jsonl: a row a line" lines 2
 check "log" says 0 ',tg4,' $bench -m $model $quick -o log
 check "log: no heading" lines 2
+odd=$(printf '%s/a "b"|c,\377.gguf' "$tmp") && cp $model "$odd"
+check "csv: a name with quotes, bars, commas and no UTF-8" says 0 '"a ""b""|c,?.gguf",gpt-oss' $bench -m "$odd" $quick -o csv
+check "md: such a name" says 0 '| a "b"\|c,?.gguf | MXFP4 |' $bench -m "$odd" $quick
+check "json: such a name" says 0 '"model": "a \"b\"|c,?.gguf"' $bench -m "$odd" $quick -o json
+check "jsonl: such a name" says 0 '"model":"a \"b\"|c,?.gguf"' $bench -m "$odd" $quick -o jsonl
+rm -f "$odd"
 check "lists and ranges" says 0 "tg2 @ d16" $bench -m $model -p 4-8*2,5 -n 1,2 -d 0,16 -r 1 --no-limits -t 1 -o jsonl
 check "every member of them" lines 10
 check "a prompt and an answer" says 0 "pp8+tg2" $bench -m $model -p 0 -n 0 --pg 8,2 -r 1 --no-limits
