@@ -313,19 +313,19 @@ static uint8_t *repack(case_backend *c, llm_tensor *w, llm_packed *p, int64_t n_
 START_TEST(packed_rows_equal_the_file)
 {
     static const int rows_of[] = { 16, 33, 64, 100 }, n_of[] = { 1, 2, 9 };
-    for (int isa = ISA_SCALAR; isa <= ISA_NEON; isa++) {
+    for (int isa = ISA_SCALAR; isa <= ISA_I8MM; isa++) {
+        case_backend c;
         if (!cpu_has_isa((llm_isa)isa)) continue;
+        case_open(&c, (llm_isa)isa, 2, &limits);
         for (int t = 0; t < N_CASE_TYPE; t++) for (int ic = 0; ic < COUNT(block_cols); ic++) for (int ir = 0; ir < COUNT(rows_of); ir++) {
             int cols = block_cols[ic], rows = rows_of[ir];
             if (!fits(case_types[t], cols) || matrix_form(case_types[t]) == X_F32) continue;
             case_state = (uint64_t)(t * 100 + ic * 10 + ir);
             llm_tensor w = case_tensor(case_types[t], 0, rows, cols), bias = case_tensor(DT_F32, 0, rows, 1);
             for (int some = 0; some < 2; some++) for (int in = 0; in < COUNT(n_of); in++) {
-                case_backend c;
                 llm_packed p;
                 llm_rows x = case_rows(n_of[in], cols), want = blank(n_of[in], rows), got = blank(n_of[in], rows);
                 llm_linear l = { want, &w, ir % 2 ? &bias : NULL };
-                case_open(&c, (llm_isa)isa, 2, &limits);
                 w.repacked = NULL;
                 c.be.op.linear(&c.be, &l, 1, x);
                 uint8_t *memory = repack(&c, &w, &p, some ? 17 : rows);
@@ -333,11 +333,11 @@ START_TEST(packed_rows_equal_the_file)
                 c.be.op.linear(&c.be, &l, 1, x);
                 ck_assert(backend_ok(&c.be));
                 check_same(want, got, dtype_name(case_types[t]), (llm_isa)isa, rows, cols);
-                case_close(&c);
                 free(memory), free(x.data), free(want.data), free(got.data);
             }
             free((void *)(uintptr_t)w.data), free((void *)(uintptr_t)bias.data);
         }
+        case_close(&c);
     }
 }
 END_TEST
@@ -346,7 +346,7 @@ END_TEST
 START_TEST(packed_stacks_and_tables_equal_the_file)
 {
     enum { HEADS = 3, ROWS = 36, COLS = 512 };
-    for (int isa = ISA_SCALAR; isa <= ISA_NEON; isa++) for (int t = 0; t < N_CASE_TYPE; t++) for (int n = 1; n < 4; n += 2) {
+    for (int isa = ISA_SCALAR; isa <= ISA_I8MM; isa++) for (int t = 0; t < N_CASE_TYPE; t++) for (int n = 1; n < 4; n += 2) {
         static const int32_t token[] = { 0, 15, 16, 35, 31 };
         case_backend c;
         llm_packed p;
