@@ -309,7 +309,7 @@ static int on_progress(void *user, const char *what, uint64_t done, uint64_t tot
     return measure_stopped();
 }
 
-/* Weights of the shape as it is cut. They are in memory already: where a second copy does not fit they are read there. */
+/* Weights of the shape as it is cut. Where they are in memory already and a second copy does not fit, they are read there. */
 static llm_model *open_shape(const shape *s)
 {
     llm_model_options opt = { .size = sizeof opt, .cpu = cpu ? cpu : getenv("LLM_CPU"), .backend = on_gpu() ? LLM_BACKEND_CUDA : LLM_BACKEND_CPU, .allow_paging = 1, .no_repack = no_repack,

@@ -1,16 +1,21 @@
 #include "shape.h"
 #include "encode.h"
 #include "file.h"
+#include "memory.h"
 #include "quant_parts.h"
 #include "shapes.h"
 #include "threads.h"
 #include "weights.h"
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 struct shape {
@@ -387,6 +392,31 @@ static llm_status put_all(filler *f, llm_progress_fn progress)
     return st;
 }
 
+/* A file without a name on a disk that has room for n bytes; -1: there is none. */
+static int disk_file(const char *dir, uint64_t n)
+{
+    struct statvfs room;
+    struct statfs kind;
+    int fd;
+
+    if (dir == NULL || statfs(dir, &kind) != 0 || kind.f_type == TMPFS_MAGIC || statvfs(dir, &room) != 0) return -1;
+    if ((uint64_t)room.f_bavail * room.f_frsize < n + n / 8 || (fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)) < 0) return -1;
+    return fd;
+}
+
+/* In memory, if there is room for a second copy in the order of the kernels; else on disk, whose pages the system lets go for it. */
+static int weights_file(const shape *s)
+{
+    int fd = -1;
+
+    if (memory_available() / 2 < s->bytes + ((uint64_t)1 << 29)) {
+        fd = disk_file(getenv("TMPDIR"), s->bytes);
+        if (fd < 0) fd = disk_file("/var/tmp", s->bytes);
+        if (fd < 0) fd = disk_file("/tmp", s->bytes);
+    }
+    return fd >= 0 ? fd : memfd_create("llm-bench weights", MFD_CLOEXEC);
+}
+
 llm_status shape_write(const shape *s, int *fd, llm_progress_fn progress, llm_error *err)
 {
     filler *f = calloc(1, sizeof *f);
@@ -395,11 +425,12 @@ llm_status shape_write(const shape *s, int *fd, llm_progress_fn progress, llm_er
     *fd = -1;
     if (f == NULL) return llm_fail_memory(err, sizeof *f, "random weights");
     f->s = s, f->state = 1, f->err = err, f->out.fd = -1, f->isa = cpu_best_isa();
-    if ((*fd = memfd_create("llm-bench weights", MFD_CLOEXEC)) < 0) st = llm_fail(err, LLM_ERR_IO, "%s: no file in memory: %s", s->name, strerror(errno));
+    if ((*fd = weights_file(s)) < 0) st = llm_fail(err, LLM_ERR_IO, "%s: no file in memory: %s", s->name, strerror(errno));
     else st = pool_open(&f->threads, threads_available(), err);
     if (st == LLM_OK) st = gguf_writer_into(&f->out, &s->plan.out, *fd, s->name, err);
     if (st == LLM_OK) st = put_all(f, progress);
     gguf_writer_close(&f->out);
+    if (st == LLM_OK) (void)fdatasync(*fd);             /* on a disk: it is to be quiet when speed is measured */
     pool_close(f->threads);
     for (int i = 0; i < N_POOL; i++) free(f->pools[i].data);
     free(f);

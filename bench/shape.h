@@ -27,7 +27,8 @@ int shape_period(const shape *s);
 /* Sizes and types of the model with its first n_layer layers only. */
 llm_status shape_cut(shape *s, int n_layer, llm_error *err);
 
-/* The model as it is cut, in memory: *fd is a file without a name, the caller's, that llm_model_open takes as /proc/self/fd/N.
+/* The model as it is cut, in memory, or on disk ($TMPDIR, /var/tmp, /tmp) where half of the memory there is is too little: *fd is a file without a
+ * name, the caller's, that llm_model_open takes as /proc/self/fd/N.
  * Every page has its own bytes; routers are random, so that experts are chosen evenly. */
 llm_status shape_write(const shape *s, int *fd, llm_progress_fn progress, llm_error *err);
 #endif
