@@ -2,6 +2,7 @@
 #include "checked.h"
 #include "memory.h"
 #include "packed.h"
+#include "threads.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -15,6 +16,7 @@ struct llm_repack {
     size_t n, next;                     /* next: the first that is not complete; of who is busy */
     uint8_t *map;
     size_t map_bytes, bytes, file_bytes;
+    bool whole;                         /* several memory nodes: a matrix at a time, so that a thread first writes what it will read (run/place.h) */
     _Atomic uint64_t resident;
 };
 
@@ -92,11 +94,13 @@ static const char *obstacle(llm_model *m)
 llm_status repack_open(llm_model *m, llm_error *err)
 {
     struct llm_repack *r;
+    core_list cores;
     const char *why;
 
     if (m->isa == ISA_SCALAR || m->device != NULL || m->allow_paging || m->no_repack) return LLM_OK;
     if ((r = m->repack = calloc(1, sizeof *r)) == NULL) return llm_fail_memory(err, sizeof *r, "the order of weights");
     atomic_flag_clear(&r->busy);
+    threads_cores(&cores), r->whole = cores.n_node > 1;
     if ((r->item = calloc(most_items(m), sizeof *r->item)) == NULL) return llm_fail_memory(err, most_items(m) * sizeof *r->item, "the order of weights");
     note_all(r, m);
     if (r->n == 0) { repack_close(m); return LLM_OK; }
@@ -126,7 +130,7 @@ static bool copy_stretch(llm_model *m, llm_backend *be)
         repack_item *it = &r->item[r->next];
         const void *from;
         size_t bytes;
-        int64_t rows = backend_cpu_pack(be, it->w, (int64_t)(STRETCH / it->packed.row_bytes) + 1, &from, &bytes);
+        int64_t rows = backend_cpu_pack(be, it->w, r->whole ? it->packed.rows : (int64_t)(STRETCH / it->packed.row_bytes) + 1, &from, &bytes);
         if (rows > 0) {
             store_release(m->store, from, bytes);
             atomic_fetch_add(&r->resident, (uint64_t)rows * it->packed.row_bytes);
