@@ -1,9 +1,9 @@
 /* matvec_body.h - one column: the product of a token being generated. Included by matvec_avx2.c, matvec_avx512.c and
  * matvec_neon.c with SIMD_* and SIMD_NAME set as for simd.h. linear.h has the order of the sums, dequant.c the blocks.
  *
- * A tile is 16 rows, VN of them at a time, whose sums end in a lane each. Nothing is re-laid out in memory: matvec_words_body.h and
- * matvec_pairs_body.h are two ways from rows as they lie in the file to such lanes.
- * Bound by memory: the tile after this one, which lies in one stretch, is prefetched into L2 in its order while this one is
+ * A tile is 16 rows whose sums end in a lane each. Rows that were put in order (pack.h) go through matvec_packed_body.h; those that still lie in the
+ * file, VN of them at a time, through matvec_words_body.h or matvec_pairs_body.h, two ways from such rows to lanes.
+ * Bound by memory. Of a file's rows, the tile after this one, which lies in one stretch, is prefetched into L2 in its order while this one is
  * computed, a little at a time: a core has some 16 places for lines on their way, and a burst would wait for them. */
 #include "dequant.h"
 #include "lanes.h"
@@ -71,13 +71,13 @@ SIMD_INLINE vf exponent_scale(vi v, int i)
 SIMD_INLINE vf super_scaled(const piece *p, vf d, vf t, vf acc) { return v_fma(v_mul(d, set_at(p->d)), t, acc); }
 
 /* acc - dmin * d_x * (minima times sums); mn holds two sub-blocks in each lane (0|2, 1|3, 4|6, ... : sum_place). */
-SIMD_INLINE vf super_min(const piece *p, vf dmin, const vi *mn, int n, vf acc)
+SIMD_INLINE vf less_min(const uint8_t *sums, const uint8_t *d_x, vf dmin, const vi *mn, int n, vf acc)
 {
     vi s = i_zero();
 
     UNROLL
-    for (int i = 0; i < n; i++) s = i_dot16(s, mn[i], i_dword(p->sums + 4 * i));
-    return v_fnma(v_mul(dmin, set_at(p->d)), i_float(s), acc);
+    for (int i = 0; i < n; i++) s = i_dot16(s, mn[i], i_dword(sums + 4 * i));
+    return v_fnma(v_mul(dmin, set_at(d_x)), i_float(s), acc);
 }
 SIMD_INLINE void minima(vi v, vi mn[2]) { mn[0] = i_and(v, i_dwords(0x00ff00ff)), mn[1] = i_and(i_shr(v, 8), i_dwords(0x00ff00ff)); }
 
@@ -93,8 +93,8 @@ SIMD_INLINE void halves(vi v, vf *low, vf *high)
 #endif
 }
 
-/* shift: codes are 128 >> shift too high; -1: they are exact. codes: the byte of a block of 32 at which codes begin.
- * unit: bytes of codes that activations are rotated within. */
+/* rows, packed: a tile as it lies in the file, and in order. shift: codes are 128 >> shift too high; -1: they are exact. codes: the byte of a block
+ * of 32 at which codes begin. unit: bytes of codes that activations are rotated within (matvec_words_body.h). */
 typedef struct {
     void (*rows)(const tile_args *a, float *y);
     void (*packed)(const uint8_t *tile, int64_t cols, const x_view *x, float *y);

@@ -191,15 +191,6 @@ SIMD_INLINE void add_super(const strip *p, const vf *d, const vf *t, vf *acc)
     vf xd = set_at(p->d);
     EACH_VECTOR acc[r] = v_fma(v_mul(d[r], xd), t[r], acc[r]);
 }
-/* acc - dmin * d_x * (minima times sums); mn holds two sub-blocks in each lane (sum_place). */
-SIMD_INLINE vf less_min(const strip *p, vf dmin, const vi *mn, int n, vf acc)
-{
-    vi s = i_zero();
-
-    UNROLL
-    for (int i = 0; i < n; i++) s = i_dot16(s, mn[i], i_dword(p->sums + 4 * i));
-    return v_fnma(v_mul(dmin, set_at(p->d)), i_float(s), acc);
-}
 SIMD_INLINE vf low_half_of(vi v) { return i_half(i_and(v, i_dwords(0xffff))); }
 
 /* Q4_K, and Q5_K with its words of fifth bits: 32 bytes of nibbles are two sub-blocks. */
@@ -244,7 +235,7 @@ SIMD_INLINE void super_q45_packed(const strip *p, vf *acc, bool five)
     EACH_VECTOR {
         vi mn[4];
         minima(i_and(word(w, 2, r), six), mn), minima(i_or(high_nibbles(word(w, 3, r)), i_and(i_shr(word(w, 2, r), 2), two)), mn + 2);
-        acc[r] = less_min(p, dmin[r], mn, 4, acc[r]);
+        acc[r] = less_min(p->sums, p->d, dmin[r], mn, 4, acc[r]);
     }
 }
 SIMD_INLINE void packed_q4_k(const strip *p, int n_block, vf *acc) { (void)n_block; super_q45_packed(p, acc, false); }
@@ -332,7 +323,7 @@ SIMD_INLINE void packed_q2_k(const strip *p, int n_block, vf *acc)
         vi mn[8];
         UNROLL
         for (int i = 0; i < 4; i++) minima(high_nibbles(word(p->w, i, r)), mn + 2 * i);
-        acc[r] = less_min(p, dmin[r], mn, 8, acc[r]);
+        acc[r] = less_min(p->sums, p->d, dmin[r], mn, 8, acc[r]);
     }
 }
 

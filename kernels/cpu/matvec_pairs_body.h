@@ -230,7 +230,7 @@ SIMD_INLINE vf super_q45(const piece *p, vf acc, bool five)
         merge(s, CONST_M, 1, !five);
         t = v_fma(i_float(byte_of(sc[b / 4], b % 4)), i_float(s[0]), t);
     }
-    return super_min(p, high_half(w[0]), mn, 4, super_scaled(p, low_half(w[0]), t, acc));
+    return less_min(p->sums, p->d, high_half(w[0]), mn, 4, super_scaled(p, low_half(w[0]), t, acc));
 }
 SIMD_INLINE vf chunk_q4_k(const piece *p, int n_block, vf acc) { (void)n_block; return super_q45(p, acc, false); }
 SIMD_INLINE vf chunk_q5_k(const piece *p, int n_block, vf acc) { (void)n_block; return super_q45(p, acc, true); }
@@ -320,7 +320,7 @@ SIMD_INLINE vf chunk_q2_k(const piece *p, int n_block, vf acc)
         t = v_fma(i_float(byte_of(low_nibbles(w[b / 4]), b % 4)), i_float(s[0]), t);
         t = v_fma(i_float(byte_of(low_nibbles(w[b / 4]), b % 4 + 1)), i_float(s[1]), t);
     }
-    return super_min(p, halves_of(p->b + 82, step), mn, 8, super_scaled(p, halves_of(p->b + 80, step), t, acc));
+    return less_min(p->sums, p->d, halves_of(p->b + 82, step), mn, 8, super_scaled(p, halves_of(p->b + 80, step), t, acc));
 }
 
 /* Codes 0..7: the stored bit takes 4 off where it is clear, so codes are 4 too high everywhere. */

@@ -178,7 +178,7 @@ SIMD_INLINE vf super_q45(const piece *p, vf acc, bool five)
         t = v_fma(i_float(byte_of(sc[b / 4], b % 4)), i_float(dots(i_zero(), c, 8, p->q + 32 * b, false)), t);
     }
     halves(i_load(w[0]), &d, &dmin);
-    return super_min(p, dmin, mn, 4, super_scaled(p, d, t, acc));
+    return less_min(p->sums, p->d, dmin, mn, 4, super_scaled(p, d, t, acc));
 }
 SIMD_INLINE vf chunk_q4_k(const piece *p, int n_block, vf acc) { (void)n_block; return super_q45(p, acc, false); }
 SIMD_INLINE vf chunk_q5_k(const piece *p, int n_block, vf acc) { (void)n_block; return super_q45(p, acc, true); }
@@ -230,7 +230,7 @@ SIMD_INLINE vf chunk_q2_k(const piece *p, int n_block, vf acc)
         t = v_fma(i_float(byte_of(low_nibbles(i_load(w[b / 4])), b % 4)), i_float(dots(i_zero(), c, 4, p->q + 16 * b, false)), t);
     }
     halves(i_load(w[20]), &d, &dmin);
-    return super_min(p, dmin, mn, 8, super_scaled(p, d, t, acc));
+    return less_min(p->sums, p->d, dmin, mn, 8, super_scaled(p, d, t, acc));
 }
 
 /* Codes 0..7: the stored bit takes 4 off where it is clear, so codes are 4 too high everywhere. */
