@@ -241,20 +241,21 @@ SIMD_INLINE void super_q45_packed(const strip *p, vf *acc, bool five)
 SIMD_INLINE void packed_q4_k(const strip *p, int n_block, vf *acc) { (void)n_block; super_q45_packed(p, acc, false); }
 SIMD_INLINE void packed_q5_k(const strip *p, int n_block, vf *acc) { (void)n_block; super_q45_packed(p, acc, true); }
 
-/* 16 values of each of four groups of 32: 4 words of high bits, 4 of low bits of groups 0 and 2, 4 of those of groups 1 and 3. */
-SIMD_INLINE void q6_sums(vi s[4], const uint32_t (*w)[TILE_ROWS], int r, const uint8_t *x)
+/* 16 values of two of four groups of 32, pair 0 or 1: 4 words of high bits at w, 4 of low bits of groups `pair` and `pair` + 2 at q. */
+SIMD_INLINE void q6_sums(vi s[2][VECTORS], const uint32_t (*w)[TILE_ROWS], const uint32_t (*q)[TILE_ROWS], int pair, const uint8_t *x)
 {
     const vi two = i_bytes(0x30);
-    vi pairs[4];
+    vi pairs[2][VECTORS];
 
     UNROLL
     for (int i = 0; i < 4; i++) {
-        if (i % 2 == 0) stream(w + (12 / VECTORS * r + 6 / VECTORS * (i / 2)), 6 / VECTORS);
-        vi h = word(w, i, r), q0 = word(w, 4 + i, r), q1 = word(w, 8 + i, r);
-        meet(&s[0], &pairs[0], i, 4, 2, i_or(low_nibbles(q0), i_and(i_shl(h, 4), two)), i_dword(x + 4 * i));
-        meet(&s[1], &pairs[1], i, 4, 2, i_or(low_nibbles(q1), i_and(i_shl(h, 2), two)), i_dword(x + 32 + 4 * i));
-        meet(&s[2], &pairs[2], i, 4, 2, i_or(high_nibbles(q0), i_and(h, two)), i_dword(x + 64 + 4 * i));
-        meet(&s[3], &pairs[3], i, 4, 2, i_or(high_nibbles(q1), i_and(i_shr(h, 2), two)), i_dword(x + 96 + 4 * i));
+        vi x0 = i_dword(x + 32 * pair + 4 * i), x1 = i_dword(x + 64 + 32 * pair + 4 * i);
+        if (i % 2 == 0) stream(pair ? q + i : w + i, pair ? 2 : 4);
+        EACH_VECTOR {
+            vi h = word(w, i, r), v = word(q, i, r);
+            meet(&s[0][r], &pairs[0][r], i, 4, 2, i_or(low_nibbles(v), i_and(pair ? i_shl(h, 2) : i_shl(h, 4), two)), x0);
+            meet(&s[1][r], &pairs[1][r], i, 4, 2, i_or(high_nibbles(v), i_and(pair ? i_shr(h, 2) : h, two)), x1);
+        }
     }
 }
 
@@ -268,17 +269,20 @@ SIMD_INLINE void packed_q6_k(const strip *p, int n_block, vf *acc)
     stream(p->w, 5);
     EACH_VECTOR t[r] = v_set(0.0f);
     for (int part = 0; part < 2; part++, w += 24) {
-        EACH_VECTOR {
-            vi s[2][4];
+        vi s[4][2][VECTORS];        /* group, half */
+        UNROLL
+        for (int half = 0; half < 2; half++) {
             UNROLL
-            for (int half = 0; half < 2; half++) {
-                UNROLL
-                for (int g = 0; g < 4; g++) s[half][g] = ZERO(8 * part + 2 * g + half);
-                q6_sums(s[half], w + 12 * half, r, p->q + 128 * part + 16 * half);
+            for (int pair = 0; pair < 2; pair++) {
+                vi of[2][VECTORS];
+                start(of[0], ZERO(8 * part + 2 * pair + half)), start(of[1], ZERO(8 * part + 4 + 2 * pair + half));
+                q6_sums(of, w + 12 * half, w + 12 * half + 4 + 4 * pair, pair, p->q + 128 * part + 16 * half);
+                EACH_VECTOR s[pair][half][r] = of[0][r], s[pair + 2][half][r] = of[1][r];
             }
-            UNROLL
-            for (int b = 0; b < 8; b++)
-                t[r] = v_fma(i_float(signed_byte_of(word(p->w, 2 * part + b / 4, r), b % 4)), i_float(s[b % 2][b / 2]), t[r]);
+        }
+        UNROLL
+        for (int b = 0; b < 8; b++) {
+            EACH_VECTOR t[r] = v_fma(i_float(signed_byte_of(word(p->w, 2 * part + b / 4, r), b % 4)), i_float(s[b / 2][b % 2][r]), t[r]);
         }
     }
     EACH_VECTOR d[r] = low_half_of(word(p->w, 4, r));
