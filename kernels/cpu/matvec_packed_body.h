@@ -289,39 +289,47 @@ SIMD_INLINE void packed_q6_k(const strip *p, int n_block, vf *acc)
     add_super(p, d, t, acc);
 }
 
-/* Two bits of 16 values each, and of Q3_K a third one; sub-blocks b = 8 * part + 2 * shift + half. scale: of sub-block b. */
-SIMD_INLINE void super_q23(const strip *p, int r, int codes, int high, const vi *sc, bool is_signed, vf *t)
+/* Bit n of each byte as bit 2. */
+SIMD_INLINE vi bit_as_4(vi v, int n) { return i_and(n < 2 ? i_shl(v, 2 - n) : i_shr(v, n - 2), i_bytes(4)); }
+
+/* Two bits of 16 values each, and of Q3_K a third one; sub-blocks b = 8 * part + 2 * shift + half. sc: scales, four in each lane. */
+SIMD_INLINE void super_q23(const strip *p, int codes, int high, vi (*sc)[VECTORS], bool is_signed, vf *t)
 {
     const uint32_t (*w)[TILE_ROWS] = p->w;
 
     UNROLL
     for (int b = 0; b < 16; b++) {
-        vi s = is_signed ? ZERO(b) : i_zero(), pairs;
-        if (r == 0 && b % 8 < 4) stream(w + codes + 8 * (b / 8) + 2 * (b % 8), 2);
+        const int first = codes + 8 * (b / 8) + 4 * (b % 2);
+        vi s[VECTORS], pairs[VECTORS];
+        if (b % 8 < 4) stream(w + codes + 8 * (b / 8) + 2 * (b % 8), 2);
+        start(s, is_signed ? ZERO(b) : i_zero());
         UNROLL
         for (int i = 0; i < 4; i++) {
-            vi c = i_and(i_shr(word(w, codes + 8 * (b / 8) + 4 * (b % 2) + i, r), 2 * (b / 2 % 4)), i_bytes(3));
-            if (high >= 0) c = i_or(c, i_shl(i_and(i_shr(word(w, high + 4 * (b % 2) + i, r), b / 2), i_bytes(1)), 2));
-            meet(&s, &pairs, i, 4, 8, c, i_dword(p->q + 16 * b + 4 * i));
+            vi x = i_dword(p->q + 16 * b + 4 * i);
+            EACH_VECTOR {
+                vi c = i_and(i_shr(word(w, first + i, r), 2 * (b / 2 % 4)), i_bytes(3));
+                if (high >= 0) c = i_or(c, bit_as_4(word(w, high + 4 * (b % 2) + i, r), b / 2));
+                meet(&s[r], &pairs[r], i, 4, 8, c, x);
+            }
         }
-        *t = v_fma(i_float(is_signed ? signed_byte_of(sc[b / 4], b % 4) : byte_of(sc[b / 4], b % 4)), i_float(s), *t);
+        EACH_VECTOR t[r] = v_fma(i_float(is_signed ? signed_byte_of(sc[b / 4][r], b % 4) : byte_of(sc[b / 4][r], b % 4)), i_float(s[r]), t[r]);
     }
 }
 
 SIMD_INLINE void packed_q2_k(const strip *p, int n_block, vf *acc)
 {
     vf t[VECTORS], d[VECTORS], dmin[VECTORS];
+    vi sc[4][VECTORS];
 
     (void)n_block;
     stream(p->w, 4), stream(p->w + 20, 1);
     EACH_VECTOR {
-        vi sc[4];
         UNROLL
-        for (int i = 0; i < 4; i++) sc[i] = low_nibbles(word(p->w, i, r));
+        for (int i = 0; i < 4; i++) sc[i][r] = low_nibbles(word(p->w, i, r));
         t[r] = v_set(0.0f);
-        super_q23(p, r, 4, -1, sc, false, &t[r]);
         halves(word(p->w, 20, r), &d[r], &dmin[r]);
     }
+    super_q23(p, 4, -1, sc, false, t);
     add_super(p, d, t, acc);
     EACH_VECTOR {
         vi mn[8];
@@ -335,20 +343,20 @@ SIMD_INLINE void packed_q2_k(const strip *p, int n_block, vf *acc)
 SIMD_INLINE void packed_q3_k(const strip *p, int n_block, vf *acc)
 {
     vf t[VECTORS], d[VECTORS];
+    vi sc[4][VECTORS];
 
     (void)n_block;
     stream(p->w, 12);
     EACH_VECTOR {
-        vi sc[4];
         UNROLL
         for (int g = 0; g < 4; g++) {
             vi low = word(p->w, g % 2, r), high = i_and(i_shr(word(p->w, 2, r), 2 * g), i_bytes(3));
-            sc[g] = i_sub8(i_or(g < 2 ? low_nibbles(low) : high_nibbles(low), i_shl(high, 4)), i_bytes(32));
+            sc[g][r] = i_sub8(i_or(g < 2 ? low_nibbles(low) : high_nibbles(low), i_shl(high, 4)), i_bytes(32));
         }
         t[r] = v_set(0.0f);
-        super_q23(p, r, 12, 4, sc, true, &t[r]);
         d[r] = low_half_of(word(p->w, 3, r));
     }
+    super_q23(p, 12, 4, sc, true, t);
     add_super(p, d, t, acc);
 }
 
