@@ -8,11 +8,12 @@ static double elements(const llm_tensor *t) { return (double)t->dim[0] * (double
 static double bytes_of(const llm_tensor *t)
 {
     int64_t cols = t->dim[2] > 1 ? t->dim[2] : t->dim[1] > 1 ? t->dim[1] : t->dim[0];
-    double bytes = elements(t) / (double)cols * (double)t->row_bytes, tiles;
+    const llm_dtype_info *info = dtype_info(t->dtype);
+    double bytes = elements(t) / info->block * info->block_bytes, tiles;
 
     if (t->scale.data == NULL && t->scale.part == NULL) return bytes;
     tiles = ceil((double)t->dim[t->dim[2] > 1] / (double)t->scale.tile_rows) * ceil((double)cols / (double)t->scale.tile_cols) * (t->dim[2] > 1 ? (double)t->dim[0] : 1);
-    return bytes + tiles * (t->scale.dtype == DT_F32 ? 4 : 2);
+    return bytes + tiles * dtype_info(t->scale.dtype)->block_bytes;
 }
 
 static bool is_expert(int slot)

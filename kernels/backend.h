@@ -16,14 +16,22 @@ typedef enum { ACT_SILU, ACT_GELU_TANH, ACT_SWIGLU_OAI } llm_act;
 typedef enum { ROPE_HALF, ROPE_PAIRS } llm_rope_style;   /* pairs (i, i+R/2) | (2i, 2i+1) */
 typedef enum { GATE_SOFTMAX, GATE_TOPK_SOFTMAX, GATE_SIGMOID } llm_gate;
 
-/* Scales of an FP8 weight: one value per tile of tile_rows x tile_cols elements (the last
+/* Scales of an FP8 or FP4 weight: one value per tile of tile_rows x tile_cols elements (the last
  * ones may be partial), row-major; one value in all when both cover the matrix. */
 typedef struct {
     const void *data;                   /* NULL: no scale */
     const void *const *part;            /* as llm_tensor.part */
-    llm_dtype dtype;                    /* DT_F32 or DT_BF16 */
+    llm_dtype dtype;                    /* DT_F32, DT_BF16; DT_F8_E8M0 for tiles of 1 x 32 of DT_F4_E2M1 */
     int64_t tile_rows, tile_cols;
+    size_t row_bytes;                   /* from a row of tiles to the next; 0: they lie side by side */
 } llm_scale;
+
+/* The same where it is 0, too, for a matrix of cols columns. */
+static inline size_t scale_row_bytes(const llm_scale *s, int64_t cols)
+{
+    int64_t n = s->tile_cols > 0 ? (cols + s->tile_cols - 1) / s->tile_cols : 1;
+    return s->row_bytes ? s->row_bytes : (size_t)n * (size_t)dtype_info(s->dtype)->block_bytes;
+}
 
 /* A weight as it lies in the file. dim is outermost first and 1 beyond the tensor's
  * own dimensions: a vector is [n,1,1], a matrix [rows, cols, 1], experts [E, rows, cols].

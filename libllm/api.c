@@ -119,7 +119,7 @@ static llm_status open_weights(llm_model *m, const llm_model_options *o, llm_err
         if (st == LLM_OK) st = plan_weights(m, err);
         m->plan_only = false;
         repack_close(m);
-    weights_free(m);
+        weights_free(m);
         return st == LLM_OK ? weights_bind(m, err) : st;
     }
     return (st = weights_bind(m, err)) == LLM_OK ? place(m, o, err) : st;
@@ -147,6 +147,7 @@ static llm_status open_parts(llm_model *m, const llm_model_options *o, llm_error
     m->name = "";
     if ((st = cpu_choose_isa(&m->isa, o->cpu, err)) != LLM_OK) return st;
     if (!o->vocab_only && (st = device_open(&m->device, o->backend, o->plan_only ? o->device_memory : 0, err)) != LLM_OK) return st;
+    m->scales_apart = m->device == NULL;
     if (o->vocab_only && !is_model(o->path)) {
         st = tokenizer_open_path(&m->tokenizer, o->path, err);
         return st == LLM_OK && m->tokenizer ? chat_model_open(&m->chat, m->tokenizer, NULL, err) : st;

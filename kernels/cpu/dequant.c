@@ -80,6 +80,15 @@ static void dequant_codes(const uint8_t *qs, const int8_t value[16], float d, fl
 static void dequant_iq4_nl(const uint8_t *b, float *y) { dequant_codes(b + 2, iq4_value, half_at(b, 0), y); }
 static void dequant_mxfp4(const uint8_t *b, float *y) { dequant_codes(b + 1, mxfp4_value, e8m0_half_to_f32(b[0]), y); }
 
+/* Without its scale. */
+static void dequant_f4_e2m1(const uint8_t *b, float *y)
+{
+    for (int j = 0; j < 16; j++) {
+        y[2 * j] = 0.5f * (float)mxfp4_value[b[j] & 15];
+        y[2 * j + 1] = 0.5f * (float)mxfp4_value[b[j] >> 4];
+    }
+}
+
 static void dequant_iq4_xs(const uint8_t *b, float *y)
 {
     float d = half_at(b, 0);
@@ -218,6 +227,7 @@ static float value_at(llm_dtype dtype, const uint8_t *p)
     case DT_U16:     memcpy(&v, p, 2); return (float)v.u16;
     case DT_U32:     memcpy(&v, p, 4); return (float)v.u32;
     case DT_U64:     memcpy(&v, p, 8); return (float)v.u64;
+    case DT_F8_E8M0: return e8m0_to_f32(*p);
     default:         return (float)*p;               /* U8, BOOL */
     }
 }
@@ -235,6 +245,7 @@ static block_fn block_dequantizer(llm_dtype dtype)
     case DT_Q4_G:    return dequant_q4_g;
     case DT_IQ4_NL:  return dequant_iq4_nl;
     case DT_MXFP4:   return dequant_mxfp4;
+    case DT_F4_E2M1: return dequant_f4_e2m1;
     case DT_IQ4_XS:  return dequant_iq4_xs;
     case DT_Q2_K:    return dequant_q2_k;
     case DT_Q3_K:    return dequant_q3_k;
@@ -282,7 +293,7 @@ static void scale_offsets(llm_dtype dtype, int at[2])
     case DT_Q6_K:   at[0] = 208; break;
     case DT_TQ1_0:  at[0] = 52; break;
     case DT_TQ2_0:  at[0] = 64; break;
-    case DT_MXFP4: case DT_IQ1_M: case DT_Q8_K: break;
+    case DT_MXFP4: case DT_IQ1_M: case DT_Q8_K: case DT_F4_E2M1: break;
     default:        at[0] = 0; break;
     }
 }

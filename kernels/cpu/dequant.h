@@ -5,8 +5,8 @@
 #include <stdbool.h>
 
 /* n consecutive values (a multiple of the type's block) from src to dst. All arithmetic is f32 in the order
- * of the format's definition, so results equal the format owners' own dequantizers bit for bit. FP8 codes
- * are converted without their scale. False for a type that is not in dtype.h. */
+ * of the format's definition, so results equal the format owners' own dequantizers bit for bit. FP8 and FP4
+ * codes are converted without their scale. False for a type that is not in dtype.h. */
 bool dequant_row(llm_dtype dtype, const void *src, float *dst, int64_t n);
 
 /* True when n values at data hold no scale (and, for float types, no value) that is NaN or infinite, and no

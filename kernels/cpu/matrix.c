@@ -33,8 +33,8 @@ matrix matrix_of(const llm_tensor *w, const llm_tensor *bias, int64_t e)
     if (w->scale.data != NULL || w->scale.part != NULL) {
         m.scale_dtype = w->scale.dtype, m.tile_rows = w->scale.tile_rows, m.tile_cols = w->scale.tile_cols;
         m.scale_cols = tiles(m.cols, m.tile_cols);
-        m.scale = part_of(w->scale.data, w->scale.part, e,
-                          (size_t)(tiles(m.rows, m.tile_rows) * m.scale_cols) * (m.scale_dtype == DT_BF16 ? 2 : 4));
+        m.scale_row_bytes = scale_row_bytes(&w->scale, m.cols);
+        m.scale = part_of(w->scale.data, w->scale.part, e, (size_t)tiles(m.rows, m.tile_rows) * m.scale_row_bytes);
     }
     if (bias != NULL && tensor_bound(bias)) {
         m.bias_dtype = bias->dtype;
@@ -47,9 +47,8 @@ matrix matrix_of(const llm_tensor *w, const llm_tensor *bias, int64_t e)
 static float float_at(llm_dtype dtype, const uint8_t *p, int64_t i)
 {
     float f = 0.0f;
-    int size = dtype == DT_F32 ? 4 : 2;
 
-    dequant_row(dtype, p + i * size, &f, 1);
+    dequant_row(dtype, p + i * dtype_info(dtype)->block_bytes, &f, 1);
     return f;
 }
 
@@ -59,9 +58,9 @@ void matrix_row(const matrix *w, int64_t r, float *y)
 {
     if (r < w->packed_rows) packed_row(w, r, y);
     else dequant_row(w->dtype, w->data + (size_t)r * w->row_bytes, y, w->cols);
-    if (w->scale == NULL) return;
+    if (w->scale == NULL || r < w->packed_rows) return;         /* packed blocks have their scales */
     for (int64_t t = 0, k = 0; t < w->scale_cols; t++) {
-        float s = float_at(w->scale_dtype, w->scale, (w->tile_rows > 0 ? r / w->tile_rows : 0) * w->scale_cols + t);
+        float s = float_at(w->scale_dtype, w->scale + (w->tile_rows > 0 ? (size_t)(r / w->tile_rows) : 0) * w->scale_row_bytes, t);
         int64_t end = w->tile_cols > 0 && (t + 1) * w->tile_cols < w->cols ? (t + 1) * w->tile_cols : w->cols;
         for (; k < end; k++) y[k] *= s;
     }
@@ -70,7 +69,7 @@ void matrix_row(const matrix *w, int64_t r, float *y)
 x_form matrix_form(llm_dtype dtype)
 {
     switch (dtype) {
-    case DT_Q4_0: case DT_Q4_1: case DT_Q5_0: case DT_Q5_1: case DT_Q8_0: case DT_IQ4_NL: case DT_MXFP4: case DT_Q4_G:
+    case DT_Q4_0: case DT_Q4_1: case DT_Q5_0: case DT_Q5_1: case DT_Q8_0: case DT_IQ4_NL: case DT_MXFP4: case DT_Q4_G: case DT_F4_E2M1:
         return X_Q32;
     case DT_Q2_K: case DT_Q3_K: case DT_Q4_K: case DT_Q5_K: case DT_Q6_K: case DT_IQ4_XS:
         return X_Q256;

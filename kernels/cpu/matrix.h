@@ -10,9 +10,10 @@ typedef struct {
     int64_t rows, cols;
     const uint8_t *data;
     size_t row_bytes;
-    const uint8_t *scale;               /* NULL, or [ceil(rows/tile_rows)][scale_cols] of scale_dtype */
+    const uint8_t *scale;               /* NULL, or [ceil(rows/tile_rows)][scale_cols] of scale_dtype, scale_row_bytes apart */
     llm_dtype scale_dtype;
     int64_t tile_rows, tile_cols, scale_cols;
+    size_t scale_row_bytes;
     const uint8_t *bias;                /* NULL, or [rows] of bias_dtype */
     llm_dtype bias_dtype;
     const uint8_t *packed;              /* the first packed_rows rows once more, as pack.h says; a multiple of TILE_ROWS */

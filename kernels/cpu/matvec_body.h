@@ -108,6 +108,7 @@ typedef struct {
 #include "matvec_words_body.h"
 #endif
 #include "matvec_packed_body.h"
+#include "joined_body.h"
 
 /* Type, bytes and values of a block. */
 #define BOTH(type, size, values) ROWS(type, size, values) PACKED_ROWS(type, size, values)
@@ -181,7 +182,7 @@ static void put_rows(const matrix *w, int64_t row, int n, float *acc, float *y)
 
 static void packed_tiles(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch)
 {
-    way how = way_of(w->dtype);
+    way how = way_of(pack_dtype(w->dtype));
     size_t used, tile_bytes = TILE_ROWS * w->packed_row_bytes;
     x_view v = view_of(x, w, &how, true, scratch, &used);
     const uint8_t *tile = w->packed + (size_t)row0 * w->packed_row_bytes;
@@ -217,11 +218,30 @@ static void file_tiles(const matrix *w, int64_t row0, int64_t n_row, const x_row
     }
 }
 
+/* Tiles of F4_E2M1, each brought into order before it is read. */
+static void joined_tiles(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch)
+{
+    way how = way_of(pack_dtype(w->dtype));
+    size_t used;
+    x_view v = view_of(x, w, &how, true, scratch, &used);
+    uint32_t (*tile)[TILE_ROWS] = (uint32_t (*)[TILE_ROWS])(void *)(scratch + used);
+
+    for (int64_t row = row0; row < row0 + n_row; row += TILE_ROWS) {
+        float acc[TILE_ROWS];
+        for (int64_t k = 0; k < w->cols; k += CHUNK)
+            join_chunk(tile + (size_t)(k / CHUNK) * (pack_chunk_bytes(w->dtype) / 4), w, row, k, w->cols - k < CHUNK ? (int)(w->cols - k) / 32 : MAX_BLOCK);
+        how.packed((const uint8_t *)tile, w->cols, &v, acc);
+        put_rows(w, row, TILE_ROWS, acc, y + (row - row0));
+    }
+}
+
 void SIMD_NAME(matvec)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch, const uint8_t *next)
 {
     int64_t packed = w->packed_rows - row0 < n_row ? w->packed_rows - row0 : n_row;
 
     if (packed > 0) packed_tiles(w, row0, packed, x, y, scratch);
     else packed = 0;
-    if (packed < n_row) file_tiles(w, row0 + packed, n_row - packed, x, y + packed, scratch, next);
+    if (packed == n_row) return;
+    if (w->dtype == DT_F4_E2M1) joined_tiles(w, row0 + packed, n_row - packed, x, y + packed, scratch);
+    else file_tiles(w, row0 + packed, n_row - packed, x, y + packed, scratch, next);
 }

@@ -35,4 +35,16 @@ static inline float e5m2_to_f32(uint8_t b) { return f16_to_float((uint16_t)(b <<
 /* 2^(e-128): half of E8M0's value, for codes that are stored doubled. e = 255 (NaN in the standard)
  * gives 2^127; dtype_check finds it at load time. */
 static inline float e8m0_half_to_f32(uint8_t e) { return bits_float(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23); }
+/* 2^(e-127), NaN where e is 255. */
+static inline float e8m0_to_f32(uint8_t e) { return e == 255 ? bits_float(0x7fc00000) : 2 * e8m0_half_to_f32(e); }
+
+/* A block of MXFP4 from its scale and its 16 bytes of F4_E2M1: they hold values 2j and 2j+1, a block's j and j+16. */
+static inline void mxfp4_join(uint8_t out[17], uint8_t scale, const uint8_t *s)
+{
+    out[0] = scale;
+    for (int i = 0; i < 8; i++) {
+        out[1 + 2 * i] = (uint8_t)((s[i] & 15) | s[i + 8] << 4);
+        out[2 + 2 * i] = (uint8_t)(s[i] >> 4 | (s[i + 8] & 0xf0));
+    }
+}
 #endif

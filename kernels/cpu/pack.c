@@ -69,17 +69,29 @@ size_t pack_row_bytes(llm_dtype dtype, int64_t cols)
     uint8_t to[MOST];
 
     if (matrix_form(dtype) == X_F32) return 0;
+    dtype = pack_dtype(dtype);
     return (size_t)(cols / PACK_VALUES) * put_chunk(to, from, dtype, PACK_VALUES) + put_chunk(to, from, dtype, cols % PACK_VALUES);
 }
 
-void pack_tile(uint8_t *tile, llm_dtype dtype, int64_t cols, const uint8_t *rows, size_t row_bytes)
+/* Values k .. k+n-1 of row r as the blocks of its packed type; room for them. */
+static const uint8_t *blocks_of(const matrix *w, int64_t r, int64_t k, int64_t n, uint8_t room[MOST])
 {
-    const llm_dtype_info *info = dtype_info(dtype);
-    uint8_t chunk[TILE_ROWS][MOST];
+    const llm_dtype_info *info = dtype_info(w->dtype);
+    const uint8_t *b = w->data + (size_t)r * w->row_bytes + (size_t)(k / info->block) * (size_t)info->block_bytes;
 
-    for (int64_t k = 0; k < cols; k += PACK_VALUES, rows += (size_t)(PACK_VALUES / info->block) * (size_t)info->block_bytes) {
+    if (w->dtype != DT_F4_E2M1) return b;
+    for (int64_t i = 0; i < n / 32; i++) mxfp4_join(room + 17 * i, w->scale[(size_t)r * w->scale_row_bytes + (size_t)(k / 32 + i)], b + 16 * i);
+    return room;
+}
+
+void pack_tile(uint8_t *tile, const matrix *w, int64_t row)
+{
+    uint8_t chunk[TILE_ROWS][MOST], room[MOST];
+
+    for (int64_t k = 0; k < w->cols; k += PACK_VALUES) {
+        int64_t n = least(w->cols - k, PACK_VALUES);
         size_t bytes = 0;
-        for (size_t r = 0; r < TILE_ROWS; r++) bytes = put_chunk(chunk[r], rows + r * row_bytes, dtype, least(cols - k, PACK_VALUES));
+        for (int r = 0; r < TILE_ROWS; r++) bytes = put_chunk(chunk[r], blocks_of(w, row + r, k, n, room), pack_dtype(w->dtype), n);
         for (size_t i = 0; i < bytes; i += 4)
             for (size_t r = 0; r < TILE_ROWS; r++, tile += 4) memcpy(tile, chunk[r] + i, 4);
     }
@@ -88,14 +100,15 @@ void pack_tile(uint8_t *tile, llm_dtype dtype, int64_t cols, const uint8_t *rows
 void packed_row(const matrix *w, int64_t r, float *y)
 {
     const uint8_t *word = w->packed + (size_t)(r - r % TILE_ROWS) * w->packed_row_bytes + 4 * (size_t)(r % TILE_ROWS);
+    const llm_dtype dtype = pack_dtype(w->dtype);
     uint8_t chunk[MOST], row[MOST];
 
     for (int64_t k = 0; k < w->cols; k += PACK_VALUES) {
         int64_t n = least(w->cols - k, PACK_VALUES);
-        size_t bytes = n == PACK_VALUES ? pack_chunk_bytes(w->dtype) : pack_row_bytes(w->dtype, n);
+        size_t bytes = n == PACK_VALUES ? pack_chunk_bytes(dtype) : pack_row_bytes(dtype, n);
         for (size_t i = 0; i < bytes; i += 4, word += 4 * TILE_ROWS) memcpy(chunk + i, word, 4);
-        move_chunk(chunk, row, w->dtype, n, true);
-        dequant_row(w->dtype, row, y + k, n);
+        move_chunk(chunk, row, dtype, n, true);
+        dequant_row(dtype, row, y + k, n);
     }
 }
 
@@ -121,8 +134,8 @@ static void pack_tiles(void *arg, int64_t begin, int64_t end, int thread)
 
     (void)thread;
     for (int64_t t = begin; t < end; t++) {
-        size_t row = (size_t)(j->row0 + t * TILE_ROWS);
-        pack_tile(j->to + row * j->w->packed_row_bytes, j->w->dtype, j->w->cols, j->w->data + row * j->w->row_bytes, j->w->row_bytes);
+        int64_t row = j->row0 + t * TILE_ROWS;
+        pack_tile(j->to + (size_t)row * j->w->packed_row_bytes, j->w, row);
     }
 }
 

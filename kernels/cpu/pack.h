@@ -10,16 +10,18 @@
 
 enum { PACK_VALUES = 256 };
 
+/* What a type is once it is packed: F4_E2M1 joins its scales and becomes MXFP4. */
+static inline llm_dtype pack_dtype(llm_dtype dtype) { return dtype == DT_F4_E2M1 ? DT_MXFP4 : dtype; }
 /* Bytes of a row's whole chunk. */
 static inline size_t pack_chunk_bytes(llm_dtype dtype)
 {
-    const llm_dtype_info *i = dtype_info(dtype);
+    const llm_dtype_info *i = dtype_info(pack_dtype(dtype));
     return (size_t)(PACK_VALUES / i->block * i->block_bytes + 3) & ~(size_t)3;
 }
 /* Bytes of one packed row of cols values; 0 for types that are multiplied as floats, which are not packed. */
 size_t pack_row_bytes(llm_dtype dtype, int64_t cols);
-/* TILE_ROWS rows, row_bytes apart, to a tile: TILE_ROWS * pack_row_bytes. */
-void pack_tile(uint8_t *tile, llm_dtype dtype, int64_t cols, const uint8_t *rows, size_t row_bytes);
+/* Rows row .. row + TILE_ROWS - 1 to a tile: TILE_ROWS * pack_row_bytes. */
+void pack_tile(uint8_t *tile, const matrix *w, int64_t row);
 /* Row r < packed_rows in f32. */
 void packed_row(const matrix *w, int64_t r, float *y);
 #endif

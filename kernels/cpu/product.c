@@ -1,6 +1,7 @@
 /* product.c - the reference matrix product, in the order that linear.h states. */
 #include "narrow.h"
 #include "matrix.h"
+#include "pack.h"
 #include "product.h"
 #include "x_group.h"
 #include <math.h>
@@ -23,12 +24,14 @@ static float dot_q32(const matrix *w, int64_t r, const uint8_t *x)
     const float *d = (const float *)(const void *)(x + l.d), *s = (const float *)(const void *)(x + l.s);
     const uint8_t *b = w->data + (size_t)r * w->row_bytes;
     int size = dtype_info(w->dtype)->block_bytes;
+    uint8_t joined[17];
     float acc = 0.0f;
     block32 u;
 
     for (int64_t i = 0; i < w->cols / 32; i++, b += size) {
         int isum = 0;
-        unpack32(w->dtype, b, &u);
+        if (w->dtype == DT_F4_E2M1) mxfp4_join(joined, w->scale[(size_t)r * w->scale_row_bytes + (size_t)i], b);
+        unpack32(pack_dtype(w->dtype), w->dtype == DT_F4_E2M1 ? joined : b, &u);
         for (int k = 0; k < 32; k++) isum += u.w[k] * (int8_t)x[32 * i + k];
         acc = fmaf(u.d * d[i], (float)isum, acc);
         if (type_has_min(w->dtype)) acc = fmaf(u.m, s[i], acc);

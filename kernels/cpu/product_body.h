@@ -13,9 +13,11 @@
 #include "narrow.h"
 #include "pack.h"
 #include "product.h"
+#include "joined_body.h"
 #include "panel_body.h"
 #include "x_group.h"
 
+enum { MXFP4_WORDS = CHUNK / 32 * 17 / 4 };       /* of a packed chunk of a row */
 enum { PANEL_ROWS = ROW_VECTORS * VN, BAND_ROWS = 32, PANELS = BAND_ROWS / TILE_ROWS, BAND_CHUNKS = 2, BAND_VALUES = BAND_CHUNKS * CHUNK };
 
 /* Rows as they lie in the file on their way into the cache, a few lines at each call: one row after the other, from..from+n bytes. */
@@ -327,13 +329,13 @@ static void band_times(const matrix *w, int64_t row0, int n_row, const x_rows *x
     const size_t chunk_bytes = (size_t)(CHUNK / info->block * info->block_bytes), x_chunk_bytes = x->form == X_Q32 ? sizeof(x_chunk32) : sizeof(x_chunk256);
     const size_t packed_chunk_bytes = TILE_ROWS * pack_chunk_bytes(w->dtype), packed_tile_bytes = TILE_ROWS * w->packed_row_bytes;
     const steps step = steps_of(w->row_bytes);
-    const int_type type = int_type_of(w->dtype);
+    const int_type type = int_type_of(pack_dtype(w->dtype));
     const uint8_t *b = w->data + (size_t)row0 * w->row_bytes, *tile = row0 < w->packed_rows ? w->packed + (size_t)row0 * w->packed_row_bytes : b;
     float bias[BAND_ROWS] = { 0 }, one[GROUP * BAND_ROWS] __attribute__((aligned(64)));
     bool once = w->cols <= BAND_VALUES, all_packed = row0 + n_row <= w->packed_rows;
 
     for (int r = 0; r < n_row && w->bias; r++) bias[r] = matrix_bias(w, row0 + r);
-    if (n_row < BAND_ROWS && !all_packed) {     /* rows that are not there read as zeros */
+    if (n_row < BAND_ROWS && !all_packed && w->dtype != DT_F4_E2M1) {     /* rows that are not there read as zeros */
         memcpy(room->tail, b, (size_t)n_row * w->row_bytes);
         memset(room->tail + (size_t)n_row * w->row_bytes, 0, (size_t)(BAND_ROWS - n_row) * w->row_bytes);
         b = room->tail;
@@ -354,6 +356,11 @@ static void band_times(const matrix *w, int64_t row0, int n_row, const x_rows *x
                                 .w = (const uint32_t (*)[TILE_ROWS])(const void *)(tile + (size_t)(i / MAX_BLOCK) * packed_chunk_bytes + (size_t)t * packed_tile_bytes),
                                 .n_block = n_block - i < MAX_BLOCK ? (int)(n_block - i) : MAX_BLOCK };
                 bool packed = row0 + (t + 1) * TILE_ROWS <= w->packed_rows;
+                uint32_t joined[MXFP4_WORDS][TILE_ROWS];
+                if (!packed && w->dtype == DT_F4_E2M1) {
+                    join_chunk(joined, w, row0 + t * TILE_ROWS, k + 32 * i, from.n_block);
+                    from.w = (const uint32_t (*)[TILE_ROWS])joined, packed = true;
+                }
                 (packed ? type.unpack_packed : type.unpack)(room->p + i / MAX_BLOCK * PANELS + t, &from);
             }
         for (int64_t c = 0; c < n_col; c += GROUP) {

@@ -44,7 +44,9 @@
     X(U16,     68,  "U16",       1,   2) \
     X(U32,     69,  "U32",       1,   4) \
     X(U64,     70,  "U64",       1,   8) \
-    X(BOOL,    71,  "BOOL",      1,   1)
+    X(BOOL,    71,  "BOOL",      1,   1) \
+    X(F4_E2M1, 72,  "F4_E2M1",  32,  16)   /* OCP MX: byte j has values 2j low and 2j+1 high; a scale F8_E8M0 of each block beside it: llm_tensor.scale */ \
+    X(F8_E8M0, 73,  "F8_E8M0",   1,   1)   /* 2^(e-127) */
 
 typedef enum {
 #define X(id, number, name, n, bytes) DT_##id = number,

@@ -43,6 +43,7 @@ struct llm_model {
     uint64_t memory_limit;              /* of this machine's; 0: none */
     uint64_t device_limit;              /* of the device's memory; 0: none */
     bool allow_paging, no_repack;
+    bool scales_apart;                  /* MXFP4 with its scales in another tensor is read where it lies; else it is joined at load */
     struct llm_repack *repack;          /* repack.h; NULL: weights are read where they lie */
     _Atomic uint64_t claimed[N_SITE];   /* bytes of its sessions */
     bool plan_only;                     /* no weights were read: good for plans, not for sessions */

@@ -2,7 +2,7 @@
  * Layouts: openai/gpt-oss gpt_oss/torch/weights.py; AutoGPTQ qlinear_cuda_old.py; AutoAWQ utils/packing_utils.py. */
 #include "weights.h"
 #include "dequant.h"
-#include "half.h"
+#include "narrow.h"
 #include "tensor_rows.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,16 +20,6 @@ static llm_status matrix3(binder *b, llm_tensor *out, llm_dtype dtype, int64_t e
     return LLM_OK;
 }
 
-/* One block of 32: source byte j holds values 2j and 2j+1, ours value j and j+16. */
-static void mxfp4_block(uint8_t *out, uint8_t scale, const uint8_t *s)
-{
-    out[0] = scale;
-    for (int i = 0; i < 8; i++) {
-        out[1 + 2 * i] = (uint8_t)((s[i] & 15) | s[i + 8] << 4);
-        out[2 + 2 * i] = (uint8_t)(s[i] >> 4 | (s[i + 8] & 0xf0));
-    }
-}
-
 llm_status relayout_mxfp4(binder *b, llm_tensor *out, const store_tensor *blocks, const store_tensor *scales, int64_t first, int64_t step)
 {
     int64_t e = blocks->dim[0], rows = blocks->dim[1], n = blocks->dim[2];
@@ -40,6 +30,11 @@ llm_status relayout_mxfp4(binder *b, llm_tensor *out, const store_tensor *blocks
     if (scales == NULL || blocks->dtype != DT_U8 || scales->dtype != DT_U8 || blocks->n_dim != 4 || scales->n_dim != 3 || blocks->dim[3] != 16
         || scales->dim[0] != e || scales->dim[1] != rows || scales->dim[2] != n || rows % step != 0)
         return weights_fail(b, blocks, LLM_ERR_FORMAT, "wanted U8 blocks [experts, rows, n, 16] with U8 scales [experts, rows, n] beside them");
+    if (b->m->scales_apart && rows / step % 16 == 0) {          /* the kernels take whole tiles of them as they are */
+        *out = (llm_tensor){ .data = q + (size_t)(first * n) * 16, .dtype = DT_F4_E2M1, .dim = { e, rows / step, 32 * n }, .row_bytes = (size_t)(step * n) * 16 };
+        out->scale = (llm_scale){ (const uint8_t *)scales->data + first * n, NULL, DT_F8_E8M0, 1, 32, (size_t)(step * n) };
+        return LLM_OK;
+    }
     if ((st = matrix3(b, out, DT_MXFP4, e, rows / step, 32 * n, "MXFP4 experts")) != LLM_OK) return st;
     if (b->plan) return LLM_OK;
     s = scales->data, to = (uint8_t *)(uintptr_t)out->data;
@@ -47,7 +42,7 @@ llm_status relayout_mxfp4(binder *b, llm_tensor *out, const store_tensor *blocks
         if (i % rows % step != first) continue;
         for (int64_t k = 0; k < n; k++, to += 17) {
             if (s[i * n + k] == 255) return weights_fail(b, scales, LLM_ERR_FORMAT, "scale %lld is 255, which is no number", (long long)(i * n + k));
-            mxfp4_block(to, s[i * n + k], q + (i * n + k) * 16);
+            mxfp4_join(to, s[i * n + k], q + (i * n + k) * 16);
         }
     }
     return LLM_OK;

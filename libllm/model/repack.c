@@ -33,6 +33,16 @@ double repack_clock(void)
 /* Lies in the file, and where it was copied the file's pages can go. */
 static const void *first_byte(const llm_tensor *w) { return w->part ? w->part[0] : w->data; }
 
+/* Of a row and its scales. */
+static size_t file_row_bytes(const llm_tensor *w)
+{
+    int64_t cols = w->dim[2] > 1 ? w->dim[2] : w->dim[1];
+    size_t bytes;
+
+    if (w->scale.data == NULL || !dtype_bytes(w->dtype, cols, &bytes)) return w->row_bytes;
+    return bytes + (size_t)(cols / w->scale.tile_cols);
+}
+
 static void note(struct llm_repack *r, const llm_model *m, llm_tensor *w)
 {
     repack_item *it = &r->item[r->n];
@@ -41,7 +51,7 @@ static void note(struct llm_repack *r, const llm_model *m, llm_tensor *w)
     if ((it->bytes = backend_cpu_packed(&it->packed, w)) == 0 || store_file_of(m->store, first_byte(w)) == NULL) return;
     matrices = it->packed.n_matrix;
     it->w = w, r->n++;
-    r->bytes += it->bytes, r->file_bytes += (size_t)(matrices * it->packed.rows) * w->row_bytes;
+    r->bytes += it->bytes, r->file_bytes += (size_t)(matrices * it->packed.rows) * file_row_bytes(w);
 }
 
 static void note_all(struct llm_repack *r, llm_model *m)
@@ -121,6 +131,14 @@ void repack_close(llm_model *m)
     m->repack = NULL;
 }
 
+static void release_scales(llm_model *m, const llm_tensor *w)
+{
+    bool stack = w->dim[2] > 1;
+    int64_t rows = w->dim[stack] * (stack ? w->dim[0] : 1);
+
+    if (w->scale.data) store_release(m->store, w->scale.data, (size_t)rows * scale_row_bytes(&w->scale, w->dim[1 + stack]));
+}
+
 /* One stretch; false: nothing is left. */
 static bool copy_stretch(llm_model *m, llm_backend *be)
 {
@@ -136,6 +154,7 @@ static bool copy_stretch(llm_model *m, llm_backend *be)
             atomic_fetch_add(&r->resident, (uint64_t)rows * it->packed.row_bytes);
             return true;
         }
+        release_scales(m, it->w);
         r->next++;
     }
     return false;

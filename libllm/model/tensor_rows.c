@@ -15,16 +15,17 @@ const char *tensor_row(const llm_tensor *t, int64_t matrix, int64_t row)
 }
 
 /* Multiplies row `row` by its tiles' scales. */
-static bool scale_row(const llm_scale *s, int64_t matrix, int64_t row, float *x, int64_t cols)
+static bool scale_row(const llm_scale *s, tensor_shape d, int64_t matrix, int64_t row, float *x)
 {
-    const char *data = s->part ? s->part[matrix] : s->data;
-    int64_t n_tile = (cols + s->tile_cols - 1) / s->tile_cols;
-    size_t size = s->dtype == DT_BF16 ? 2 : 4;
+    int64_t cols = d.cols, n_tile = (cols + s->tile_cols - 1) / s->tile_cols;
+    size_t size = (size_t)dtype_info(s->dtype)->block_bytes, row_bytes = scale_row_bytes(s, cols);
+    size_t before = (size_t)(matrix * ((d.rows + s->tile_rows - 1) / s->tile_rows)) * row_bytes;
+    const char *data = s->part ? s->part[matrix] : (const char *)s->data + before;
 
     for (int64_t i = 0; i < n_tile; i++) {
         int64_t end = (i + 1) * s->tile_cols < cols ? (i + 1) * s->tile_cols : cols;
         float f;
-        if (!dequant_row(s->dtype, data + (size_t)(row / s->tile_rows * n_tile + i) * size, &f, 1)) return false;
+        if (!dequant_row(s->dtype, data + (size_t)(row / s->tile_rows) * row_bytes + (size_t)i * size, &f, 1)) return false;
         for (int64_t c = i * s->tile_cols; c < end; c++) x[c] *= f;
     }
     return true;
@@ -41,7 +42,7 @@ bool tensor_rows(const llm_tensor *t, int64_t matrix, int64_t first, int64_t n, 
             if (!dequant_row(t->dtype, tensor_row(t, matrix, r) + (size_t)(k / 32) * 20, block, 32)) return false;
             for (int i = 0; i < 32 && k + i < d.cols; i++) to[t->perm[k + i]] = block[i];
         }
-        if ((t->scale.data || t->scale.part) && !scale_row(&t->scale, matrix, r, to, d.cols)) return false;
+        if ((t->scale.data || t->scale.part) && !scale_row(&t->scale, d, matrix, r, to)) return false;
     }
     return true;
 }

@@ -368,7 +368,7 @@ static bool bind_experts(binder *b, int il, int slot, const int64_t dim[3], llm_
         *st = text ? relayout_mxfp4(b, out, t, s, slot == W_up_x ? 1 : 0, down ? 1 : 2) : LLM_ERR_MEMORY;
         if (*st != LLM_OK) return true;
         weights_mark(b, t, text), weights_mark(b, s, text);
-        if (slot != W_gate_x) weights_release(b, t);
+        if (slot != W_gate_x && out->dtype == DT_MXFP4) weights_release(b, t);
         if (memcmp(out->dim, dim, sizeof out->dim) != 0)
             *st = weights_fail(b, t, LLM_ERR_FORMAT, "holds [%lld, %lld, %lld], wanted [%lld, %lld, %lld]", (long long)out->dim[0], (long long)out->dim[1],
                                (long long)out->dim[2], (long long)dim[0], (long long)dim[1], (long long)dim[2]);

@@ -28,7 +28,8 @@ llm_status weights_check(binder *b, const store_tensor *t);
 /* "FILE: tensor 'NAME': ..." */
 llm_status weights_fail(binder *b, const store_tensor *t, llm_status st, const char *fmt, ...) LLM_PRINTF(4, 5);
 
-/* gpt-oss: blocks U8 [E, rows, n, 16] and scales U8 [E, rows, n] -> DT_MXFP4 [E, rows/step, 32n] of every step-th row from first. */
+/* gpt-oss: blocks U8 [E, rows, n, 16] and scales U8 [E, rows, n] -> [E, rows/step, 32n] of every step-th row from first, where they lie
+ * (F4_E2M1) if m->scales_apart allows it, else a copy as DT_MXFP4. */
 llm_status relayout_mxfp4(binder *b, llm_tensor *out, const store_tensor *blocks, const store_tensor *scales, int64_t first, int64_t step);
 /* Element types: src [E, n, k] seen as [E, k, n], every step-th k from first -> out [E, k/step, n]. */
 llm_status relayout_transpose(binder *b, llm_tensor *out, const store_tensor *src, int64_t first, int64_t step);

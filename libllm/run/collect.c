@@ -78,6 +78,7 @@ static llm_tensor one_expert(const llm_tensor *w, int64_t e)
     t.part = NULL, t.data = tensor_row(w, e, 0), t.repacked = NULL;
     t.dim[0] = w->dim[1], t.dim[1] = w->dim[2], t.dim[2] = 1;
     if (w->scale.part) t.scale.part = NULL, t.scale.data = w->scale.part[e];
+    else if (w->scale.data) t.scale.data = (const uint8_t *)w->scale.data + (size_t)(e * t.dim[0]) * scale_row_bytes(&w->scale, t.dim[1]);
     return t;
 }
 
