@@ -373,6 +373,69 @@ START_TEST(packed_stacks_and_tables_equal_the_file)
 }
 END_TEST
 
+/* Two stacks whose rows lie in turn, codes here and scales there, as MXFP4 and as F4_E2M1; which: the first or the second of them. */
+typedef struct { uint8_t *code, *scale, *block; llm_tensor whole, apart; } two_forms;
+static two_forms forms_of(int heads, int rows, int cols, int which)
+{
+    int n = cols / 32, all = heads * rows * 2 * n;
+    two_forms f = { malloc((size_t)all * 16), malloc((size_t)all), malloc((size_t)all / 2 * 17), { 0 }, { 0 } };
+
+    for (int i = 0; i < 16 * all; i++) f.code[i] = (uint8_t)case_bits();
+    for (int i = 0; i < all; i++) f.scale[i] = (uint8_t)(i % 50 == 0 ? (unsigned)i / 50 % 2 : 120 + case_bits() % 9);
+    for (int i = 0; i < all / 2; i++) {
+        int from = (i / n * 2 + which) * n + i % n;
+        uint8_t v[32], *b = f.block + 17 * i;
+        for (int k = 0; k < 32; k++) v[k] = f.code[16 * from + k / 2] >> 4 * (k % 2) & 15;
+        b[0] = f.scale[from];
+        for (int k = 0; k < 16; k++) b[1 + k] = (uint8_t)(v[k] | v[k + 16] << 4);
+    }
+    f.whole = (llm_tensor){ .data = f.block, .dtype = DT_MXFP4, .dim = { heads, rows, cols }, .row_bytes = (size_t)n * 17 };
+    f.apart = (llm_tensor){ .data = f.code + which * n * 16, .dtype = DT_F4_E2M1, .dim = { heads, rows, cols }, .row_bytes = (size_t)n * 32 };
+    f.apart.scale = (llm_scale){ .data = f.scale + which * n, .dtype = DT_F8_E8M0, .tile_rows = 1, .tile_cols = 32, .row_bytes = (size_t)n * 2 };
+    return f;
+}
+
+/* Codes whose scales lie in another place give what whole blocks give, none, some or all of them in order; rows of a table, too. */
+START_TEST(scales_apart_equal_whole_blocks)
+{
+    enum { HEADS = 3, MOST = 544 };
+    static const int cols_of[] = { 32, 96, 256, 288, MOST }, rows_of[] = { 16, 48 }, n_of[] = { 1, 2, 9 };
+    for (int isa = ISA_SCALAR; isa < N_ISA; isa++) for (int ic = 0; ic < COUNT(cols_of); ic++) for (int ir = 0; ir < COUNT(rows_of); ir++) {
+        int cols = cols_of[ic], rows = rows_of[ir];
+        case_backend c;
+        if (!cpu_has_isa((llm_isa)isa)) continue;
+        case_open(&c, (llm_isa)isa, 2, &limits);
+        case_state = (uint64_t)(ic * 10 + ir);
+        two_forms f = forms_of(HEADS, rows, cols, ir % 2);
+        for (int in = 0; in < COUNT(n_of); in++) for (int some = 0; some < 3; some++) {
+            if (TEST_IS_SLOW && (ic + in + some) % 3 != 0) continue;
+            int n = n_of[in];
+            llm_packed p;
+            llm_rows x = case_rows(n, HEADS * cols), want = blank(n, HEADS * rows), got = blank(n, HEADS * rows), a = blank(3, cols), b = blank(3, cols);
+            uint8_t *memory = NULL;
+            c.be.op.absorb(&c.be, want, rows, x, cols, &f.whole);
+            f.apart.repacked = NULL;
+            if (some > 0) memory = repack(&c, &f.apart, &p, some == 1 ? rows + 16 : HEADS * rows);
+            c.be.op.absorb(&c.be, got, rows, x, cols, &f.apart);
+            check_same(want, got, "stack", (llm_isa)isa, rows, cols);
+            for (int h = 0; h < HEADS; h++) {               /* the tables that start there */
+                static const int32_t token[] = { 0, 15, 7 };
+                llm_tensor tw = f.whole, ta = f.apart;
+                tw.data = f.block + (size_t)(h * rows) * tw.row_bytes, ta.data = (const uint8_t *)ta.data + (size_t)(h * rows) * ta.row_bytes;
+                ta.scale.data = (const uint8_t *)ta.scale.data + (size_t)(h * rows) * ta.scale.row_bytes, ta.repacked = h == 0 ? ta.repacked : NULL;
+                tw.dim[0] = ta.dim[0] = rows, tw.dim[1] = ta.dim[1] = cols, tw.dim[2] = ta.dim[2] = 1;
+                c.be.op.embed(&c.be, a, &tw, token, 2.0f), c.be.op.embed(&c.be, b, &ta, token, 2.0f);
+                check_same(a, b, "table", (llm_isa)isa, rows, cols);
+            }
+            ck_assert(backend_ok(&c.be));
+            free(memory), free(x.data), free(want.data), free(got.data), free(a.data), free(b.data);
+        }
+        free(f.code), free(f.scale), free(f.block);
+        case_close(&c);
+    }
+}
+END_TEST
+
 LLM_TEST_MAIN("kernels/linear", reference_is_near_double_precision, integer_blocks_equal_dequantized, every_set_equals_the_reference,
               batch_equals_single, joined_equals_separate, absorb_is_a_product_per_head, embed_dequantizes_rows, bad_activations_stay_in_their_row,
-              packed_rows_equal_the_file, packed_stacks_and_tables_equal_the_file)
+              packed_rows_equal_the_file, packed_stacks_and_tables_equal_the_file, scales_apart_equal_whole_blocks)

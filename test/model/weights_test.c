@@ -3,6 +3,7 @@
 #include "llm.h"
 #include "dequant.h"
 #include "matrix.h"
+#include "tensor_rows.h"
 #include "weights.h"
 #include <jansson.h>
 #include <math.h>
@@ -157,7 +158,7 @@ END_TEST
 /* ---- tensors ---- */
 
 /* A tensor of a safetensors file is renamed, given another type or shape of as many bytes, or gets a value. */
-static const struct { const char *model, *tensor, *rename, *dtype, *shape; const char *value; llm_status status; const char *words; } tensor_row[] = {
+static const struct { const char *model, *tensor, *rename, *dtype, *shape; const char *value; llm_status status; const char *words; } bad_tensor[] = {
     { "qwen3", "model.layers.1.self_attn.q_norm.weight", "model.layers.1.self_attn.q_nerm.weight", NULL, NULL, NULL, LLM_ERR_FORMAT,
       "'model.layers.1.self_attn.q_norm.weight' is missing (layer 1, q_norm)" },
     { "qwen3", "model.norm.weight", "model.nerm.weight", NULL, NULL, NULL, LLM_ERR_FORMAT, "'model.norm.weight' is missing" },
@@ -197,16 +198,16 @@ static bool change(const char *dir, size_t i)
 
     memcpy(&n, b.data, 8);
     ck_assert_ptr_nonnull(header = json_loadb((const char *)b.data + 8, (size_t)n, 0, NULL));
-    ck_assert_msg((t = json_incref(json_object_get(header, tensor_row[i].tensor))) != NULL, "%s is not in %s", tensor_row[i].tensor, tensor_row[i].model);
-    if (tensor_row[i].value) {
+    ck_assert_msg((t = json_incref(json_object_get(header, bad_tensor[i].tensor))) != NULL, "%s is not in %s", bad_tensor[i].tensor, bad_tensor[i].model);
+    if (bad_tensor[i].value) {
         json_int_t at = json_integer_value(json_array_get(json_object_get(t, "data_offsets"), 0));
-        memcpy(b.data + 8 + n + (size_t)at + 4, tensor_row[i].value, 4);
+        memcpy(b.data + 8 + n + (size_t)at + 4, bad_tensor[i].value, 4);
     }
-    if (tensor_row[i].dtype) json_object_set_new(t, "dtype", json_string(tensor_row[i].dtype));
-    if (tensor_row[i].shape && (parsed = json_loads(tensor_row[i].shape, 0, NULL)) != NULL) json_object_set_new(t, "shape", parsed);
-    if (tensor_row[i].rename) {
-        json_object_del(header, tensor_row[i].tensor);
-        json_object_set(header, tensor_row[i].rename, t);
+    if (bad_tensor[i].dtype) json_object_set_new(t, "dtype", json_string(bad_tensor[i].dtype));
+    if (bad_tensor[i].shape && (parsed = json_loads(bad_tensor[i].shape, 0, NULL)) != NULL) json_object_set_new(t, "shape", parsed);
+    if (bad_tensor[i].rename) {
+        json_object_del(header, bad_tensor[i].tensor);
+        json_object_set(header, bad_tensor[i].rename, t);
     }
     json_decref(t);
     text = json_dumps(header, JSON_COMPACT);
@@ -218,15 +219,15 @@ static bool change(const char *dir, size_t i)
 
 START_TEST(refuses_tensors_that_do_not_fit)
 {
-    for (size_t i = 0; i < sizeof tensor_row / sizeof tensor_row[0]; i++) {
+    for (size_t i = 0; i < sizeof bad_tensor / sizeof bad_tensor[0]; i++) {
         llm_error err = { LLM_OK, "" };
         char dir[256];
 
         temp_dir(dir);
-        copy_weights(tensor_row[i].model, dir);
-        write_config(dir, config_of(tensor_row[i].model));
+        copy_weights(bad_tensor[i].model, dir);
+        write_config(dir, config_of(bad_tensor[i].model));
         change(dir, i);
-        expect(tensor_row[i].tensor, open_dir(dir, &err), &err, tensor_row[i].status, tensor_row[i].words);
+        expect(bad_tensor[i].tensor, open_dir(dir, &err), &err, bad_tensor[i].status, bad_tensor[i].words);
         temp_remove(dir);
     }
 }
@@ -290,4 +291,39 @@ START_TEST(kv_b_comes_apart)
 }
 END_TEST
 
-LLM_TEST_MAIN("model/weights", refuses_a_config_that_cannot_be, refuses_tensors_that_do_not_fit, kv_b_comes_apart)
+static llm_model *open_ref(const char *path)
+{
+    llm_model_options o = { .size = sizeof o, .path = path, .n_threads = 1 };
+    llm_model *m = NULL;
+    llm_error err;
+
+    ck_assert_msg(llm_model_open(&m, &o, &err) == LLM_OK, "%s: %s", path, err.text);
+    return m;
+}
+
+/* Experts of a folder: codes and scales stay where they lie, and mean what the blocks of the GGUF file do. */
+START_TEST(experts_with_scales_apart)
+{
+    static const llm_slot slots[] = { W_gate_x, W_up_x, W_down_x };
+    llm_model *hf = open_ref(REF "gpt-oss/hf"), *gguf = open_ref(REF "gpt-oss/model.gguf");
+
+    for (int il = 0; il < hf->config.n_layer; il++) for (int k = 0; k < 3; k++) {
+        const llm_tensor *a = weights_slot(&hf->layer[il], slots[k]), *b = weights_slot(&gguf->layer[il], slots[k]);
+        int64_t e = a->dim[0], rows = a->dim[1], n = rows * a->dim[2];
+        float *x = malloc((size_t)n * sizeof *x), *y = malloc((size_t)n * sizeof *y);
+        ck_assert_int_eq(a->dtype, DT_F4_E2M1);
+        ck_assert_int_eq(b->dtype, DT_MXFP4);
+        ck_assert_mem_eq(a->dim, b->dim, sizeof a->dim);
+        ck_assert_ptr_nonnull(store_file_of(hf->store, a->data));
+        ck_assert_ptr_nonnull(store_file_of(hf->store, a->scale.data));
+        for (int64_t i = 0; i < e; i++) {
+            ck_assert(tensor_rows(a, i, 0, rows, x) && tensor_rows(b, i, 0, rows, y));
+            ck_assert_mem_eq(x, y, (size_t)n * sizeof *x);
+        }
+        free(x), free(y);
+    }
+    llm_model_close(hf), llm_model_close(gguf);
+}
+END_TEST
+
+LLM_TEST_MAIN("model/weights", refuses_a_config_that_cannot_be, refuses_tensors_that_do_not_fit, kv_b_comes_apart, experts_with_scales_apart)
