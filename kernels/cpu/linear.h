@@ -6,7 +6,7 @@
  *    16 partial sums; sum j takes k = j, j+16, j+32, ... with fma from 0; K is padded with zero products to a multiple of 16;
  *    then sum j += sum j+8 (j < 8), += j+4 (j < 4), += j+2 (j < 2), += j+1; y = that (+ bias, one addition).
  *
- * 2. Blocks of 32 (Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4 Q4_G) times X_Q32: for each block
+ * 2. Blocks of 32 (Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4 F4_E2M1 Q4_G) times X_Q32: for each block
  *      isum = sum of 32 w * q, exact in int32 (at most 32*128*127 < 2^24, so its conversion to float is exact too)
  *      acc  = fma(d_w * d_x (rounded), (float)isum, acc), from acc = 0
  *      acc  = fma(m_w, s_x, acc)                                   Q4_1 and Q5_1, whose w are unsigned

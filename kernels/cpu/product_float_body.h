@@ -1,8 +1,9 @@
 /* product_float_body.h - products with float weights, and with types that become floats first: 16 partial sums of every
  * output (linear.h, 1). Included by product_body.h.
  *
- * One column: the partial sums are the lanes of H vectors; F32, F16 and BF16 are used as they lie, anything else becomes a
+ * One column: the partial sums are the lanes of H vectors; F32, F16, BF16 and FP8 are used as they lie, anything else becomes a
  * row of floats in scratch. Bound by memory: four rows go together, with the next four prefetched in the order they lie in.
+ * FP8: bound by its conversion, some ten instructions for VN values.
  *
  * Many columns: each partial sum is a product of its own, over every sixteenth value. Rows become a panel that has those values
  * side by side, a row in each lane; a tile of PANEL_ROWS by MOST_COLUMNS sums in registers runs over one of the sixteen at a
@@ -10,59 +11,108 @@
 
 enum { H = 16 / VN, ROWS_OF_ONE = 4, COLUMNS = 128, SUMS = 16, STACK = 5 };
 
-typedef enum { W_F32, W_F16, W_BF16, W_OTHER } float_kind;
+typedef enum { W_F32, W_F16, W_BF16, W_E4M3, W_E5M2, W_OTHER } float_kind;
+
+SIMD_INLINE bool is_fp8(float_kind kind) { return kind == W_E4M3 || kind == W_E5M2; }
+SIMD_INLINE int bytes_of_value(float_kind kind) { return kind == W_F32 ? 4 : is_fp8(kind) ? 1 : 2; }
 
 static float_kind float_kind_of(const matrix *w)
 {
+    bool whole = w->scale == NULL || w->scale_cols == 1 || w->tile_cols % 16 == 0;      /* 16 values share a scale */
+
+    if (w->dtype == DT_F8_E4M3 || w->dtype == DT_F8_E5M2) return !whole ? W_OTHER : w->dtype == DT_F8_E4M3 ? W_E4M3 : W_E5M2;
     if (w->scale != NULL) return W_OTHER;
     return w->dtype == DT_F32 ? W_F32 : w->dtype == DT_F16 ? W_F16 : w->dtype == DT_BF16 ? W_BF16 : W_OTHER;
 }
 
+/* Scales of FP8 weights as floats: those of row r lie at value + (r / tile_rows - first) * n, one for each tile_cols values. */
+typedef struct { float *value; int64_t first, n, tile_rows, tile_cols; } fp8_scales;
+
+static const float *scales_at(const fp8_scales *s, int64_t r) { return s->value + (r / s->tile_rows - s->first) * s->n; }
+
+/* Of rows row0 .. row0+n_row-1, in room for as many as there are; all 1 where there are none. */
+static fp8_scales fp8_scales_of(const matrix *w, int64_t row0, int64_t n_row, float *room)
+{
+    bool one = w->scale == NULL;
+    fp8_scales s = { room, 0, one ? 1 : w->scale_cols, one || w->tile_rows <= 0 ? w->rows : w->tile_rows, one || w->scale_cols == 1 ? w->cols : w->tile_cols };
+    int64_t last = (row0 + n_row - 1) / s.tile_rows;
+
+    s.first = row0 / s.tile_rows;
+    room[0] = 1.0f;
+    for (int64_t t = s.first; t <= last && !one; t++, room += s.n) dequant_row(w->scale_dtype, w->scale + (size_t)t * w->scale_row_bytes, room, s.n);
+    return s;
+}
+
 /* --------------------------------------------------------------- one column */
 
-typedef struct { const uint8_t *w, *x; size_t w_stride; int64_t k; } float_args;
+/* row: the number of the first, for its scales. */
+typedef struct { const uint8_t *w, *x; size_t w_stride; int64_t k, row; const fp8_scales *scale; } float_args;
 
-SIMD_INLINE vf load_weight(float_kind kind, const uint8_t *w, int64_t k)
+/* Values k .. k+15; scale: FP8 alone. */
+SIMD_INLINE void load_weights(float_kind kind, const uint8_t *w, int64_t k, vf scale, vf out[H])
 {
-    if (kind == W_F32) return v_load((const float *)(const void *)w + k);
-    return kind == W_F16 ? v_load_f16((const uint16_t *)(const void *)w + k) : v_load_bf16((const uint16_t *)(const void *)w + k);
+    if (kind == W_E4M3) v_load16_e4m3(w + k, out);
+    UNROLL
+    for (int h = 0; h < H; h++) {
+        if (kind == W_F32) out[h] = v_load((const float *)(const void *)w + k + h * VN);
+        if (kind == W_F16) out[h] = v_load_f16((const uint16_t *)(const void *)w + k + h * VN);
+        if (kind == W_BF16) out[h] = v_load_bf16((const uint16_t *)(const void *)w + k + h * VN);
+        if (kind == W_E5M2) out[h] = v_load_e5m2(w + k + h * VN);
+        if (is_fp8(kind)) out[h] = v_mul(out[h], scale);
+    }
 }
 
 /* The n values from k on, then zeros to 16. */
-static void pad_weight(float_kind kind, const uint8_t *w, int64_t k, int n, float out[16])
+static void pad_weight(float_kind kind, const uint8_t *w, int64_t k, int n, float scale, float out[16])
 {
+    static const llm_dtype type[] = { DT_F32, DT_F16, DT_BF16, DT_F8_E4M3, DT_F8_E5M2 };
+
     memset(out, 0, 16 * sizeof *out);
-    if (kind == W_F32) memcpy(out, w + 4 * k, (size_t)n * 4);
-    else dequant_row(kind == W_F16 ? DT_F16 : DT_BF16, w + 2 * k, out, n);
+    dequant_row(type[kind], w + bytes_of_value(kind) * k, out, n);
+    for (int i = 0; i < n && is_fp8(kind); i++) out[i] *= scale;
 }
 
 /* y[r] for rows rows. */
 SIMD_INLINE void float_rows(float_kind kind, int rows, const float_args *a, float *y)
 {
-    vf acc[ROWS_OF_ONE][H];
-    int64_t k = 0, tail = a->k % 16;
+    const int64_t tail = a->k % 16, tile = is_fp8(kind) ? a->scale->tile_cols : a->k;
+    const float *scale[ROWS_OF_ONE];
+    vf acc[ROWS_OF_ONE][H], s[ROWS_OF_ONE];
     float wt[16], xt[16];
 
     UNROLL
-    for (int r = 0; r < rows; r++) UNROLL for (int h = 0; h < H; h++) acc[r][h] = v_set(0.0f);
-    for (; k < a->k - tail; k += 16) {
+    for (int r = 0; r < rows; r++) {
+        scale[r] = is_fp8(kind) ? scales_at(a->scale, a->row + r) : NULL, s[r] = v_set(0.0f);
         UNROLL
-        for (int h = 0; h < H; h++) {
-            vf x = v_load((const float *)(const void *)a->x + k + h * VN);
+        for (int h = 0; h < H; h++) acc[r][h] = v_set(0.0f);
+    }
+    for (int64_t k = 0, end; k < a->k - tail; ) {               /* tile after tile */
+        end = tile < a->k - tail - k ? k + tile : a->k - tail;
+        if (is_fp8(kind)) {
             UNROLL
-            for (int r = 0; r < rows; r++) acc[r][h] = v_fma(load_weight(kind, a->w + (size_t)r * a->w_stride, k + h * VN), x, acc[r][h]);
+            for (int r = 0; r < rows; r++) s[r] = v_set(*scale[r]++);
         }
-        if (rows == ROWS_OF_ONE) {
-            const uint8_t *next = a->w + ROWS_OF_ONE * a->w_stride + k * (kind == W_F32 ? 16 : 8);
-            __builtin_prefetch(next), __builtin_prefetch(next + 64);
-            if (kind == W_F32) __builtin_prefetch(next + 128), __builtin_prefetch(next + 192);
+        for (; k < end; k += 16) {
+            vf x[H], v[H];
+            UNROLL
+            for (int h = 0; h < H; h++) x[h] = v_load((const float *)(const void *)a->x + k + h * VN);
+            UNROLL
+            for (int r = 0; r < rows; r++) {
+                load_weights(kind, a->w + (size_t)r * a->w_stride, k, s[r], v);
+                UNROLL
+                for (int h = 0; h < H; h++) acc[r][h] = v_fma(v[h], x[h], acc[r][h]);
+            }
+            if (rows == ROWS_OF_ONE) {
+                const uint8_t *next = a->w + ROWS_OF_ONE * (a->w_stride + (size_t)k * (size_t)bytes_of_value(kind));
+                for (int i = 0; i < bytes_of_value(kind); i++) __builtin_prefetch(next + 64 * i);
+            }
         }
     }
-    if (tail) pad_weight(W_F32, a->x, k, (int)tail, xt);
+    if (tail) pad_weight(W_F32, a->x, a->k - tail, (int)tail, 0, xt);
     UNROLL
     for (int r = 0; r < rows; r++) {
         if (tail) {
-            pad_weight(kind, a->w + (size_t)r * a->w_stride, k, (int)tail, wt);
+            pad_weight(kind, a->w + (size_t)r * a->w_stride, a->k - tail, (int)tail, is_fp8(kind) ? scales_at(a->scale, a->row + r)[(a->k - 1) / tile] : 0, wt);
             UNROLL
             for (int h = 0; h < H; h++) acc[r][h] = v_fma(v_load(wt + h * VN), v_load(xt + h * VN), acc[r][h]);
         }
@@ -73,22 +123,40 @@ SIMD_INLINE void float_rows(float_kind kind, int rows, const float_args *a, floa
 #define FLOAT_SWEEP(name, kind) \
     static void name(float_args a, int64_t n_row, float *y) \
     { \
-        for (; n_row >= ROWS_OF_ONE; n_row -= ROWS_OF_ONE, y += ROWS_OF_ONE, a.w += ROWS_OF_ONE * a.w_stride) float_rows(kind, ROWS_OF_ONE, &a, y); \
-        for (; n_row > 0; n_row--, y++, a.w += a.w_stride) float_rows(kind, 1, &a, y); \
+        for (; n_row >= ROWS_OF_ONE; n_row -= ROWS_OF_ONE, y += ROWS_OF_ONE, a.row += ROWS_OF_ONE, a.w += ROWS_OF_ONE * a.w_stride) \
+            float_rows(kind, ROWS_OF_ONE, &a, y); \
+        for (; n_row > 0; n_row--, y++, a.row++, a.w += a.w_stride) float_rows(kind, 1, &a, y); \
     }
 FLOAT_SWEEP(sweep_f32, W_F32)
 FLOAT_SWEEP(sweep_f16, W_F16)
 FLOAT_SWEEP(sweep_bf16, W_BF16)
+FLOAT_SWEEP(sweep_e4m3, W_E4M3)
+FLOAT_SWEEP(sweep_e5m2, W_E5M2)
+
+enum { SCALE_ROWS = 32 };       /* FP8: so many rows' scales in scratch at once; each may have scales of its own, of up to every 16 values */
+
+static void fp8_matvec(const matrix *w, float_kind kind, float_args a, int64_t n_row, float *y, uint8_t *scratch)
+{
+    for (int64_t n; n_row > 0; n_row -= n, y += n, a.row += n, a.w += (size_t)n * a.w_stride) {
+        n = n_row < SCALE_ROWS ? n_row : SCALE_ROWS;
+        fp8_scales s = fp8_scales_of(w, a.row, n, (float *)(void *)scratch);
+        a.scale = &s;
+        if (kind == W_E4M3) sweep_e4m3(a, n, y); else sweep_e5m2(a, n, y);
+    }
+}
 
 static void float_matvec(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch)
 {
-    float_args a = { w->data + (size_t)row0 * w->row_bytes, x->data, w->row_bytes, w->cols };
+    float_args a = { w->data + (size_t)row0 * w->row_bytes, x->data, w->row_bytes, w->cols, row0, NULL };
     float *row = (float *)(void *)scratch;
+    float_kind kind = float_kind_of(w);
 
-    switch (float_kind_of(w)) {
+    switch (kind) {
     case W_F32:  sweep_f32(a, n_row, y); break;
     case W_F16:  sweep_f16(a, n_row, y); break;
     case W_BF16: sweep_bf16(a, n_row, y); break;
+    case W_E4M3:
+    case W_E5M2: fp8_matvec(w, kind, a, n_row, y, scratch); break;
     default:
         a.w = scratch, a.w_stride = 0;
         for (int64_t r = 0; r < n_row; r++) matrix_row(w, row0 + r, row), sweep_f32(a, 1, y + r);
@@ -130,7 +198,36 @@ FLOAT_BLOCKS(blocks_f32, W_F32, 4)
 FLOAT_BLOCKS(blocks_f16, W_F16, 2)
 FLOAT_BLOCKS(blocks_bf16, W_BF16, 2)
 
-/* Rows row0 .. row0+n_row-1 and zeros up to PANEL_ROWS. row: room for one. */
+enum { PIECE = 256 };           /* so many FP8 values of each row become floats, then their panel */
+
+/* Values k .. k+n-1 of row r, n up to PIECE, then zeros to a multiple of 16. */
+static void fp8_values(const matrix *w, float_kind kind, const fp8_scales *scale, int64_t r, int64_t k, int n, float *y)
+{
+    const uint8_t *from = w->data + (size_t)r * w->row_bytes;
+    const float *s = scales_at(scale, r);
+
+    for (; n >= 16; n -= 16, k += 16, y += 16) {
+        vf v[H], by = v_set(s[k / scale->tile_cols]);
+        if (kind == W_E4M3) load_weights(W_E4M3, from, k, by, v); else load_weights(W_E5M2, from, k, by, v);
+        UNROLL
+        for (int h = 0; h < H; h++) v_store(y + h * VN, v[h]);
+    }
+    if (n > 0) pad_weight(kind, from, k, n, s[k / scale->tile_cols], y);
+}
+
+static void fp8_panel(const matrix *w, float_kind kind, int64_t row0, size_t chain, float *to, float *room)
+{
+    const fp8_scales scale = fp8_scales_of(w, row0, PANEL_ROWS, room);
+    float rows[PANEL_ROWS][PIECE];
+
+    for (int64_t k = 0; k < w->cols; k += PIECE, to += PIECE / 16 * PANEL_ROWS) {
+        int n = w->cols - k < PIECE ? (int)(w->cols - k) : PIECE;
+        for (int r = 0; r < PANEL_ROWS; r++) fp8_values(w, kind, &scale, row0 + r, k, n, rows[r]);
+        blocks_f32((const uint8_t *)rows, sizeof *rows, (n + 15) / 16, chain, to);
+    }
+}
+
+/* Rows row0 .. row0+n_row-1 and zeros up to PANEL_ROWS. row: room for one, or for the scales of all. */
 static void float_panel(const matrix *w, int64_t row0, int n_row, float *panel_, float *row)
 {
     const size_t chain = panel_chain(w->cols);
@@ -138,6 +235,7 @@ static void float_panel(const matrix *w, int64_t row0, int n_row, float *panel_,
     float_kind kind = n_row == PANEL_ROWS ? float_kind_of(w) : W_OTHER;
     int64_t done = kind == W_OTHER ? 0 : w->cols & ~(int64_t)15, end = (w->cols + 15) & ~(int64_t)15;
 
+    if (is_fp8(kind)) { fp8_panel(w, kind, row0, chain, panel_, row); return; }
     if (kind == W_F32) blocks_f32(from, w->row_bytes, done / 16, chain, panel_);
     else if (kind == W_F16) blocks_f16(from, w->row_bytes, done / 16, chain, panel_);
     else if (kind == W_BF16) blocks_bf16(from, w->row_bytes, done / 16, chain, panel_);

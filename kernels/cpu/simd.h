@@ -8,7 +8,7 @@
  *   v_add v_sub v_mul v_div  v_fma(a,b,c) = a*b + c, rounded once  v_fnma(a,b,c) = c - a*b  v_max(a,b) = a > b ? a : b
  *   v_min(a,b) = a < b ? a : b  v_abs  v_lt(a,b,x,y) = a < b ? x : y  v_nan(a,x,y) = a is NaN ? x : y
  *   v_scale(a,n) = a * 2^n, rounded once, for whole n in -252..254 (NaN: NaN)  v_load_f16 v_load_i8
- *   v_store_f16 (to nearest even)  v_load_e4m3
+ *   v_store_f16 (to nearest even)  v_load_e4m3  v_load_e5m2
  *
  * and v_top(a), the largest of its floats (any of them where one is NaN). */
 #ifndef LLM_SIMD_H
@@ -52,6 +52,7 @@ SIMD_INLINE float v_top(vf a) { return a; }
 SIMD_INLINE vf v_load_f16(const uint16_t *p) { return f16_to_float(*p); }
 SIMD_INLINE vf v_load_i8(const int8_t *p) { return (float)*p; }
 SIMD_INLINE vf v_load_e4m3_low(const uint8_t *p) { return f16_to_float((uint16_t)((*p & 0x80) << 8 | (*p & 0x7f) << 7)); }
+SIMD_INLINE vf v_load_e5m2(const uint8_t *p) { return f16_to_float((uint16_t)(*p << 8)); }
 SIMD_INLINE void v_store_f16(uint16_t *p, vf a) { *p = float_to_f16(a); }
 
 #elif defined(SIMD_AVX2)
@@ -103,6 +104,10 @@ SIMD_INLINE vf v_load_e4m3_low(const uint8_t *p)        /* the sign goes up by 8
     __m128i w = _mm_slli_epi16(_mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)p)), 7);
     return _mm256_cvtph_ps(_mm_and_si128(w, _mm_set1_epi16((short)0xbfff)));
 }
+SIMD_INLINE vf v_load_e5m2(const uint8_t *p)
+{
+    return _mm256_cvtph_ps(_mm_slli_epi16(_mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)p)), 8));
+}
 SIMD_INLINE void v_store_f16(uint16_t *p, vf a) { _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
 
 #elif defined(SIMD_AVX512)
@@ -133,6 +138,10 @@ SIMD_INLINE vf v_load_e4m3_low(const uint8_t *p)
 {
     __m256i w = _mm256_slli_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p)), 7);
     return _mm512_cvtph_ps(_mm256_and_si256(w, _mm256_set1_epi16((short)0xbfff)));
+}
+SIMD_INLINE vf v_load_e5m2(const uint8_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p)), 8));
 }
 SIMD_INLINE void v_store_f16(uint16_t *p, vf a)
 {
@@ -188,6 +197,11 @@ SIMD_INLINE vf v_load_e4m3_low(const uint8_t *p)
     int16x4_t w = vand_s16(vshl_n_s16(vget_low_s16(vmovl_s8(vld1_s8(t))), 7), vdup_n_s16((int16_t)0xbfff));
     return vcvt_f32_f16(vreinterpret_f16_s16(w));
 }
+SIMD_INLINE vf v_load_e5m2(const uint8_t *p)
+{
+    uint16_t t[4] = { (uint16_t)(p[0] << 8), (uint16_t)(p[1] << 8), (uint16_t)(p[2] << 8), (uint16_t)(p[3] << 8) };
+    return v_load_f16(t);
+}
 SIMD_INLINE void v_store_f16(uint16_t *p, vf a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
 
 #else
@@ -204,6 +218,24 @@ SIMD_INLINE vf v_load_e4m3(const uint8_t *p)
 /* Sums that the numeric contract calls "16 lanes": lane j adds the elements j, j + 16, j + 32 ...; then lanes j and
  * j + 8 are added, j and j + 4, j and j + 2, j and j + 1. The same order whatever VN is. */
 enum { LANES = 16, VL = LANES / VN };   /* VL vectors hold the lanes */
+
+/* 16 of E4M3 at once, which costs less. */
+#if defined(SIMD_AVX2)
+SIMD_INLINE void v_load16_e4m3(const uint8_t *p, vf out[VL])
+{
+    const __m256i top = _mm256_set1_epi16(0x3f80);
+    __m256i w = _mm256_slli_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p)), 7);
+    w = _mm256_or_si256(_mm256_and_si256(w, _mm256_set1_epi16((short)0xbfff)), _mm256_cmpeq_epi16(_mm256_and_si256(w, top), top));     /* all bits: NaN */
+    out[0] = _mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(w)), v_set(256.0f));
+    out[1] = _mm256_mul_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(w, 1)), v_set(256.0f));
+}
+#else
+SIMD_INLINE void v_load16_e4m3(const uint8_t *p, vf out[VL])
+{
+    UNROLL
+    for (int i = 0; i < VL; i++) out[i] = v_load_e4m3(p + i * VN);
+}
+#endif
 
 SIMD_INLINE float lanes_sum(const float *lane)
 {

@@ -5,7 +5,7 @@
 #include "packed.h"
 
 static const int row_counts[] = { 1, 3, 16, 17, 33 };
-static const int float_cols[] = { 1, 15, 16, 17, 31, 100, 256 }, block_cols[] = { 32, 96, 256, 512, 2880 };
+static const int float_cols[] = { 1, 15, 16, 17, 31, 100, 256, 520 }, block_cols[] = { 32, 96, 256, 512, 2880 };
 static const int n_counts[] = { 1, 2, 3, 5, 6, 7, 8, 9, 17, 64 };
 #define COUNT(a) (int)(sizeof (a) / sizeof (a)[0])
 
@@ -96,12 +96,14 @@ START_TEST(integer_blocks_equal_dequantized)
 }
 END_TEST
 
-static void fp8_scale(llm_tensor *w, int64_t rows, int64_t cols, int tile)
+/* One for all, for tiles of 16, for each row, for tiles that split 16 values, for 32 values of each row. */
+static void fp8_scale(llm_tensor *w, int64_t rows, int64_t cols, int kind)
 {
-    int64_t n = tile ? ((rows + tile - 1) / tile) * ((cols + tile - 1) / tile) : 1;
+    const int64_t tile_rows[] = { rows, 16, 1, 24, 1 }, tile_cols[] = { cols, 16, cols, 24, 32 };
+    int64_t tr = tile_rows[kind], tc = tile_cols[kind], n = ((rows + tr - 1) / tr) * ((cols + tc - 1) / tc);
     float *s = malloc((size_t)n * sizeof *s);
     for (int64_t i = 0; i < n; i++) s[i] = 1.0f + case_float() / 2;
-    w->scale = (llm_scale){ .data = s, .dtype = DT_F32, .tile_rows = tile ? tile : rows, .tile_cols = tile ? tile : cols };
+    w->scale = (llm_scale){ .data = s, .dtype = DT_F32, .tile_rows = tr, .tile_cols = tc };
 }
 
 START_TEST(every_set_equals_the_reference)
@@ -117,7 +119,7 @@ START_TEST(every_set_equals_the_reference)
                 if (!fits(type, cols)) continue;
                 case_state = (uint64_t)(t * 1000 + ic * 100 + ir);
                 llm_tensor w = case_tensor(type, 0, rows, cols), bias = case_tensor(ir % 2 ? DT_F32 : DT_BF16, 0, rows, 1);
-                if (type == DT_F8_E4M3) fp8_scale(&w, rows, cols, ir % 2 ? 16 : 0);
+                if (type == DT_F8_E4M3 || (type == DT_F8_E5M2 && ir != 3)) fp8_scale(&w, rows, cols, (ir + ic) % 5);
                 for (int in = 0; in < COUNT(n_counts); in++) {
                     int n = n_counts[in];
                     if ((cols > 1000 && n > 9) || (TEST_IS_SLOW && (t + 2 * ic + 3 * ir + in) % 7 != 0)) continue;
