@@ -105,10 +105,44 @@ static uint32_t word(const store_tensor *t, int64_t i)
 /* AWQ's slot of column 8c + j inside a word. */
 static const int awq_slot[8] = { 0, 4, 1, 5, 2, 6, 3, 7 };
 
-static unsigned code_at(const int4_source *s, int64_t row, int64_t col)
+/* The nibbles of x as bytes, the lowest first. */
+static uint64_t nibbles(uint32_t x)
 {
-    if (s->awq) return word(s->q, col * (s->rows / 8) + row / 8) >> 4 * awq_slot[row % 8] & 15;
-    return word(s->q, col / 8 * s->rows + row) >> 4 * (col % 8) & 15;
+    uint64_t v = x;
+
+    v = (v | v << 16) & 0x0000ffff0000ffff;
+    v = (v | v << 8) & 0x00ff00ff00ff00ff;
+    return (v | v << 4) & 0x0f0f0f0f0f0f0f0f;
+}
+
+enum { INT4_ROWS = 8 };         /* an AWQ word holds a column of so many rows, a GPTQ word eight columns of a row */
+
+static void awq_codes(const int4_source *s, int64_t row, int64_t col, uint8_t to[INT4_ROWS][16])
+{
+    uint32_t w[32];
+
+    for (int64_t c = 0; c < 32; c++) w[c] = word(s->q, (col + c) * (s->rows / 8) + row / 8);
+    for (int i = 0; i < INT4_ROWS; i++)
+        for (int j = 0; j < 16; j++) to[i][j] = (uint8_t)((w[j] >> 4 * awq_slot[i] & 15) | (w[j + 16] >> 4 * awq_slot[i] & 15) << 4);
+}
+
+static void gptq_codes(const int4_source *s, int64_t row, int64_t col, uint8_t to[INT4_ROWS][16])
+{
+    for (int64_t i = 0; i < INT4_ROWS; i++)
+        for (int64_t h = 0; h < 2; h++) {
+            int64_t at = (col / 8 + h) * s->rows + row + i;
+            uint64_t v = nibbles(word(s->q, at)) | nibbles(word(s->q, at + 2 * s->rows)) << 4;
+            memcpy(to[i] + 8 * h, &v, sizeof v);
+        }
+}
+
+static unsigned gptq_code(const int4_source *s, int64_t row, int64_t col) { return word(s->q, col / 8 * s->rows + row) >> 4 * (col % 8) & 15; }
+
+/* Columns that lie apart. */
+static void act_order_codes(const int4_source *s, int64_t row, const int32_t *perm, uint8_t to[INT4_ROWS][16])
+{
+    for (int64_t i = 0; i < INT4_ROWS; i++)
+        for (int j = 0; j < 16; j++) to[i][j] = (uint8_t)(gptq_code(s, row + i, perm[j]) | gptq_code(s, row + i, perm[j + 16]) << 4);
 }
 
 static unsigned zero_at(const int4_source *s, int64_t group, int64_t row)
@@ -195,24 +229,27 @@ static llm_status act_order(binder *b, const int4_source *s, const int32_t **per
 llm_status relayout_int4(binder *b, const char *base, int64_t rows, int64_t cols, void **data, const int32_t **perm, const char *slot)
 {
     int4_source s = { .rows = rows, .cols = cols, .awq = strcmp(b->quant, "awq") == 0 };
-    uint8_t *to;
-    size_t bytes;
+    uint8_t *to, code[INT4_ROWS][16];
+    size_t bytes, row_bytes = (size_t)(cols / 32) * 20;
     llm_status st;
 
     s.q = companion(b, base, "qweight"), s.zero = companion(b, base, "qzeros"), s.scale = companion(b, base, "scales");
     s.g_idx = s.awq ? NULL : companion(b, base, "g_idx"), s.plus_one = !s.awq && b->zero_plus_one;
     if (s.zero == NULL || s.scale == NULL) return weights_fail(b, s.q, LLM_ERR_FORMAT, "qzeros or scales are missing beside it");
     if ((st = int4_check(b, &s)) != LLM_OK || (st = act_order(b, &s, perm)) != LLM_OK) return st;
-    if (!ck_mul((size_t)rows, (size_t)(cols / 32) * 20, &bytes)) return weights_fail(b, s.q, LLM_ERR_FORMAT, "has no size");
+    if (!ck_mul((size_t)rows, row_bytes, &bytes)) return weights_fail(b, s.q, LLM_ERR_FORMAT, "has no size");
     if ((*data = to = weights_own(b, bytes, "int4 weights")) == NULL) return LLM_ERR_MEMORY;
-    for (int64_t r = 0; !b->plan && r < rows; r++) {
-        for (int64_t k = 0; k < cols; k += 32, to += 20) {
-            uint16_t d = scale_at(&s, k / s.group, r);
-            memcpy(to, &d, 2);
-            to[2] = (uint8_t)zero_at(&s, k / s.group, r);
-            for (int j = 0; j < 16; j++) {
-                int64_t lo = *perm ? (*perm)[k + j] : k + j, hi = *perm ? (*perm)[k + j + 16] : k + j + 16;
-                to[4 + j] = (uint8_t)(code_at(&s, r, lo) | code_at(&s, r, hi) << 4);
+    for (int64_t r = 0; !b->plan && r < rows; r += INT4_ROWS) {
+        for (int64_t k = 0; k < cols; k += 32) {
+            if (*perm) act_order_codes(&s, r, *perm + k, code);
+            else if (s.awq) awq_codes(&s, r, k, code);
+            else gptq_codes(&s, r, k, code);
+            for (int64_t i = 0; i < INT4_ROWS; i++) {
+                uint8_t *block = to + (size_t)(r + i) * row_bytes + (size_t)(k / 32) * 20;
+                uint16_t d = scale_at(&s, k / s.group, r + i);
+                memcpy(block, &d, sizeof d);
+                block[2] = (uint8_t)zero_at(&s, k / s.group, r + i);
+                memcpy(block + 4, code[i], 16);
             }
         }
     }
