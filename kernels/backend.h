@@ -35,7 +35,7 @@ static inline size_t scale_row_bytes(const llm_scale *s, int64_t cols)
 
 /* A weight as it lies in the file. dim is outermost first and 1 beyond the tensor's
  * own dimensions: a vector is [n,1,1], a matrix [rows, cols, 1], experts [E, rows, cols].
- * Rows are contiguous: row_bytes apart. */
+ * Rows are row_bytes apart; only those of DT_F4_E2M1 may have others between them. */
 typedef struct {
     const void *data;                   /* NULL: absent (part is NULL too) */
     const void *const *part;            /* [dim[0]] start of each matrix of a 3-D weight whose matrices lie apart; else NULL */
@@ -47,6 +47,15 @@ typedef struct {
     void *packed;                       /* the backend's own form of the same weight, or NULL */
     struct llm_packed *repacked;        /* the CPU's: what of it has been put into another order so far, or NULL */
 } llm_tensor;
+
+/* Bytes from the first of n rows to the end of the last. */
+static inline size_t tensor_span(const llm_tensor *t, int64_t n)
+{
+    size_t row = t->row_bytes;
+
+    if (t->dtype == DT_F4_E2M1) (void)dtype_bytes(t->dtype, t->dim[t->dim[2] > 1 ? 2 : 1], &row);
+    return n > 0 ? (size_t)(n - 1) * t->row_bytes + row : 0;
+}
 
 static inline bool tensor_bound(const llm_tensor *t) { return t->data != NULL || t->part != NULL; }
 

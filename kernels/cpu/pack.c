@@ -151,6 +151,6 @@ int64_t backend_cpu_pack(llm_backend *be, llm_tensor *w, int64_t n_row, const vo
     n_row = least((n_row + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS, p->rows - row0);
     pool_run(cpu_of(be)->pool, n_row / TILE_ROWS, 1, pack_tiles, &(pack_job){ &m, p->data + (size_t)(e * p->rows) * p->row_bytes, row0 });
     atomic_store_explicit(&p->ready, ready + n_row, memory_order_release);
-    *from = m.data + (size_t)row0 * m.row_bytes, *bytes = (size_t)n_row * m.row_bytes;
+    *from = m.data + (size_t)row0 * m.row_bytes, *bytes = tensor_span(w, n_row);
     return n_row;
 }

@@ -24,10 +24,10 @@ static void read_matrix(llm_pool *pool, const void *data, size_t bytes)
 static void read_weight(llm_pool *pool, const llm_tensor *t)
 {
     bool stack = t->dim[2] > 1;
-    size_t bytes = (size_t)t->dim[stack] * t->row_bytes;
+    int64_t rows = t->dim[stack];
 
     for (int64_t e = 0; tensor_bound(t) && e < (stack ? t->dim[0] : 1); e++)
-        read_matrix(pool, t->part ? t->part[e] : (const uint8_t *)t->data + (size_t)e * bytes, bytes);
+        read_matrix(pool, t->part ? t->part[e] : (const uint8_t *)t->data + (size_t)(e * rows) * t->row_bytes, tensor_span(t, rows));
 }
 
 llm_status session_place(llm_session *s, const core_list *l, bool pin, llm_error *err)

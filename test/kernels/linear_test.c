@@ -304,7 +304,7 @@ static uint8_t *repack(case_backend *c, llm_tensor *w, llm_packed *p, int64_t n_
     p->data = aligned_alloc(64, bytes + 4096 - bytes % 64), w->repacked = p;       /* the kernels fetch what lies behind */
     memset(p->data, 0x55, bytes);
     for (; done < n_row && (n = backend_cpu_pack(&c->be, w, n_row - done, &from, &from_bytes)) > 0; done += n) {
-        ck_assert_int_eq(from_bytes, (size_t)n * w->row_bytes);
+        ck_assert_int_eq(from_bytes, tensor_span(w, n));
         ck_assert_ptr_eq(from, (const uint8_t *)w->data + (size_t)(done / p->rows * w->dim[w->dim[2] > 1] + done % p->rows) * w->row_bytes);
     }
     ck_assert_int_ge(done, n_row < p->rows * p->n_matrix ? n_row : p->rows * p->n_matrix);
