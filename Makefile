@@ -190,17 +190,22 @@ fuzz-%: $(B)/fuzz_%
 	$(Q)$< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
 	    -artifact_prefix=$(B)/findings/$*- $(B)/corpus/$* test/fuzz/corpus/$*
 
-# The kernel tests on a processor with NEON, emulated (Debian: gcc-aarch64-linux-gnu, libc6-dev-arm64-cross, qemu-user).
+# The tests of the kernels, and of whole models' numeric contract, on a processor with NEON, emulated (Debian: gcc-aarch64-linux-gnu,
+# libc6-dev-arm64-cross, qemu-user). Of the libraries only jansson's header is needed, which is the same for every processor.
 NEON_CC ?= aarch64-linux-gnu-gcc
 QEMU    ?= qemu-aarch64
-PLAIN   := $(patsubst test/%.c,$(B)/test/%-plain,$(wildcard test/kernels/*_test.c))
-$(B)/test/kernels/%-plain: $(B)/test/kernels/%.o $(filter $(B)/libllm/base/% $(B)/kernels/%,$(OBJ))
+PLAIN   := $(patsubst test/%.c,$(B)/test/%-plain,$(wildcard test/kernels/*_test.c) test/run/invariants_test.c)
+PLAIN_OBJ := $(filter $(B)/libllm/base/% $(B)/kernels/%,$(OBJ))
+$(B)/test/kernels/%-plain: $(B)/test/kernels/%.o $(PLAIN_OBJ)
+	$(Q)$(CC) $(OPT) -static -o $@ $^ -lpthread -lm
+$(B)/test/run/%-plain: $(B)/test/run/%.o $(B)/test/plain_text.o $(PLAIN_OBJ) $(filter $(patsubst %,$(B)/libllm/%,api.o arch/% format/% model/% run/%),$(OBJ))
 	$(Q)$(CC) $(OPT) -static -o $@ $^ -lpthread -lm
 plain-run: $(PLAIN)
 	$(Q)LLM_TEST_RUN=$(QEMU) sh test/run-tests.sh $(B) $(PLAIN)
+PLAIN_CFLAGS = -DLLM_TEST_PLAIN -idirafter $(shell pkg-config --variable=includedir jansson)
 check-neon:
 	$(Q)if command -v $(NEON_CC) >/dev/null && command -v $(QEMU) >/dev/null; \
-	    then $(MAKE) --no-print-directory CC=$(NEON_CC) CFLAGS="$(CFLAGS) -DLLM_TEST_PLAIN" plain-run; \
+	    then $(MAKE) --no-print-directory CC=$(NEON_CC) CFLAGS="$(CFLAGS) $(PLAIN_CFLAGS)" plain-run; \
 	    else echo "SKIP check-neon: $(NEON_CC) or $(QEMU) is missing"; echo "0 passed, 0 failed, 1 skipped"; fi
 
 # Installs the packages of third_party/packages.txt that are missing; asks nothing where all are there.
