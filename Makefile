@@ -29,7 +29,8 @@ $(if $(OPT),,$(error MODE=$(MODE) is not one of release asan tsan hard fuzz))
 INC    := -Iinclude -Itools -Itools/run -Ibench $(patsubst %,-I%,$(shell find libllm kernels -type d -not -path '*/cuda*'))
 WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 CFLAGS ?=
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(if $(filter 1,$(BLAS)),-DLLM_BLAS) $(OPT) -fPIC -fvisibility=hidden -ffp-contract=off $(WARN) $(INC) $(ISA) $(DEP_CFLAGS) $(CFLAGS)
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(if $(filter 1,$(BLAS)),-DLLM_BLAS) $(OPT) $(if $(ISA),-g1) -fPIC -fvisibility=hidden \
+             -ffp-contract=off $(WARN) $(INC) $(ISA) $(DEP_CFLAGS) $(CFLAGS)
 DEP_CFLAGS = $(shell pkg-config --cflags $(DEPS) 2>/dev/null)
 DEP_LIBS   = $(shell pkg-config --libs $(DEPS) 2>/dev/null)
 LIBS   = $(DEP_LIBS) -lpthread -lm
@@ -73,7 +74,7 @@ endif
 
 all: $(B)/libllm.a $(TOOLS:%=$(B)/%)
 
-# Instruction sets by suffix; they are chosen at run time.
+# Instruction sets by suffix; they are chosen at run time. -g1: lines, but not where variables are, which takes half the time to compile.
 $(B)/%_avx2.o:   ISA = -mavx2 -mfma -mf16c
 $(B)/%_avxvnni.o: ISA = -mavx2 -mfma -mf16c -mavxvnni
 $(B)/%_avx512.o: ISA = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni

@@ -4,8 +4,9 @@
  *
  * Each line: a weight type and shape, rows of x, GB/s of weights read and GOPS (multiply and add count as two), and the share
  * of the limit that binds: streaming read for few rows, int8 or float peak for many. Limits are measured first, in the same run.
- * Integer weights are in the order that sessions put them into (kernels/cpu/pack.h); with -u as they lie in a file. Weights of a line fill at least 768 MB, so that none is in a cache when its turn comes again; -w MB changes that. Built with BLAS=1
- * it measures products of several rows with F32, F16 and BF16 weights a second time, through OpenBLAS: a yardstick. */
+ * Integer weights are in the order that sessions put them into (kernels/cpu/pack.h); with -u as they lie in a file. Weights of a line fill
+ * at least 768 MB, so that none is in a cache when its turn comes again; -w MB changes that. Built with BLAS=1 it measures products of
+ * several rows with F32, F16 and BF16 weights a second time, through OpenBLAS: a yardstick. */
 #include "backend.h"
 #include "cpu.h"
 #include "cpu_impl.h"

@@ -186,7 +186,8 @@ static machine_limits limits(const llm_model *m, int threads)
     static int with;
 
     if (no_limits) return (machine_limits){ 0, 0, 0 };
-    if (with != threads || tool_seconds() - taken > 10) last = m->device ? limits_of_device(m->device) : limits_measure(threads), taken = tool_seconds(), with = threads;
+    if (with != threads || tool_seconds() - taken > 10)
+        last = m->device ? limits_of_device(m->device) : limits_measure(threads), taken = tool_seconds(), with = threads;
     return last;
 }
 
@@ -391,7 +392,8 @@ static void measure_part(shape *s, const subject *whole, const test_list *tests,
 }
 
 /* A test of the whole model from two of its parts: what the layers of b add to those of a grows as their floor does. */
-static bool scale(const subject *whole, const bench_test *t, const part *a, const part *b, const measure_result *ra, const measure_result *rb, const machine_limits *m, measure_result *r)
+static bool scale(const subject *whole, const bench_test *t, const part *a, const part *b, const measure_result *ra, const measure_result *rb,
+                  const machine_limits *m, measure_result *r)
 {
     double more = rb->seconds - ra->seconds, k = (double)(whole->work.n_layer - b->n_layer) / (b->n_layer - a->n_layer), dev;
     double tokens = (double)(t->what.prompt + t->what.generate) * t->what.n_seq;

@@ -153,7 +153,8 @@ static llm_status add_weights(struct llm_collector *c, llm_error *err)
     llm_status st = LLM_OK;
     char name[80];
 
-    if ((c->entry = calloc((size_t)m->config.n_layer * W_COUNT + 1, sizeof *c->entry)) == NULL) return llm_fail_memory(err, W_COUNT * sizeof *c->entry, "sums of activations");
+    if ((c->entry = calloc((size_t)m->config.n_layer * W_COUNT + 1, sizeof *c->entry)) == NULL)
+        return llm_fail_memory(err, W_COUNT * sizeof *c->entry, "sums of activations");
     for (int il = 0; il < m->config.n_layer; il++)
         for (int s = 0; s < W_COUNT && st == LLM_OK; s++) {
             const llm_tensor *w = weights_slot(&m->layer[il], (llm_slot)s);

@@ -36,7 +36,8 @@ START_TEST(products_keep_their_bits)
         }
         free((void *)(uintptr_t)w.data);
     }
-    ck_assert_msg(atomic_load(&stopper_stops) >= STOPS * (int)(sizeof types / sizeof types[0] * sizeof counts / sizeof counts[0]), "%d stops", atomic_load(&stopper_stops));
+    ck_assert_msg(atomic_load(&stopper_stops) >= STOPS * (int)(sizeof types / sizeof types[0] * sizeof counts / sizeof counts[0]),
+                  "%d stops", atomic_load(&stopper_stops));
     case_close(&calm), case_close(&c);
 }
 END_TEST
