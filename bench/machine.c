@@ -16,7 +16,7 @@
 /* Every thread reads STREAM_BYTES, and all together at least STREAM_ALL: more than a cache holds. */
 enum { STREAM_BYTES = 96 << 20, STREAM_ALL = 512 << 20, ROUNDS = 3, CALC_LOOPS = 400000 };
 
-static double now(void)
+double machine_seconds(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -138,9 +138,9 @@ static double best_seconds(llm_pool *pool, job *j, int n_thread)
     double best = 1e30;
 
     for (int r = 0; r < ROUNDS; r++) {
-        double start = now(), t;
+        double start = machine_seconds(), t;
         pool_run(pool, n_thread, 1, run_job, j);
-        t = now() - start;
+        t = machine_seconds() - start;
         if (t < best) best = t;
     }
     return best;
