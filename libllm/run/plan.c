@@ -14,10 +14,15 @@
 
 static double mib(uint64_t bytes) { return (double)bytes / 1048576; }
 
+llm_dtype plan_kv_dtype(llm_kv_type t)
+{
+    return t == LLM_KV_F32 ? DT_F32 : t == LLM_KV_Q8_0 ? DT_Q8_0 : t == LLM_KV_F8_E4M3 ? DT_F8_E4M3 : DT_F16;
+}
+
 llm_kv plan_kv(const llm_model *m, const llm_session_options *o)
 {
     return (llm_kv){ .n_ctx = o->n_ctx, .n_seq = o->n_seq, .n_batch = o->n_batch, .op = { device_kv_ops(NULL), device_kv_ops(m->device) },
-                     .dtype = o->kv_type == LLM_KV_F32 ? DT_F32 : o->kv_type == LLM_KV_Q8_0 ? DT_Q8_0 : o->kv_type == LLM_KV_F8_E4M3 ? DT_F8_E4M3 : DT_F16 };
+                     .dtype = plan_kv_dtype(o->kv_type) };
 }
 
 /* ---- sizes ------------------------------------------------------------------- */
