@@ -7,6 +7,7 @@
  * streaming read for one row, float peak for many. Limits are measured first, in the same run. */
 #include "backend.h"
 #include "cpu.h"
+#include "list.h"
 #include "machine.h"
 #include "memory.h"
 #include "threads.h"
@@ -14,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 typedef struct { const char *name; int n_head, n_kv_head, d_k, d_v, window; bool latent, sinks; float softcap; } shape;
@@ -34,29 +34,21 @@ enum { N_SHAPE = sizeof shapes / sizeof shapes[0], MAX_LAYER = 64, CACHE_BYTES =
 
 typedef struct { int n_thread, repeats; const char *set, *only, *types, *depths, *rows; } options;
 
-static double now(void)
+/* Number i of a list, or -1. */
+static int number(const char *list, int i)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    char text[64];
+    return list_item(list, i, text) ? atoi(text) : -1;
 }
 
-/* Item i of a comma-separated list of numbers, or -1. */
-static int item(const char *list, int i)
+/* Every type is one that there is. */
+static bool types_known(const char *list)
 {
-    for (; i > 0 && list; i--) { list = strchr(list, ','); if (list) list++; }
-    return list == NULL || *list == '\0' ? -1 : atoi(list);
-}
+    char name[64];
 
-/* Type i of a comma-separated list of names; DT_NONE: past the end. */
-static llm_dtype type_item(const char *list, int i)
-{
-    char name[16];
-
-    for (; i > 0 && list; i--) { list = strchr(list, ','); if (list) list++; }
-    if (list == NULL || *list == '\0') return DT_NONE;
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(list, ","), list);
-    return dtype_find(name) ? dtype_find(name)->dtype : DT_NONE;
+    for (int i = 0; list_item(list, i, name); i++)
+        if (dtype_find(name) == NULL) { fprintf(stderr, "attend-bench: there is no type %s\n", name); return false; }
+    return true;
 }
 
 typedef struct { llm_backend be; llm_kv_layer kv[MAX_LAYER]; int n_layer; llm_rows q, o, k; int32_t *pos, *seq; } rig;
@@ -129,9 +121,9 @@ static double time_layers(rig *r, const shape *s, int repeats, int depth, int n)
     int layers = n > 16 ? 1 : r->n_layer;
 
     for (int k = -1; k < repeats; k++) {
-        double start = now();
+        double start = machine_seconds();
         for (int i = 0; i < layers; i++) r->be.op.attend(&r->be, r->o, r->q, &r->kv[i], &b, &a);
-        t = (now() - start) / layers;
+        t = (machine_seconds() - start) / layers;
         if (k >= 0 && t < best) best = t;
     }
     return best;
@@ -155,10 +147,30 @@ static void line(const options *o, const machine_limits *m, llm_dtype dtype, con
     rig_close(&r);
 }
 
+/* Latents are never kept in eight bits, and there is nothing to see for the first token. */
+static bool happens(const shape *s, llm_dtype type, int depth, int n)
+{
+    return !(n == 1 && depth == 0) && !(s->latent && (type == DT_Q8_0 || type == DT_F8_E4M3));
+}
+
+static void all_lines(const options *o, const machine_limits *m, llm_dtype type, const shape *s)
+{
+    for (int in = 0, n; (n = number(o->rows, in)) > 0; in++)
+        for (int id = 0, depth; (depth = number(o->depths, id)) >= 0; id++)
+            if (happens(s, type, depth, n)) line(o, m, type, s, depth, n);
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: attend-bench [-t threads] [-k set] [-y type,...] [-m model] [-d depth,...] [-n rows,...] [-r repeats]\n");
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
     options o = { threads_available(), 3, NULL, NULL, "F16,Q8_0", "0,4096", "1,512" };
     machine_limits m;
+    char name[64];
 
     for (int c; (c = getopt(argc, argv, "t:k:y:m:d:n:r:")) != -1;) {
         switch (c) {
@@ -169,19 +181,15 @@ int main(int argc, char **argv)
         case 'd': o.depths = optarg; break;
         case 'n': o.rows = optarg; break;
         case 'r': o.repeats = atoi(optarg) < 1 ? 1 : atoi(optarg); break;
-        default:  fprintf(stderr, "usage: attend-bench [-t threads] [-k set] [-y type,...] [-m model] [-d depth,...] [-n rows,...] [-r repeats]\n"); return 2;
+        default:  return usage();
         }
     }
+    if (o.n_thread < 1 || o.n_thread > 1024) return usage();
+    if (!types_known(o.types)) return 2;
     m = limits_measure(o.n_thread);
     printf("limits of %d threads: read %.1f GB/s, f32 %.0f GFLOPS\n", o.n_thread, m.read_gbs, m.f32_gflops);
-    for (int it = 0; type_item(o.types, it) != DT_NONE; it++)
+    for (int it = 0; list_item(o.types, it, name); it++)
         for (int i = 0; i < N_SHAPE; i++)
-            for (int in = 0; item(o.rows, in) > 0 && (o.only == NULL || strcmp(o.only, shapes[i].name) == 0); in++)
-                for (int id = 0; item(o.depths, id) >= 0; id++) {
-                    int n = item(o.rows, in), depth = item(o.depths, id);
-                    llm_dtype type = type_item(o.types, it);
-                    if ((n == 1 && depth == 0) || (shapes[i].latent && (type == DT_Q8_0 || type == DT_F8_E4M3))) continue;     /* latents are never kept in them */
-                    line(&o, &m, type, &shapes[i], depth, n);
-                }
+            if (o.only == NULL || strcmp(o.only, shapes[i].name) == 0) all_lines(&o, &m, dtype_find(name)->dtype, &shapes[i]);
     return 0;
 }

@@ -4,12 +4,14 @@
  *
  * Each line: a weight type and shape, rows of x, GB/s of weights read and GOPS (multiply and add count as two), and the share
  * of the limit that binds: streaming read for few rows, int8 or float peak for many. Limits are measured first, in the same run.
- * Integer weights are in the order that sessions put them into (kernels/cpu/pack.h); with -u as they lie in a file. Weights of a line fill at least 768 MB, so that none is in a cache when its turn comes again; -w MB changes that. Built with BLAS=1
- * it measures products of several rows with F32, F16 and BF16 weights a second time, through OpenBLAS: a yardstick. */
+ * Integer weights are in the order that sessions put them into (kernels/cpu/pack.h); with -u as they lie in a file. Weights of a line fill
+ * at least 768 MB, so that none is in a cache when its turn comes again; -w MB changes that. Built with BLAS=1 it measures products of
+ * several rows with F32, F16 and BF16 weights a second time, through OpenBLAS: a yardstick. */
 #include "backend.h"
 #include "cpu.h"
 #include "cpu_impl.h"
 #include "machine.h"
+#include "list.h"
 #include "linear.h"
 #include "linear_blas.h"
 #include "matrix.h"
@@ -20,7 +22,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 typedef struct {
@@ -32,23 +33,16 @@ typedef struct {
 
 static const char all_types[] = "F32,F16,BF16,F8_E4M3,Q8_0,Q4_0,Q4_1,Q5_0,Q5_1,Q2_K,Q3_K,Q4_K,Q5_K,Q6_K,IQ4_NL,IQ4_XS,MXFP4";
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* Item i of a comma-separated list in buf, or NULL. */
-static const char *item(const char *list, int i, char buf[64])
-{
-    for (; i > 0 && list; i--) { list = strchr(list, ','); if (list) list++; }
-    if (list == NULL || *list == '\0') return NULL;
-    snprintf(buf, 64, "%.*s", (int)strcspn(list, ","), list);
-    return buf;
-}
-
-typedef struct { llm_backend be; cpu_impl impl; llm_tensor *w; llm_packed *p; int n_w; uint8_t *mem, *packed; size_t mem_bytes, packed_bytes; llm_rows x, y; } rig;
+typedef struct {
+    llm_backend be;
+    cpu_impl impl;
+    llm_tensor *w;                      /* [n_w] */
+    llm_packed *p;                      /* [n_w] */
+    int n_w;
+    uint8_t *mem, *packed;
+    size_t mem_bytes, packed_bytes;
+    llm_rows x, y;
+} rig;
 
 /* Bytes that make ordinary scales and random codes in every format: 0x20..0x2f. */
 static void fill(void *arg, int64_t begin, int64_t end, int thread)
@@ -118,12 +112,12 @@ static double time_products(rig *r, int repeats)
     double t[64];
 
     for (int k = -1; k < repeats; k++) {
-        double start = now();
+        double start = machine_seconds();
         for (int i = 0; i < r->n_w; i++) {
             llm_linear l = { r->y, &r->w[i], NULL };
             r->be.op.linear(&r->be, &l, 1, r->x);
         }
-        if (k >= 0) t[k] = (now() - start) / r->n_w;
+        if (k >= 0) t[k] = (machine_seconds() - start) / r->n_w;
     }
     qsort(t, (size_t)repeats, sizeof *t, compare);
     return t[0];
@@ -134,8 +128,8 @@ static void print_line(const rig *r, const machine_limits *m, llm_dtype type, in
     bool floats = matrix_form(type) == X_F32;
     double gbs = (double)rows * (double)r->w[0].row_bytes / seconds / 1e9, gops = 2.0 * (double)rows * (double)cols * n / seconds / 1e9;
 
-    printf("%-8s %6lld x %-6lld n %-4d %10.2f us %8.1f GB/s (%3.0f %% of read) %8.1f GOPS (%3.0f %% of %s)%s\n", dtype_name(type), (long long)rows, (long long)cols, n,
-           seconds * 1e6, gbs, 100 * gbs / m->read_gbs, gops, 100 * gops / (floats ? m->f32_gflops : m->int8_gops), floats ? "f32" : "int8", by);
+    printf("%-8s %6lld x %-6lld n %-4d %10.2f us %8.1f GB/s (%3.0f %% of read) %8.1f GOPS (%3.0f %% of %s)%s\n",
+           dtype_name(type), (long long)rows, (long long)cols, n, seconds * 1e6, gbs, 100 * gbs / m->read_gbs, gops, 100 * gops / (floats ? m->f32_gflops : m->int8_gops), floats ? "f32" : "int8", by);
     fflush(stdout);
 }
 
@@ -190,6 +184,12 @@ static bool set_up(rig *r, const options *o, const llm_limits *limits)
     return r->impl.linear != NULL;
 }
 
+static int usage(void)
+{
+    fprintf(stderr, "usage: kernel-bench [-t threads] [-k set] [-y types] [-s RxC,...] [-n batch,...] [-r repeats] [-w MB] [-u]\n");
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
     options o = { threads_available(), 5, 768, false, NULL, all_types, "4096x2560", "1,512" };
@@ -208,19 +208,21 @@ int main(int argc, char **argv)
         case 'r': o.repeats = atoi(optarg) < 1 ? 1 : atoi(optarg) > 64 ? 64 : atoi(optarg); break;
         case 'w': o.weight_mb = (size_t)atoi(optarg); break;
         case 'u': o.unpacked = true; break;
-        default:  fprintf(stderr, "usage: kernel-bench [-t threads] [-k set] [-y types] [-s RxC,...] [-n batch,...] [-r repeats] [-w MB] [-u]\n"); return 2;
+        default:  return usage();
         }
     }
-    if (o.n_thread < 1 || !set_up(&r, &o, &limits)) return 1;
+    if (o.n_thread < 1 || o.n_thread > 1024 || o.weight_mb < 1 || o.weight_mb > 1 << 20) return usage();
+    if (!set_up(&r, &o, &limits)) return 1;
     m = limits_measure(o.n_thread);
     printf("limits: read %.1f GB/s, int8 %.0f GOPS, f32 %.0f GFLOPS\n", m.read_gbs, m.int8_gops, m.f32_gflops);
-    for (int is = 0; item(o.shapes, is, shape); is++)
-        for (int in = 0; item(o.batches, in, batch); in++)
-            for (int it = 0; item(o.types, it, type); it++) {
+    for (int is = 0; list_item(o.shapes, is, shape); is++)
+        for (int in = 0; list_item(o.batches, in, batch); in++)
+            for (int it = 0; list_item(o.types, it, type); it++) {
                 const llm_dtype_info *info = dtype_find(type);
                 long long rows = 0, cols = 0;
                 int n = atoi(batch);
-                if (info == NULL || sscanf(shape, "%lldx%lld", &rows, &cols) != 2 || rows < 1 || cols < 1 || cols > limits.max_cols || n < 1 || n > limits.n_batch) {
+                bool shaped = sscanf(shape, "%lldx%lld", &rows, &cols) == 2 && rows >= 1 && cols >= 1;
+                if (info == NULL || !shaped || rows > limits.max_rows || cols > limits.max_cols || n < 1 || n > limits.n_batch) {
                     fprintf(stderr, "kernel-bench: cannot run %s %s n %s\n", type, shape, batch);
                     return 2;
                 }

@@ -10,6 +10,7 @@
 #include "report.h"
 #include "measure.h"
 #include "memory.h"
+#include "plan.h"
 #include "shape.h"
 #include "shapes.h"
 #include <math.h>
@@ -91,7 +92,7 @@ static int_list parse_list(const char *name, const char *text)
             if (end == s) opt_fail(&table, "--%s: got '%s', want FIRST-LAST", name, text);
             if (*end == '+' || *end == '*') how = *end, step = strtol(end + 1, &end, 10);
         }
-        if (step < 1 || last < first || (how == '*' && (step < 2 || first < 1))) opt_fail(&table, "--%s: got '%s', which leads nowhere", name, text);
+        if (step < 1 || step > 1 << 28 || last < first || (how == '*' && (step < 2 || first < 1))) opt_fail(&table, "--%s: got '%s', which leads nowhere", name, text);
         for (long v = first; v <= last; v = how == '*' ? v * step : v + step) add(&l, v, name, text);
         if (*end == ',') end++;
         else if (*end != '\0') opt_fail(&table, "--%s: got '%s' at '%s'", name, text, end);
@@ -163,11 +164,7 @@ static measure_options options_of(bool paging)
                           .warmup = !no_warmup, .repetitions = repetitions, .deterministic = deterministic, .pick = on_gpu() };
 }
 
-static llm_dtype kv_dtype(void)
-{
-    llm_kv_type t = tool_kv_type(&table, kv_type);
-    return t == LLM_KV_F32 ? DT_F32 : t == LLM_KV_Q8_0 ? DT_Q8_0 : t == LLM_KV_F8_E4M3 ? DT_F8_E4M3 : DT_F16;
-}
+static llm_dtype kv_dtype(void) { return plan_kv_dtype(tool_kv_type(&table, kv_type)); }
 
 static machine_limits limits_of_device(llm_device *d)
 {
@@ -186,7 +183,8 @@ static machine_limits limits(const llm_model *m, int threads)
     static int with;
 
     if (no_limits) return (machine_limits){ 0, 0, 0 };
-    if (with != threads || tool_seconds() - taken > 10) last = m->device ? limits_of_device(m->device) : limits_measure(threads), taken = tool_seconds(), with = threads;
+    if (with != threads || tool_seconds() - taken > 10)
+        last = m->device ? limits_of_device(m->device) : limits_measure(threads), taken = tool_seconds(), with = threads;
     return last;
 }
 
@@ -275,6 +273,19 @@ static model_choice choice_of(const char *path, const llm_session_options *expec
     return c;
 }
 
+static void bench_tests(llm_model *m, const subject *s, const test_list *tests, const measure_options *o, const char *note)
+{
+    for (int i = 0; i < tests->n; i++) {
+        machine_limits lim;
+        measure_result r;
+        llm_error err;
+        if (measure_test(m, &tests->test[i], o, &r, &err) != LLM_OK) { complain(s, &tests->test[i], &err); continue; }
+        lim = limits(m, tests->test[i].threads);
+        print_row(s, &tests->test[i], &r, &lim, note);
+    }
+    llm_model_close(m);
+}
+
 static void bench_model(const char *path, const test_list *tests)
 {
     llm_session_options expect = largest_session(tests);
@@ -286,15 +297,7 @@ static void bench_model(const char *path, const test_list *tests)
 
     llm_model_get_info(m, &s.info);
     tell_split(&s.info), tell_products(m);
-    for (int i = 0; i < tests->n; i++) {
-        machine_limits lim;
-        measure_result r;
-        llm_error err;
-        if (measure_test(m, &tests->test[i], &o, &r, &err) != LLM_OK) { complain(&s, &tests->test[i], &err); continue; }
-        lim = limits(m, tests->test[i].threads);
-        print_row(&s, &tests->test[i], &r, &lim, "");
-    }
-    llm_model_close(m);
+    bench_tests(m, &s, tests, &o, "");
 }
 
 /* ---- shapes ------------------------------------------------------------------------------- */
@@ -312,8 +315,8 @@ static int on_progress(void *user, const char *what, uint64_t done, uint64_t tot
 /* Weights of the shape as it is cut. Where they are in memory already and a second copy does not fit, they are read there. */
 static llm_model *open_shape(const shape *s)
 {
-    llm_model_options opt = { .size = sizeof opt, .cpu = cpu ? cpu : getenv("LLM_CPU"), .backend = on_gpu() ? LLM_BACKEND_CUDA : LLM_BACKEND_CPU, .allow_paging = 1, .no_repack = no_repack,
-                              .memory_limit = options_of(true).memory_limit };
+    llm_model_options opt = { .size = sizeof opt, .cpu = cpu ? cpu : getenv("LLM_CPU"), .backend = on_gpu() ? LLM_BACKEND_CUDA : LLM_BACKEND_CPU,
+                              .allow_paging = 1, .no_repack = no_repack, .memory_limit = options_of(true).memory_limit };
     llm_model *m = NULL;
     char path[64];
     llm_error err;
@@ -391,7 +394,8 @@ static void measure_part(shape *s, const subject *whole, const test_list *tests,
 }
 
 /* A test of the whole model from two of its parts: what the layers of b add to those of a grows as their floor does. */
-static bool scale(const subject *whole, const bench_test *t, const part *a, const part *b, const measure_result *ra, const measure_result *rb, const machine_limits *m, measure_result *r)
+static bool scale(const subject *whole, const bench_test *t, const part *a, const part *b, const measure_result *ra, const measure_result *rb,
+                  const machine_limits *m, measure_result *r)
 {
     double more = rb->seconds - ra->seconds, k = (double)(whole->work.n_layer - b->n_layer) / (b->n_layer - a->n_layer), dev;
     double tokens = (double)(t->what.prompt + t->what.generate) * t->what.n_seq;
@@ -433,24 +437,9 @@ static void bench_parts(shape *s, const subject *whole, const test_list *tests, 
     free(a.result), free(a.limits), free(a.good), free(b.result), free(b.limits), free(b.good);
 }
 
-static void bench_whole(shape *s, const subject *whole, const test_list *tests)
-{
-    measure_options o = options_of(true);
-    llm_model *m = open_shape(s);
-
-    for (int i = 0; i < tests->n; i++) {
-        machine_limits lim;
-        measure_result r;
-        llm_error err;
-        if (measure_test(m, &tests->test[i], &o, &r, &err) != LLM_OK) { complain(whole, &tests->test[i], &err); continue; }
-        lim = limits(m, tests->test[i].threads);
-        print_row(whole, &tests->test[i], &r, &lim, "random weights");
-    }
-    llm_model_close(m);
-}
-
 static void bench_shape(const char *text, const test_list *tests)
 {
+    measure_options o = options_of(true);
     llm_error err;
     shape *s;
     subject whole;
@@ -461,7 +450,7 @@ static void bench_shape(const char *text, const test_list *tests)
     whole.info = (llm_model_info){ .size = sizeof whole.info, .arch = shape_model(s)->arch->gguf_name, .n_param = shape_params(s), .weight_bytes = shape_bytes(s) };
     if (whole.info.arch == NULL) whole.info.arch = shape_model(s)->arch->hf_name;
     if (cpu_choose_isa(&whole.isa, cpu ? cpu : getenv("LLM_CPU"), &err) != LLM_OK) tool_die(&err);
-    if (fits(s, tests)) bench_whole(s, &whole, tests);
+    if (fits(s, tests)) bench_tests(open_shape(s), &whole, tests, &o, "random weights");
     else if ((n_layer = largest_cut(s, tests)) > 0) bench_parts(s, &whole, tests, n_layer);
     else {
         llm_memory_plan p = plan_of(s, tests);

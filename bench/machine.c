@@ -1,4 +1,5 @@
 #include "machine.h"
+#include "machine_loops.h"
 #include "machine_neon.h"
 #include "cpu.h"
 #include "memory.h"
@@ -15,7 +16,7 @@
 /* Every thread reads STREAM_BYTES, and all together at least STREAM_ALL: more than a cache holds. */
 enum { STREAM_BYTES = 96 << 20, STREAM_ALL = 512 << 20, ROUNDS = 3, CALC_LOOPS = 400000 };
 
-static double now(void)
+double machine_seconds(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -51,103 +52,28 @@ static uint64_t read_avx2(const uint64_t *p, size_t n)
     return out[0] ^ out[1] ^ out[2] ^ out[3];
 }
 
-#define CHAINS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
-
+#define DOT_512(i) a##i = _mm512_dpbusd_epi32(a##i, x, y); __asm__("" : "+v"(a##i));
 __attribute__((target("avx512f,avx512bw,avx512vnni")))
-static uint64_t int8_avx512(int loops)
-{
-    __m512i x = _mm512_set1_epi8(3), y = _mm512_set1_epi8(5);
-#define X(i) __m512i a##i = _mm512_set1_epi32(i);
-    CHAINS(X)
-#undef X
-    for (int k = 0; k < loops; k++) {
-#define X(i) a##i = _mm512_dpbusd_epi32(a##i, x, y); __asm__("" : "+v"(a##i));
-        CHAINS(X)
-#undef X
-    }
-#define X(i) x = _mm512_xor_si512(x, a##i);
-    CHAINS(X)
-#undef X
-    return (uint64_t)_mm512_reduce_add_epi32(x);
-}
+static PRODUCT_LOOP(int8_avx512, __m512i, __m512i, _mm512_set1_epi8(3), _mm512_set1_epi8(5), DOT_512)
 
+/* As if y changed every time: else the products, always the same, would be computed once, before the loop. */
+#define PAIRS(i) \
+    a##i = _mm256_add_epi32(a##i, _mm256_madd_epi16(_mm256_maddubs_epi16(x, y), _mm256_set1_epi16(1))); \
+    __asm__("" : "+x"(y), "+x"(a##i));
 __attribute__((target("avx2")))
-static uint64_t int8_avx2(int loops)
-{
-    __m256i x = _mm256_set1_epi8(3), y = _mm256_set1_epi8(5), one = _mm256_set1_epi16(1), s;
-    uint64_t out[4];
-#define X(i) __m256i a##i = _mm256_set1_epi32(i);
-    CHAINS(X)
-#undef X
-    for (int k = 0; k < loops; k++) {
-#define X(i) s = _mm256_maddubs_epi16(x, y); __asm__("" : "+x"(s)); a##i = _mm256_add_epi32(a##i, _mm256_madd_epi16(s, one));
-        CHAINS(X)
-#undef X
-    }
-#define X(i) x = _mm256_xor_si256(x, a##i);
-    CHAINS(X)
-#undef X
-    _mm256_storeu_si256((__m256i *)out, x);
-    return out[0] ^ out[1] ^ out[2] ^ out[3];
-}
+static PRODUCT_LOOP(int8_avx2, __m256i, __m256i, _mm256_set1_epi8(3), _mm256_set1_epi8(5), PAIRS)
 
+#define DOT_256(i) a##i = _mm256_dpbusd_avx_epi32(a##i, x, y); __asm__("" : "+x"(a##i));
 __attribute__((target("avx2,avxvnni")))
-static uint64_t int8_avxvnni(int loops)
-{
-    __m256i x = _mm256_set1_epi8(3), y = _mm256_set1_epi8(5);
-    uint64_t out[4];
-#define X(i) __m256i a##i = _mm256_set1_epi32(i);
-    CHAINS(X)
-#undef X
-    for (int k = 0; k < loops; k++) {
-#define X(i) a##i = _mm256_dpbusd_avx_epi32(a##i, x, y); __asm__("" : "+x"(a##i));
-        CHAINS(X)
-#undef X
-    }
-#define X(i) x = _mm256_xor_si256(x, a##i);
-    CHAINS(X)
-#undef X
-    _mm256_storeu_si256((__m256i *)out, x);
-    return out[0] ^ out[1] ^ out[2] ^ out[3];
-}
+static PRODUCT_LOOP(int8_avxvnni, __m256i, __m256i, _mm256_set1_epi8(3), _mm256_set1_epi8(5), DOT_256)
 
+#define FMA_256(i) a##i = _mm256_fmadd_ps(a##i, x, y); __asm__("" : "+x"(a##i));
 __attribute__((target("avx2,fma")))
-static uint64_t f32_avx2(int loops)
-{
-    __m256 x = _mm256_set1_ps(0.5f), y = _mm256_set1_ps(0.25f);
-    float out[8];
-#define X(i) __m256 a##i = _mm256_set1_ps(i);
-    CHAINS(X)
-#undef X
-    for (int k = 0; k < loops; k++) {
-#define X(i) a##i = _mm256_fmadd_ps(a##i, x, y); __asm__("" : "+x"(a##i));
-        CHAINS(X)
-#undef X
-    }
-#define X(i) x = _mm256_add_ps(x, a##i);
-    CHAINS(X)
-#undef X
-    _mm256_storeu_ps(out, x);
-    return (uint64_t)out[0];
-}
+static PRODUCT_LOOP(f32_avx2, __m256, __m256, _mm256_set1_ps(0.5f), _mm256_set1_ps(0.25f), FMA_256)
 
+#define FMA_512(i) a##i = _mm512_fmadd_ps(a##i, x, y); __asm__("" : "+v"(a##i));
 __attribute__((target("avx512f")))
-static uint64_t f32_avx512(int loops)
-{
-    __m512 x = _mm512_set1_ps(0.5f), y = _mm512_set1_ps(0.25f);
-#define X(i) __m512 a##i = _mm512_set1_ps(i);
-    CHAINS(X)
-#undef X
-    for (int k = 0; k < loops; k++) {
-#define X(i) a##i = _mm512_fmadd_ps(a##i, x, y); __asm__("" : "+v"(a##i));
-        CHAINS(X)
-#undef X
-    }
-#define X(i) x = _mm512_add_ps(x, a##i);
-    CHAINS(X)
-#undef X
-    return (uint64_t)_mm512_reduce_add_ps(x);
-}
+static PRODUCT_LOOP(f32_avx512, __m512, __m512, _mm512_set1_ps(0.5f), _mm512_set1_ps(0.25f), FMA_512)
 #endif
 
 static uint64_t f32_plain(int loops)
@@ -212,9 +138,9 @@ static double best_seconds(llm_pool *pool, job *j, int n_thread)
     double best = 1e30;
 
     for (int r = 0; r < ROUNDS; r++) {
-        double start = now(), t;
+        double start = machine_seconds(), t;
         pool_run(pool, n_thread, 1, run_job, j);
-        t = now() - start;
+        t = machine_seconds() - start;
         if (t < best) best = t;
     }
     return best;

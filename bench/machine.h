@@ -8,6 +8,7 @@
  * that their products can come out above it. f32_gflops: fused multiply-adds, counted as two. */
 typedef struct { double read_gbs, int8_gops, f32_gflops; } machine_limits;
 
+double machine_seconds(void);                   /* a clock that only goes forward */
 int limits_cores(void);                         /* cores this process may use */
 /* Takes about half a second with all threads busy; zeros where memory or threads cannot be had. */
 machine_limits limits_measure(int n_thread);

@@ -1,7 +1,6 @@
 #include "machine_neon.h"
+#include "machine_loops.h"
 #include <arm_neon.h>
-
-#define CHAINS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
 
 uint64_t read_neon(const uint64_t *p, size_t n)
 {
@@ -15,37 +14,8 @@ uint64_t read_neon(const uint64_t *p, size_t n)
     return vgetq_lane_u64(a, 0) ^ vgetq_lane_u64(a, 1);
 }
 
-uint64_t int8_neon(int loops)
-{
-    int8x16_t x = vdupq_n_s8(3), y = vdupq_n_s8(5);
-    int32x4_t s = vdupq_n_s32(0);
-#define X(i) int32x4_t a##i = vdupq_n_s32(i);
-    CHAINS(X)
-#undef X
-    for (int k = 0; k < loops; k++) {
-#define X(i) a##i = vdotq_s32(a##i, x, y); __asm__("" : "+w"(a##i));
-        CHAINS(X)
-#undef X
-    }
-#define X(i) s = veorq_s32(s, a##i);
-    CHAINS(X)
-#undef X
-    return (uint64_t)vgetq_lane_s32(s, 0) ^ (uint64_t)vgetq_lane_s32(s, 3);
-}
+#define DOT(i) a##i = vdotq_s32(a##i, x, y); __asm__("" : "+w"(a##i));
+PRODUCT_LOOP(int8_neon, int32x4_t, int8x16_t, vdupq_n_s8(3), vdupq_n_s8(5), DOT)
 
-uint64_t f32_neon(int loops)
-{
-    float32x4_t x = vdupq_n_f32(0.5f), y = vdupq_n_f32(0.25f);
-#define X(i) float32x4_t a##i = vdupq_n_f32(i);
-    CHAINS(X)
-#undef X
-    for (int k = 0; k < loops; k++) {
-#define X(i) a##i = vfmaq_f32(x, a##i, y); __asm__("" : "+w"(a##i));
-        CHAINS(X)
-#undef X
-    }
-#define X(i) x = vaddq_f32(x, a##i);
-    CHAINS(X)
-#undef X
-    return (uint64_t)vgetq_lane_f32(x, 0);
-}
+#define ADD_TO_X(i) a##i = vfmaq_f32(x, a##i, y); __asm__("" : "+w"(a##i));
+PRODUCT_LOOP(f32_neon, float32x4_t, float32x4_t, vdupq_n_f32(0.5f), vdupq_n_f32(0.25f), ADD_TO_X)

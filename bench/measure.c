@@ -5,20 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 enum { WARM_PROMPT = 64 };              /* tokens: enough that nearly every expert is used */
 
 static volatile sig_atomic_t stopped;
 void measure_stop(void) { stopped = 1; }
 bool measure_stopped(void) { return stopped; }
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 void measure_name(const work_test *t, char *out, size_t cap)
 {
@@ -133,11 +125,11 @@ static llm_status warm(const feeder *f)
 static llm_status once(feeder *f, double *seconds)
 {
     llm_status st = reset(f);
-    double start = now();
+    double start = machine_seconds();
 
     for (int seq = 0; seq < f->t->n_seq && st == LLM_OK; seq++) st = prompt(f, seq, f->t->prompt);
     if (st == LLM_OK) st = generate(f, f->t->generate);
-    *seconds = now() - start;
+    *seconds = machine_seconds() - start;
     return st;
 }
 

@@ -19,11 +19,13 @@ const char *report_machine(void)
     static char name[128];
     struct utsname u;
     char line[256];
+    const char *value;
     FILE *f;
 
     if (*name || (f = fopen("/proc/cpuinfo", "re")) == NULL) return name;
     while (*name == '\0' && fgets(line, sizeof line, f))
-        if (strncmp(line, "model name", 10) == 0 && strstr(line, ": ")) snprintf(name, sizeof name, "%.*s", (int)strcspn(strstr(line, ": ") + 2, "\n"), strstr(line, ": ") + 2);
+        if (strncmp(line, "model name", 10) == 0 && (value = strstr(line, ": ")) != NULL)
+            snprintf(name, sizeof name, "%.*s", (int)strcspn(value + 2, "\n"), value + 2);
     fclose(f);
     if (*name == '\0' && uname(&u) == 0) snprintf(name, sizeof name, "%.120s", u.machine);
     return name;

@@ -387,7 +387,8 @@ static llm_status put_all(filler *f, llm_progress_fn progress)
         st = is_vector(it) && it->dtype == DT_F32 ? put_vector(f, it, (size_t)n) : put_matrix(f, it, bytes);
         if (st == LLM_OK) st = gguf_writer_pad(&f->out);
         f->done += bytes;
-        if (st == LLM_OK && progress && progress(NULL, "making weights", f->done, f->s->bytes)) st = llm_fail(f->err, LLM_ERR_CANCELLED, "%s: stopped while weights were made", f->s->name);
+        if (st == LLM_OK && progress && progress(NULL, "making weights", f->done, f->s->bytes))
+            st = llm_fail(f->err, LLM_ERR_CANCELLED, "%s: stopped while weights were made", f->s->name);
     }
     return st;
 }

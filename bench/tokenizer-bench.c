@@ -35,9 +35,9 @@ static int load(llm_tokenizer **t, const char *path, int runs)
     llm_error err = { 0 };
 
     for (int i = 0; i < runs; i++) {
-        double start = cpu_seconds();
+        double start;
 
-        tokenizer_close(*t);
+        tokenizer_close(*t), *t = NULL;
         start = cpu_seconds();
         if (tokenizer_open_path(t, path, &err) != LLM_OK) return fprintf(stderr, "%s\n", err.text), 1;
         if (cpu_seconds() - start < best) best = cpu_seconds() - start;

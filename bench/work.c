@@ -12,7 +12,8 @@ static double bytes_of(const llm_tensor *t)
     double bytes = elements(t) / info->block * info->block_bytes, tiles;
 
     if (t->scale.data == NULL && t->scale.part == NULL) return bytes;
-    tiles = ceil((double)t->dim[t->dim[2] > 1] / (double)t->scale.tile_rows) * ceil((double)cols / (double)t->scale.tile_cols) * (t->dim[2] > 1 ? (double)t->dim[0] : 1);
+    tiles = ceil((double)t->dim[t->dim[2] > 1] / (double)t->scale.tile_rows) * ceil((double)cols / (double)t->scale.tile_cols)
+            * (t->dim[2] > 1 ? (double)t->dim[0] : 1);
     return bytes + tiles * dtype_info(t->scale.dtype)->block_bytes;
 }
 

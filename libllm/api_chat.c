@@ -95,7 +95,8 @@ llm_status llm_chat_get_info(const llm_model *m, llm_chat_info *info)
         i.has_template = c->plain.text != NULL;
         i.has_tools = c->tools.text != NULL || speaks_of(c, "tools");
         i.has_effort = c->family == CONVO_HARMONY || speaks_of(c, "reasoning_effort");
-        i.can_switch_thinking = speaks_of(c, "enable_thinking") || (c->family == CONVO_DEEPSEEK && (speaks_of(c, "if thinking") || speaks_of(c, "if not thinking") || speaks_of(c, "set thinking")));
+        i.can_switch_thinking = speaks_of(c, "enable_thinking")
+                                || (c->family == CONVO_DEEPSEEK && (speaks_of(c, "if thinking") || speaks_of(c, "if not thinking") || speaks_of(c, "set thinking")));
     }
     return give(info, &i, sizeof i);
 }
@@ -192,7 +193,8 @@ llm_status llm_reply_open(llm_reply **out, const llm_model *m, const llm_reply_o
     if (opt && (st = take(&own, sizeof own, opt, "llm_reply_options", err)) != LLM_OK) return st;
     if (own.prompt == NULL && own.n_prompt > 0) return null_arg("llm_reply_open", "prompt", err);
     if (own.budget < -1) return llm_fail(err, LLM_ERR_ARG, "llm_reply_open: budget is %d, want -1 (none), 0 (no limit) or tokens", own.budget);
-    if (own.cycle_repeats < 0 || own.cycle_repeats == 1) return llm_fail(err, LLM_ERR_ARG, "llm_reply_open: cycle_repeats is %d, want 0 (off) or 2 and more", own.cycle_repeats);
+    if (own.cycle_repeats < 0 || own.cycle_repeats == 1)
+        return llm_fail(err, LLM_ERR_ARG, "llm_reply_open: cycle_repeats is %d, want 0 (off) or 2 and more", own.cycle_repeats);
     if (own.family && !chat_family_find(own.family, &family))
         return llm_fail(err, LLM_ERR_ARG, "llm_reply_open: family '%s' is none of harmony, qwen, deepseek, gemma, plain", own.family);
     if (m->chat == NULL) return no_tokenizer(m, err);

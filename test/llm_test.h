@@ -14,15 +14,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Sanitizers and emulation make kernels ten to fifty times slower: loops over all combinations of many sizes take some of them then, each size in turn. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(LLM_TEST_PLAIN)
-enum { TEST_IS_SLOW = 1 };
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-enum { TEST_IS_SLOW = 1 };
-#else
-enum { TEST_IS_SLOW = 0 };
+#ifndef __has_feature                   /* clang's */
+#define __has_feature(name) 0
 #endif
+/* Sanitizers and emulation make kernels ten to fifty times slower: loops over all combinations of many sizes take some of them then,
+ * each size in turn. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(LLM_TEST_PLAIN) || \
+    __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+enum { TEST_IS_SLOW = 1 };
 #else
 enum { TEST_IS_SLOW = 0 };
 #endif

@@ -1,9 +1,10 @@
-/* plain_check.h - the few names of the Check library that kernel tests use, for processors it is not installed for. */
+/* plain_check.h - the few names of the Check library that tests use, for processors it is not installed for. */
 #ifndef LLM_PLAIN_CHECK_H
 #define LLM_PLAIN_CHECK_H
 #include <setjmp.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 typedef struct { const char *name; void (*run)(void); } TTest;
 
@@ -20,6 +21,7 @@ static jmp_buf plain_failed;
 #define ck_assert_msg(cond, ...) ((cond) ? (void)0 : ck_abort_msg(__VA_ARGS__))
 #define ck_assert(cond) ck_assert_msg(cond, "%s", #cond)
 #define ck_assert_ptr_nonnull(p) ck_assert((p) != NULL)
+#define ck_assert_mem_eq(a, b, n) ck_assert_msg(memcmp(a, b, n) == 0, "%s is not %s", #a, #b)
 #define ck_assert_ptr_eq(a, b) ck_assert_msg((const void *)(a) == (const void *)(b), "%s is not %s", #a, #b)
 #define ck_assert_int_ge(a, b) \
     ck_assert_msg((intmax_t)(a) >= (intmax_t)(b), "%s is %jd, %s is %jd", #a, (intmax_t)(a), #b, (intmax_t)(b))

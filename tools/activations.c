@@ -51,7 +51,7 @@ static double differ(const npy_array *a, const npy_array *b)
     if (a->cols != b->cols) return HUGE_VAL;
     for (size_t i = 0; i < n; i++) {
         double d = fabs((double)x[i] - y[i]);
-        if (!(d <= max)) max = d;
+        if (npy_further(d, max)) max = d;
         if (fabs((double)y[i]) > scale) scale = fabs((double)y[i]);
     }
     return max == 0 ? 0 : scale > 0 ? max / scale : HUGE_VAL;

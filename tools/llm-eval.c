@@ -210,7 +210,7 @@ static void compare_row(distance *d, const float *a, const float *b, size_t v, s
 
     for (size_t i = 0; i < v; i++) {
         double diff = fabs((double)a[i] - b[i]);
-        if (!(diff <= d->max)) d->max = diff, d->max_at = at;
+        if (npy_further(diff, d->max)) d->max = diff, d->max_at = at;
         if (fabs((double)a[i]) > d->scale) d->scale = fabs((double)a[i]);
         d->sum += diff;
         d->kl += exp(a[i] - la) * ((a[i] - la) - (b[i] - lb));

@@ -11,4 +11,6 @@ typedef struct { size_t rows, cols; float *data; } npy_array;       /* data mall
 bool npy_write_header(FILE *f, size_t rows, size_t cols);
 /* Reads a little-endian C-order '<f4' or '<i4' file of one or two dimensions (one: rows = 1). False: why [cap] says what is wrong. */
 bool npy_read(const char *path, npy_array *out, char *why, size_t cap);
+/* Is d a greater difference than max so far? One that is no number is, and nothing is greater than that. */
+static inline bool npy_further(double d, double max) { return max == max && !(d <= max); }
 #endif

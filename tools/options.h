@@ -34,7 +34,8 @@ enum { OPT_MAX_OPERAND = 16 };
 typedef struct { const char *operand[OPT_MAX_OPERAND]; int n_operand; } opt_result;
 
 /* Fills the values and the operands (non-options, up to OPT_MAX_OPERAND). --help, --help-all, --help-man (roff), --completion SHELL and
- * --version are answered here and end the program with 0; a mistake ends it with 2 after one line on stderr. A name of several letters may stand behind one dash. */
+ * --version are answered here and end the program with 0; a mistake ends it with 2 after one line on stderr. A name of several letters
+ * may stand behind one dash. */
 void opt_parse(const opt_table *t, int argc, char **argv, opt_result *out);
 /* Sets one option while the program runs; a flag takes "on" or "off" (NULL: on). text must live as long as the value. False: *why
  * says what is wrong. */

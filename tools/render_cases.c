@@ -40,7 +40,8 @@ static bool template_case(const json_t *c, int line)
 static bool conversation_case(const json_t *c, int line)
 {
     const json_t *message = json_object_get(c, "message");
-    json_t *o = message ? json_pack("{s:[O]}", "messages", message) : json_copy(json_object_get(c, "conversation")), *drop = json_object_get(json_object_get(c, "config"), "auto_drop_analysis");
+    json_t *o = message ? json_pack("{s:[O]}", "messages", message) : json_copy(json_object_get(c, "conversation")),
+            *drop = json_object_get(json_object_get(c, "config"), "auto_drop_analysis");
     const char *mode = str(c, "mode"), *want = str(c, "expected"), *last = str(c, "expected_last_token");
     char *json, *out = NULL;
     size_t n = 0;

@@ -7,9 +7,9 @@
  * nearest even and at most 448 (narrow.h), without a scale, as vLLM keeps them where a model comes with none.
  *
  * Q8_0: groups of 32 values of one position share a scale d = half(max |x| / 127), at most 65504; a value is d * q with
- * q = x * (1 / d) rounded to nearest even, within +-127, and all 0 where d is 0. d * q is exact as a float. A block of keys
- * is d_k / 32 times { half d[64]; int8 q[8][64][4]; }, four codes of a position side by side; one of values is half d[64][d_v / 32], then int8 q[64][d_v]. Widths
- * are multiples of 32; a latent cache cannot be Q8_0. */
+ * q = x * (1 / d) rounded to nearest even, within +-127, and all 0 where d is 0. d * q is exact as a float. A block of keys is d_k / 32 times
+ * { half d[64]; int8 q[8][64][4]; }, four codes of a position side by side; one of values is half d[64][d_v / 32], then int8
+ * q[64][d_v]. Widths are multiples of 32; a latent cache cannot be Q8_0. */
 #ifndef LLM_CPU_KV_H
 #define LLM_CPU_KV_H
 #include "backend.h"

@@ -25,7 +25,8 @@ static llm_status config(llm_meta *m, llm_config *c, llm_error *err)
     meta_int(m, "attention.kv_lora_rank", "kv_lora_rank", &c->kv_lora);
     meta_int(m, "rope.dimension_count", "qk_rope_head_dim", &c->d_rope);
     if (!meta_int(m, "attention.value_length_mla", "v_head_dim", &c->d_v)) meta_int(m, "attention.value_length", NULL, &c->d_v);
-    if (meta_int(m, "attention.key_length_mla", NULL, &d_qk) || meta_int(m, "attention.key_length", NULL, &d_qk)) c->d_nope = d_qk > c->d_rope && c->d_rope > 0 ? d_qk - c->d_rope : 0;
+    if (meta_int(m, "attention.key_length_mla", NULL, &d_qk) || meta_int(m, "attention.key_length", NULL, &d_qk))
+        c->d_nope = d_qk > c->d_rope && c->d_rope > 0 ? d_qk - c->d_rope : 0;
     meta_int(m, NULL, "qk_nope_head_dim", &c->d_nope);
     meta_str(m, NULL, "topk_method", &method), meta_str(m, NULL, "scoring_func", &score);
     meta_int(m, "expert_gating_func", NULL, &gate);               /* 1 or absent: softmax, 2: sigmoid */
@@ -38,7 +39,8 @@ static llm_status config(llm_meta *m, llm_config *c, llm_error *err)
     c->rope_style = interleaved ? ROPE_PAIRS : ROPE_HALF;
     c->gate = gate == 2 || strcmp(score, "sigmoid") == 0 ? GATE_SIGMOID : GATE_SOFTMAX;
     c->group_top2 = c->gate == GATE_SIGMOID;
-    if (c->d_nope < 1 || c->d_rope < 2 || c->d_nope > 1 << 12 || c->d_rope > 1 << 12) return llm_fail(err, LLM_ERR_FORMAT, "head widths %d unrotated and %d rotated are out of range", c->d_nope, c->d_rope);
+    if (c->d_nope < 1 || c->d_rope < 2 || c->d_nope > 1 << 12 || c->d_rope > 1 << 12)
+        return llm_fail(err, LLM_ERR_FORMAT, "head widths %d unrotated and %d rotated are out of range", c->d_nope, c->d_rope);
     c->n_rot = c->d_rope, c->head_dim = c->d_nope + c->d_rope;
     c->attn_scale = config_yarn_scale(&c->rope_spec[ROPE_GLOBAL]) * config_yarn_scale(&c->rope_spec[ROPE_GLOBAL]) / sqrtf((float)c->head_dim);
     for (int il = 0; il < c->n_layer; il++) c->layer[il].mixer = MIX_MLA, c->layer[il].head_dim = c->head_dim, c->layer[il].n_kv_head = 1;

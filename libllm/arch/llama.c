@@ -13,7 +13,8 @@ static llm_status config(llm_meta *m, llm_config *c, llm_error *err)
 {
     bool bias = false;
 
-    if (meta_bool(m, NULL, "mlp_bias", &bias) && bias) return llm_fail(err, LLM_ERR_UNSUPPORTED, "config.json: mlp_bias is set; biases of the feed-forward part are not supported");
+    if (meta_bool(m, NULL, "mlp_bias", &bias) && bias)
+        return llm_fail(err, LLM_ERR_UNSUPPORTED, "config.json: mlp_bias is set; biases of the feed-forward part are not supported");
     c->act = ACT_SILU;
     c->rope_style = meta_kind(m) == STORE_GGUF ? ROPE_PAIRS : ROPE_HALF;
     for (int il = 0; meta_kind(m) == STORE_GGUF && il < c->n_layer; il++) c->layer[il].window = c->window;    /* Mistral */

@@ -42,7 +42,8 @@ static llm_status by_name(json_t *tokenizer, const json_t *list, llm_error *err)
         const char *name = json_string_value(json_object_get(item, "name"));
         json_t *text = json_object_get(item, "template");
         if (st != LLM_OK) break;
-        if (name == NULL || !json_is_string(text)) st = llm_fail(err, LLM_ERR_FORMAT, "tokenizer_config.json: chat_template[%zu]: wanted {\"name\": text, \"template\": text}", i);
+        if (name == NULL || !json_is_string(text))
+            st = llm_fail(err, LLM_ERR_FORMAT, "tokenizer_config.json: chat_template[%zu]: wanted {\"name\": text, \"template\": text}", i);
         else st = set(o, name, text, err);
     }
     item = json_object_get(json_array_get(list, 0), "template");

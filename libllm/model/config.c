@@ -542,7 +542,8 @@ llm_status config_read(llm_config *c, const llm_arch *arch, llm_meta *m, llm_err
     if (c->attn_scale == 0) meta_f32(m, "attention.scale", NULL, &c->attn_scale);
     if (c->attn_scale == 0 && c->head_dim > 0) c->attn_scale = 1 / sqrtf((float)c->head_dim);
     if (c->n_ctx_hard > 0 && c->n_ctx > c->n_ctx_hard) c->n_ctx = c->n_ctx_hard;
-    if ((st = meta_error(m, err)) != LLM_OK || (st = check_act(m, c, err)) != LLM_OK || (st = config_check(c, err)) != LLM_OK || (st = rope_build(c, err)) != LLM_OK) goto fail;
+    if ((st = meta_error(m, err)) != LLM_OK || (st = check_act(m, c, err)) != LLM_OK || (st = config_check(c, err)) != LLM_OK
+        || (st = rope_build(c, err)) != LLM_OK) goto fail;
     return LLM_OK;
 fail:
     config_free(c);

@@ -57,7 +57,8 @@ static bool place(const buffer *all, size_t n, int n_batch, char *base, size_t *
 static bool layout(llm_run *r, const llm_model *m, llm_site site, int n_batch, char *base, size_t *bytes)
 {
     widths w = widths_of(m, site);
-    const buffer always[] = { { &r->x, w.x }, { &r->h, w.x + 2 * w.used }, { &r->o, w.x }, { &r->cs[ROPE_GLOBAL], w.rot }, { &r->cs[ROPE_LOCAL], w.rot }, { &r->grow, 1 } };
+    const buffer always[] = { { &r->x, w.x }, { &r->h, w.x + 2 * w.used }, { &r->o, w.x },
+                             { &r->cs[ROPE_GLOBAL], w.rot }, { &r->cs[ROPE_LOCAL], w.rot }, { &r->grow, 1 } };
     const buffer mixer[] = { { &r->q, w.q }, { &r->k, w.k }, { &r->v, w.v }, { &r->a, w.a }, { &r->lat, w.lat }, { &r->qa, w.qa } };
     const buffer ffn[] = { { &r->gate, w.ff }, { &r->up, w.ff }, { &r->score, w.score }, { &r->shared, w.shared }, { &r->shared_gate, 1 } };
     int n_out = n_batch < OUT_ROWS ? n_batch : OUT_ROWS;

@@ -30,7 +30,6 @@ double repack_clock(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Lies in the file, and where it was copied the file's pages can go. */
 static const void *first_byte(const llm_tensor *w) { return w->part ? w->part[0] : w->data; }
 
 /* Of a row and its scales. */
@@ -43,15 +42,14 @@ static size_t file_row_bytes(const llm_tensor *w)
     return bytes + (size_t)(cols / w->scale.tile_cols);
 }
 
+/* Weights that can be put in order and lie in the file: of others nothing could be let go. */
 static void note(struct llm_repack *r, const llm_model *m, llm_tensor *w)
 {
     repack_item *it = &r->item[r->n];
-    int64_t matrices;
 
     if ((it->bytes = backend_cpu_packed(&it->packed, w)) == 0 || store_file_of(m->store, first_byte(w)) == NULL) return;
-    matrices = it->packed.n_matrix;
     it->w = w, r->n++;
-    r->bytes += it->bytes, r->file_bytes += (size_t)(matrices * it->packed.rows) * file_row_bytes(w);
+    r->bytes += it->bytes, r->file_bytes += (size_t)(it->packed.n_matrix * it->packed.rows) * file_row_bytes(w);
 }
 
 static void note_all(struct llm_repack *r, llm_model *m)
@@ -74,6 +72,7 @@ static void say(const llm_model *m, const char *why)
     m->log(m->user, LLM_LOG_INFO, text);
 }
 
+/* Address space for all of it; every weight knows where its copy will be. */
 static bool make_room(struct llm_repack *r, llm_model *m)
 {
     uint8_t *at;
@@ -91,8 +90,8 @@ static bool make_room(struct llm_repack *r, llm_model *m)
 
 static size_t most_items(const llm_model *m) { return (size_t)m->config.n_layer * W_COUNT + 1; }
 
-/* NULL: it can be done. */
-static const char *obstacle(llm_model *m)
+/* Makes room for the copy, or for a plan only asks whether there is some. Returns NULL, or what is in the way. */
+static const char *take_room(llm_model *m)
 {
     struct llm_repack *r = m->repack;
     const char *what;
@@ -114,7 +113,7 @@ llm_status repack_open(llm_model *m, llm_error *err)
     if ((r->item = calloc(most_items(m), sizeof *r->item)) == NULL) return llm_fail_memory(err, most_items(m) * sizeof *r->item, "the order of weights");
     note_all(r, m);
     if (r->n == 0) { repack_close(m); return LLM_OK; }
-    if ((why = obstacle(m)) != NULL) say(m, why), repack_close(m);
+    if ((why = take_room(m)) != NULL) say(m, why), repack_close(m);
     return LLM_OK;
 }
 
@@ -175,7 +174,8 @@ llm_status repack_all(llm_model *m, llm_backend *be, llm_error *err)
     struct llm_repack *r = m->repack;
     llm_status st = LLM_OK;
 
-    if (r == NULL || atomic_flag_test_and_set(&r->busy)) return LLM_OK;
+    if (r == NULL) return LLM_OK;
+    while (atomic_flag_test_and_set(&r->busy)) nanosleep(&(struct timespec){ 0, 1000000 }, NULL);       /* a stretch, or all, is being copied */
     while (st == LLM_OK && copy_stretch(m, be))
         if (m->progress && m->progress(m->user, "putting weights in order", atomic_load(&r->resident), r->bytes))
             st = llm_fail(err, LLM_ERR_CANCELLED, "stopped while weights were put in order");

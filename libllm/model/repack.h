@@ -17,7 +17,7 @@ void repack_close(llm_model *m);
 double repack_clock(void);                                      /* seconds */
 /* Copies for some seconds, with be's threads; nothing where another session is at it. */
 void repack_some(llm_model *m, llm_backend *be, double seconds);
-/* All that is left; m->progress hears of it. LLM_ERR_CANCELLED. */
+/* All that is left, after a session that is at it; m->progress hears of it. LLM_ERR_CANCELLED. */
 llm_status repack_all(llm_model *m, llm_backend *be, llm_error *err);
 uint64_t repack_arena(const llm_model *m);                      /* bytes of address space taken */
 uint64_t repack_resident(const llm_model *m);                   /* of them, copied so far */

@@ -178,7 +178,8 @@ static llm_status bind_scale(binder *b, const store_tensor *t, int64_t rows, int
     if (s->dtype != DT_F32 && s->dtype != DT_BF16) return weights_fail(b, s, LLM_ERR_UNSUPPORTED, "has type %s, wanted F32 or BF16", dtype_name(s->dtype));
     *out = (llm_scale){ .data = aligned(b, s), .dtype = s->dtype };
     if (out->data == NULL) return LLM_ERR_MEMORY;
-    if (s->n_dim == 2 && s->dim[0] == (rows + block[0] - 1) / block[0] && s->dim[1] == (cols + block[1] - 1) / block[1]) out->tile_rows = block[0], out->tile_cols = block[1];
+    if (s->n_dim == 2 && s->dim[0] == (rows + block[0] - 1) / block[0] && s->dim[1] == (cols + block[1] - 1) / block[1])
+        out->tile_rows = block[0], out->tile_cols = block[1];
     else if (s->n_dim >= 1 && s->dim[0] == rows && s->bytes == (size_t)rows * (s->dtype == DT_F32 ? 4 : 2)) out->tile_rows = 1, out->tile_cols = cols;
     else if (s->bytes == (s->dtype == DT_F32 ? 4u : 2u)) out->tile_rows = rows, out->tile_cols = cols;
     else return weights_fail(b, s, LLM_ERR_FORMAT, "is the scale of [%lld, %lld] in blocks of %lld x %lld, but has another shape",
@@ -199,7 +200,8 @@ static llm_status bind_tensor(binder *b, const store_tensor *t, const int64_t di
     if ((st = check_shape(b, t, dim)) != LLM_OK || (st = weights_check(b, t)) != LLM_OK) return st;
     if (dim[2] > 1 && is_f8(t->dtype)) return weights_fail(b, t, LLM_ERR_UNSUPPORTED, "FP8 experts in one tensor are not supported, one tensor for each expert is");
     *out = (llm_tensor){ .data = t->data, .dtype = t->dtype, .dim = { dim[0], dim[1], dim[2] } };
-    if (!dtype_bytes(t->dtype, cols, &out->row_bytes)) return weights_fail(b, t, LLM_ERR_FORMAT, "rows of %lld values are no whole blocks of %s", (long long)cols, dtype_name(t->dtype));
+    if (!dtype_bytes(t->dtype, cols, &out->row_bytes))
+        return weights_fail(b, t, LLM_ERR_FORMAT, "rows of %lld values are no whole blocks of %s", (long long)cols, dtype_name(t->dtype));
     if (t->data != NULL && (out->data = aligned(b, t)) == NULL) return LLM_ERR_MEMORY;
     if (is_f8(t->dtype) && (st = bind_scale(b, t, dim[0], dim[1], &out->scale, slot)) != LLM_OK) return st;
     weights_mark(b, t, slot);
@@ -303,10 +305,12 @@ static bool bind_each_expert(binder *b, int il, const char *proj, const int64_t 
     for (int64_t e = 0; e < dim[0] && *st == LLM_OK; e++) {
         snprintf(name, sizeof name, "mlp.experts.%lld.%s.weight", (long long)e, proj);
         if (e > 0 && !bind_named(b, il, name, one, &t, slot, st)) {
-            *st = llm_fail(b->err, LLM_ERR_FORMAT, "%s: layer %d lacks '%s', the model has %lld experts", store_path(b->m->store), il, name, (long long)dim[0]);
+            *st = llm_fail(b->err, LLM_ERR_FORMAT, "%s: layer %d lacks '%s', the model has %lld experts",
+                           store_path(b->m->store), il, name, (long long)dim[0]);
         } else if (*st == LLM_OK && (t.dtype != out->dtype || t.scale.dtype != out->scale.dtype || (t.scale.data == NULL) != (out->scale.data == NULL)
                                      || t.scale.tile_rows != out->scale.tile_rows || t.perm != NULL)) {
-            *st = llm_fail(b->err, LLM_ERR_UNSUPPORTED, "%s: layer %d '%s' is stored in another way than expert 0 (or in act-order)", store_path(b->m->store), il, name);
+            *st = llm_fail(b->err, LLM_ERR_UNSUPPORTED, "%s: layer %d '%s' is stored in another way than expert 0 (or in act-order)",
+                           store_path(b->m->store), il, name);
         }
         part[e] = t.data, scale[e] = t.scale.data;
     }
@@ -441,7 +445,8 @@ static llm_status bind_slot(binder *b, int il, int slot, bool needed)
     found = *name != '\0' && bind_named(b, il, name, dim, out, slot_text(b, il, slot_name[slot]), &st);
     if (!found) found = bind_other_layouts(b, il, slot, dim, out, &st);
     if (found && st == LLM_OK && (slot == W_bgate_x || slot == W_bup_x || slot == W_bdown_x) && !is_float(out->dtype))
-        st = llm_fail(b->err, LLM_ERR_UNSUPPORTED, "%s: layer %d %s has type %s, wanted F32, F16 or BF16", store_path(b->m->store), il, slot_name[slot], dtype_name(out->dtype));
+        st = llm_fail(b->err, LLM_ERR_UNSUPPORTED, "%s: layer %d %s has type %s, wanted F32, F16 or BF16",
+                      store_path(b->m->store), il, slot_name[slot], dtype_name(out->dtype));
     if (found && st == LLM_OK) count_params(b, out);
     if (found || !needed) return st;
     if (*name) full_name(b, il, name, full);
@@ -597,7 +602,8 @@ static llm_status quant_method(binder *b)
         if (bits == 4 && (i == 0 || strcmp(version, "gemm") == 0 || strcmp(version, "GEMM") == 0)) return LLM_OK;
         return llm_fail(b->err, LLM_ERR_UNSUPPORTED, "config.json: %s with %d bits, version %s; only 4 bits (AWQ: gemm) are supported", b->quant, bits, version);
     }
-    return llm_fail(b->err, LLM_ERR_UNSUPPORTED, "config.json: quant_method '%.40s' is not supported (there is gptq, awq, fp8, mxfp4, and modelopt and compressed-tensors for FP8)", b->quant);
+    return llm_fail(b->err, LLM_ERR_UNSUPPORTED,
+                    "config.json: quant_method '%.40s' is not supported (there is gptq, awq, fp8, mxfp4, and modelopt and compressed-tensors for FP8)", b->quant);
 }
 
 /* What binding needs to know before the first tensor. */

@@ -193,7 +193,8 @@ static llm_status take_lock(cache *c)
     if ((c->fd = open(c->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666)) < 0)
         return llm_fail(c->err, LLM_ERR_IO, "%s: cannot be written: %s", file_label(c->lock), strerror_r(errno, text, sizeof text));
     while (flock(c->fd, LOCK_EX | LOCK_NB) != 0) {
-        if (errno != EWOULDBLOCK && errno != EINTR) return llm_fail(c->err, LLM_ERR_IO, "%s: cannot be locked: %s", file_label(c->lock), strerror_r(errno, text, sizeof text));
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return llm_fail(c->err, LLM_ERR_IO, "%s: cannot be locked: %s", file_label(c->lock), strerror_r(errno, text, sizeof text));
         if (c->opt->progress && c->opt->progress(c->opt->user, "waiting for another program that quantizes this", 0, 1))
             return llm_fail(c->err, LLM_ERR_CANCELLED, "%s: stopped", file_label(c->gguf));
         nanosleep(&nap, NULL);

@@ -251,7 +251,8 @@ static llm_status rope_item(const writer *w, quant_plan *p, llm_error *err)
 static llm_status items(const writer *w, quant_plan *p, llm_error *err)
 {
     llm_model *m = w->m;
-    quant_item embed = { .il = -1, .whole = &m->embed }, norm = { .il = -1, .whole = &m->out_norm, .offset = m->config.norm_offset }, head = { .il = -1, .whole = &m->head };
+    quant_item embed = { .il = -1, .whole = &m->embed }, norm = { .il = -1, .whole = &m->out_norm, .offset = m->config.norm_offset },
+               head = { .il = -1, .whole = &m->head };
     llm_status st;
 
     set_dims(&embed, &m->embed, false), set_dims(&norm, &m->out_norm, false), set_dims(&head, &m->head, false);
@@ -275,9 +276,11 @@ static llm_status check_family(const writer *w, llm_error *err)
         return llm_fail(err, LLM_ERR_UNSUPPORTED, "cannot be written as GGUF: heads of which a part rotates in halves have no form there");
     for (int il = 0; il < c->n_layer; il++) {
         if (c->n_expert > 0 && c->layer[il].ffn == FFN_DENSE && strncmp(w->f->arch, "deepseek", 8) != 0)
-            return llm_fail(err, LLM_ERR_UNSUPPORTED, "cannot be written as GGUF: layer %d has no experts, the others have, which a %s file cannot say", il, w->f->arch);
+            return llm_fail(err, LLM_ERR_UNSUPPORTED,
+                            "cannot be written as GGUF: layer %d has no experts, the others have, which a %s file cannot say", il, w->f->arch);
         if (c->layer[il].window > 0 && w->f->period == 0 && !is(w, "llama"))
-            return llm_fail(err, LLM_ERR_UNSUPPORTED, "cannot be written as GGUF: layer %d has a sliding window, which a %s file cannot say", il, w->f->arch);
+            return llm_fail(err, LLM_ERR_UNSUPPORTED,
+                            "cannot be written as GGUF: layer %d has a sliding window, which a %s file cannot say", il, w->f->arch);
     }
     return LLM_OK;
 }
@@ -291,7 +294,8 @@ llm_status convert_plan(quant_plan *p, llm_model *m, llm_error *err)
     if (w.f == NULL) return llm_fail(err, LLM_ERR_UNSUPPORTED, "model family '%.60s' cannot be written as GGUF", m->arch->hf_name ? m->arch->hf_name : "?");
     if ((st = check_family(&w, err)) != LLM_OK) return st;
     if (c->layer[0].window > 0 && is(&w, "llama") && m->log)
-        m->log(m->user, LLM_LOG_WARN, "the sliding window is written as llama.attention.sliding_window, which llama.cpp does not heed: it reads longer texts differently");
+        m->log(m->user, LLM_LOG_WARN,
+               "the sliding window is written as llama.attention.sliding_window, which llama.cpp does not heed: it reads longer texts differently");
     keys(&w);
     if ((st = tok_export(m->tokenizer, m->meta, c->n_vocab, &p->out, err)) != LLM_OK) return st;
     p->mix = (mix_model){ .n_layer = c->n_layer, .n_head = c->n_head, .n_kv_head = c->layer[0].mixer == MIX_MLA ? 1 : c->n_kv_head, .n_expert = c->n_expert };

@@ -430,7 +430,8 @@ static llm_status add_tensors(job *j)
         if (it->dim[it->n_dim - 1] > j->widest) j->widest = it->dim[it->n_dim - 1];
         if (it->stored && it->dim[it->n_dim - 1] == 1 && n > j->widest) j->widest = n;
         j->total += (uint64_t)n, j->result.n_tensor++;
-        if (it->fell_back && j->result.n_fallback++ < 2) snprintf(fell + strlen(fell), sizeof fell - strlen(fell), "%s%.50s as %s", *fell ? ", " : "", it->name, dtype_name(it->dtype));
+        if (it->fell_back && j->result.n_fallback++ < 2)
+            snprintf(fell + strlen(fell), sizeof fell - strlen(fell), "%s%.50s as %s", *fell ? ", " : "", it->name, dtype_name(it->dtype));
     }
     j->result.n_value = j->total, j->result.bytes = p->out.data_bytes + p->out.kv.n + p->out.info.n;
     if (j->result.n_fallback > 0 && j->opt->log) {
@@ -476,7 +477,8 @@ static llm_status run(job *j)
 {
     llm_status st;
 
-    if ((st = quantize_mix(j->opt->type, &j->mix, j->err)) != LLM_OK || (st = read_rules(j)) != LLM_OK || (st = cpu_choose_isa(&j->isa, j->opt->cpu, j->err)) != LLM_OK) return st;
+    if ((st = quantize_mix(j->opt->type, &j->mix, j->err)) != LLM_OK || (st = read_rules(j)) != LLM_OK
+        || (st = cpu_choose_isa(&j->isa, j->opt->cpu, j->err)) != LLM_OK) return st;
     if (j->opt->imatrix) {
         if ((st = imatrix_read(&j->im, j->opt->imatrix, j->err)) != LLM_OK) return st;
         j->has_im = true;

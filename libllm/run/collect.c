@@ -137,13 +137,14 @@ static llm_status add_weight(struct llm_collector *c, const llm_tensor *w, const
     return e->sum && e->count ? LLM_OK : llm_fail_memory(err, (size_t)(d.matrices * d.cols) * sizeof *e->sum, "sums of activations");
 }
 
-/* Matrices that are multiplied with; Qwen 1's query, key and value are one tensor in GGUF. */
+/* Qwen 1's query, key and value are one tensor in GGUF, which goes by the query. */
+static bool is_fused(const llm_arch *arch) { return arch->gguf_name && strcmp(arch->gguf_name, "qwen") == 0; }
+
+/* Matrices that are multiplied with. */
 static bool collected(const llm_arch *arch, llm_slot s, const llm_tensor *w)
 {
-    bool fused = arch->gguf_name && strcmp(arch->gguf_name, "qwen") == 0;
-
     if (!tensor_bound(w) || w->dim[1] <= 1 || s == W_bgate_x || s == W_bup_x || s == W_bdown_x || s == W_router) return false;
-    return !(fused && (s == W_wk || s == W_wv));
+    return !(is_fused(arch) && (s == W_wk || s == W_wv));
 }
 
 static llm_status add_weights(struct llm_collector *c, llm_error *err)
@@ -153,11 +154,12 @@ static llm_status add_weights(struct llm_collector *c, llm_error *err)
     llm_status st = LLM_OK;
     char name[80];
 
-    if ((c->entry = calloc((size_t)m->config.n_layer * W_COUNT + 1, sizeof *c->entry)) == NULL) return llm_fail_memory(err, W_COUNT * sizeof *c->entry, "sums of activations");
+    if ((c->entry = calloc((size_t)m->config.n_layer * W_COUNT + 1, sizeof *c->entry)) == NULL)
+        return llm_fail_memory(err, W_COUNT * sizeof *c->entry, "sums of activations");
     for (int il = 0; il < m->config.n_layer; il++)
         for (int s = 0; s < W_COUNT && st == LLM_OK; s++) {
             const llm_tensor *w = weights_slot(&m->layer[il], (llm_slot)s);
-            bool fused = s == W_wq && m->arch->gguf_name && strcmp(m->arch->gguf_name, "qwen") == 0;
+            bool fused = s == W_wq && is_fused(m->arch);
             if (!collected(m->arch, (llm_slot)s, w)) continue;
             snprintf(name, sizeof name, "blk.%d.%s", il, fused ? "attn_qkv.weight" : weights_gguf_name(m->arch, (llm_slot)s));
             st = add_weight(c, w, name, err);

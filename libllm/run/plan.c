@@ -14,10 +14,15 @@
 
 static double mib(uint64_t bytes) { return (double)bytes / 1048576; }
 
+llm_dtype plan_kv_dtype(llm_kv_type t)
+{
+    return t == LLM_KV_F32 ? DT_F32 : t == LLM_KV_Q8_0 ? DT_Q8_0 : t == LLM_KV_F8_E4M3 ? DT_F8_E4M3 : DT_F16;
+}
+
 llm_kv plan_kv(const llm_model *m, const llm_session_options *o)
 {
     return (llm_kv){ .n_ctx = o->n_ctx, .n_seq = o->n_seq, .n_batch = o->n_batch, .op = { device_kv_ops(NULL), device_kv_ops(m->device) },
-                     .dtype = o->kv_type == LLM_KV_F32 ? DT_F32 : o->kv_type == LLM_KV_Q8_0 ? DT_Q8_0 : o->kv_type == LLM_KV_F8_E4M3 ? DT_F8_E4M3 : DT_F16 };
+                     .dtype = plan_kv_dtype(o->kv_type) };
 }
 
 /* ---- sizes ------------------------------------------------------------------- */
@@ -248,7 +253,8 @@ static void suggest(const llm_model *m, const llm_session_options *o, const room
     q = *o, q.n_seq = 1;
     if (h.n == 0 && o->n_seq > 1 && would_fit(m, q, there)) hint(&h, "n_seq 1");
     q.n_batch = q.n_batch > 64 ? 64 : q.n_batch, q.kv_type = LLM_KV_Q8_0;
-    if (h.n == 0 && !would_fit(m, (llm_session_options){ .n_ctx = 256, .n_seq = 1, .n_batch = 1, .n_threads = 1, .kv_type = LLM_KV_Q8_0 }, there)) q.kv_type = LLM_KV_F16;
+    if (h.n == 0 && !would_fit(m, (llm_session_options){ .n_ctx = 256, .n_seq = 1, .n_batch = 1, .n_threads = 1, .kv_type = LLM_KV_Q8_0 }, there))
+        q.kv_type = LLM_KV_F16;
     if (h.n == 0 && !device && (ctx = longest(m, q, there)) > 0) hint(&h, "n_ctx %d, n_seq 1, n_batch %d and kv_type %s", ctx, q.n_batch, kv_name(q.kv_type));
     if (device) suggest_place(m, o, &h);
     else if (h.n == 0) suggest_weights(m, *o, there, out, cap);
@@ -389,9 +395,11 @@ static void kv_items(lister *l, const llm_kv *kv, llm_site site, llm_memory_kind
         }
         if (kv->site[il] != site || seen > 0) continue;
         if (kv->window[il] > 0)
-            snprintf(line, sizeof line, "%s of %d layer%s with a window of %d, %s", first->latent ? "latents" : "keys and values", n, n > 1 ? "s" : "", kv->window[il], dtype_name(first->dtype));
+            snprintf(line, sizeof line, "%s of %d layer%s with a window of %d, %s",
+                     first->latent ? "latents" : "keys and values", n, n > 1 ? "s" : "", kv->window[il], dtype_name(first->dtype));
         else
-            snprintf(line, sizeof line, "%s of %d layer%s, %d tokens, %s", first->latent ? "latents" : "keys and values", n, n > 1 ? "s" : "", kv->n_ctx, dtype_name(first->dtype));
+            snprintf(line, sizeof line, "%s of %d layer%s, %d tokens, %s",
+                     first->latent ? "latents" : "keys and values", n, n > 1 ? "s" : "", kv->n_ctx, dtype_name(first->dtype));
         item(l, kind, line, bytes);
     }
 }

@@ -13,6 +13,7 @@ typedef struct {
 
 /* kv: planned. limits: for backend_open. */
 llm_status plan_cost(const llm_model *m, const llm_session_options *o, const llm_kv *kv, llm_limits limits[N_SITE], session_cost *out, llm_error *err);
+llm_dtype plan_kv_dtype(llm_kv_type t);                                 /* of cells; the default is F16 */
 llm_kv plan_kv(const llm_model *m, const llm_session_options *o);       /* for kv_plan */
 
 /* Puts the cost on the account of the model, or refuses it: LLM_ERR_MEMORY with the smallest change that would fit. */

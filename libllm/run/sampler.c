@@ -154,6 +154,17 @@ static const float *block(const llm_sampler *p, int b, int *first, int *n)
     return (p->changed[b] ? p->logit : p->raw) + *first;
 }
 
+/* The same as BLOCK of them: at the end of the vocabulary in rest, filled up with -inf. */
+static const float *whole_block(const llm_sampler *p, int b, float rest[BLOCK])
+{
+    int first, n;
+    const float *x = block(p, b, &first, &n);
+
+    if (n == BLOCK) return x;
+    for (int k = 0; k < BLOCK; k++) rest[k] = k < n ? x[k] : -INFINITY;
+    return rest;
+}
+
 /* The softmax of all logits, block by block: fills p->before and returns the sum of the weights. */
 static double softmax_all(llm_sampler *p, double best, double temperature)
 {
@@ -173,14 +184,11 @@ static double softmax_all(llm_sampler *p, double best, double temperature)
 static double near_softmax_all(llm_sampler *p, double best, double temperature, double *error)
 {
     double sum = 0, inverse = 1 / temperature;
-    int first, n;
+    float rest[BLOCK];
 
     for (int b = 0; b < p->n_block; b++) {
-        float rest[BLOCK];
-        const float *x = block(p, b, &first, &n);
-        for (int k = 0; n < BLOCK && k < BLOCK; k++) rest[k] = k < n ? x[k] : -INFINITY;
         p->before[b] = sum;
-        sum += p->near_sum(n < BLOCK ? rest : x, best, inverse);
+        sum += p->near_sum(whole_block(p, b, rest), best, inverse);
     }
     *error = sum * (SOFTMAX_SUM_ERROR + 4 * 0x1p-53 * p->n_vocab);
     return sum;
@@ -458,16 +466,12 @@ static float peak_of(const float *x, bool *good)
 static bool prepare(llm_sampler *p, const float *logits, llm_error *err)
 {
     bool good = true;
+    float rest[BLOCK];
     int first, n;
 
     p->raw = logits;
     change(p);
-    for (int b = 0; b < p->n_block; b++) {
-        float rest[BLOCK];
-        const float *x = block(p, b, &first, &n);
-        for (int k = 0; n < BLOCK && k < BLOCK; k++) rest[k] = k < n ? x[k] : -INFINITY;
-        p->peak[b] = peak_of(n < BLOCK ? rest : x, &good);
-    }
+    for (int b = 0; b < p->n_block; b++) p->peak[b] = peak_of(whole_block(p, b, rest), &good);
     for (int b = 0; !good && b < p->n_block; b++) {
         const float *x = block(p, b, &first, &n);
         for (int k = 0; k < n; k++)

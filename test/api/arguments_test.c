@@ -254,5 +254,6 @@ START_TEST(status_texts)
 }
 END_TEST
 
-LLM_TEST_MAIN("api/arguments", null_is_an_error_or_nothing, chat_arguments, model_options, session_options_and_plan, structs_of_older_and_newer_programs,
+LLM_TEST_MAIN("api/arguments", null_is_an_error_or_nothing, chat_arguments, model_options, session_options_and_plan,
+              structs_of_older_and_newer_programs,
               a_model_without_a_tokenizer_says_so, status_texts)

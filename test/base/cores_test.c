@@ -113,7 +113,8 @@ START_TEST(quotas_of_every_group_above_count)
                                     { "cpu/a/cpu.cfs_quota_us", "500000\n" }, { "cpu/a/cpu.cfs_period_us", "100000\n" } } },
         { "version 1, two controllers together", 3, { { "x/proc", "4:cpuset:/z\n3:cpu,cpuacct:/a\n" }, { "cpu,cpuacct/a/cpu.cfs_quota_us", "300000\n" },
                                                       { "cpu,cpuacct/a/cpu.cfs_period_us", "100000\n" } } },
-        { "version 1 in a container", 6, { { "x/proc", "3:cpuacct,cpu:/docker/abc\n" }, { "cpu/cpu.cfs_quota_us", "60000\n" }, { "cpu/cpu.cfs_period_us", "10000\n" } } },
+        { "version 1 in a container", 6, { { "x/proc", "3:cpuacct,cpu:/docker/abc\n" },
+            { "cpu/cpu.cfs_quota_us", "60000\n" }, { "cpu/cpu.cfs_period_us", "10000\n" } } },
         { "another group's quota", 16, { { "x/proc", "3:cpuset:/a\n1:cpu:/\n" }, { "cpu/a/cpu.cfs_quota_us", "100000\n" }, { "cpu/a/cpu.cfs_period_us", "100000\n" } } },
         { "lines that are none", 16, { { "x/proc", "cpu\n:\n1:\n2:cpu\n3:cpu:a\n::::\n\n" }, { "cpu/a/cpu.cfs_quota_us", "1\n" } } },
     };

@@ -237,5 +237,6 @@ START_TEST(crowded_cores_stay_sane)
 }
 END_TEST
 
-LLM_TEST_MAIN("base/threads", every_item_once, closes_at_any_moment, no_thread_goes_on_past_the_end, refuses_absurd_counts, stopped_threads_lose_nothing,
+LLM_TEST_MAIN("base/threads", every_item_once, closes_at_any_moment, no_thread_goes_on_past_the_end, refuses_absurd_counts,
+              stopped_threads_lose_nothing,
               threads_stay_where_they_are_put, idle_threads_use_no_cpu, crowded_cores_stay_sane)

@@ -42,7 +42,8 @@ START_TEST(published_parameters)
         shape *s = opened(name);
         json_t *row = published(name);
         ck_assert_msg(row != NULL, "%s is not among the published configurations", name);
-        ck_assert_msg(shape_params(s) == (uint64_t)json_integer_value(json_object_get(row, "params")), "%s: %llu parameters", name, (unsigned long long)shape_params(s));
+        ck_assert_msg(shape_params(s) == (uint64_t)json_integer_value(json_object_get(row, "params")),
+                      "%s: %llu parameters", name, (unsigned long long)shape_params(s));
         json_decref(row);
         shape_close(s);
     }
@@ -76,7 +77,8 @@ START_TEST(kinds_of_layers)
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         shape *s = opened(cases[i].name);
-        ck_assert_msg(shape_layers(s) == cases[i].layers && shape_least(s) == cases[i].least && shape_period(s) == cases[i].period, "%s: %d layers, %d at least, period %d",
+        ck_assert_msg(shape_layers(s) == cases[i].layers && shape_least(s) == cases[i].least && shape_period(s) == cases[i].period,
+                      "%s: %d layers, %d at least, period %d",
                       cases[i].name, shape_layers(s), shape_least(s), shape_period(s));
         shape_close(s);
     }
@@ -134,7 +136,8 @@ static void check_finite(const llm_tensor *t, const char *what)
 
 START_TEST(every_type_runs)
 {
-    static const char *const types[] = { "f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k_m", "q4_k_m", "q5_k_m", "q6_k", "iq4_nl", "iq4_xs", "mxfp4" };
+    static const char *const types[] = { "f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k",
+                                         "q3_k_m", "q4_k_m", "q5_k_m", "q6_k", "iq4_nl", "iq4_xs", "mxfp4" };
     const measure_options o = { .repetitions = 1 };
     const bench_test t = { { .prompt = 3, .generate = 2, .batch = 512, .n_seq = 2 }, 1 };
     llm_error err = { LLM_OK, "" };

@@ -8,7 +8,8 @@
 static const char own[] =
     "{%- for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content if m.content is string else '' }}{% for c in m.tool_calls or [] %}"
     "<tool_call>{{ {'name': c.function.name, 'arguments': c.function.arguments}|tojson }}</tool_call>{% endfor %}<|im_end|>\n{% endfor %}";
-static const char *const prompts[] = { "", "<|start|>assistant", "<|im_start|>assistant\n<think>\n", "<think>", "<|start|>assistant<|channel|>analysis<|message|>a", "<|turn>model\n<|channel>thought\n" };
+static const char *const prompts[] = { "", "<|start|>assistant", "<|im_start|>assistant\n<think>\n", "<think>",
+                                       "<|start|>assistant<|channel|>analysis<|message|>a", "<|turn>model\n<|channel>thought\n" };
 
 /* Is the message one that a conversation takes, and do only the template's tokens control? calls: of that message. */
 static void into_history(const chat_model *m, const char *json, size_t len)
@@ -47,7 +48,8 @@ static void run(const chat_model *m, const uint8_t *data, size_t size)
 {
     static const char *const families[] = { "harmony", "qwen", "deepseek", "gemma", "plain" };
     llm_token prompt[64];
-    llm_reply_options opt = { .size = sizeof opt, .family = families[data[0] % 5], .prompt = prompt, .budget = data[1] % 64 - 1, .no_nudge = data[1] >> 7, .cycle_repeats = data[2] % 5 * 2 };
+    llm_reply_options opt = { .size = sizeof opt, .family = families[data[0] % 5], .prompt = prompt, .budget = data[1] % 64 - 1,
+                              .no_nudge = data[1] >> 7, .cycle_repeats = data[2] % 5 * 2 };
     const char *text = prompts[data[0] / 5 % 6], *json;
     const llm_event *ev;
     llm_reply *r;

@@ -399,6 +399,6 @@ START_TEST(a_kernel_set_that_is_not_here)
 }
 END_TEST
 
-LLM_TEST_MAIN("hard/plan", plans_are_exact, tokenizers_are_counted_exactly, a_plan_is_no_model, the_limit_is_hard_to_the_byte, weights_that_do_not_fit_are_refused,
-              more_than_any_machine_has, the_address_space_is_heeded, more_threads_than_cores_are_said, a_cache_type_that_heads_do_not_allow,
-              a_kernel_set_that_is_not_here)
+LLM_TEST_MAIN("hard/plan", plans_are_exact, tokenizers_are_counted_exactly, a_plan_is_no_model, the_limit_is_hard_to_the_byte,
+              weights_that_do_not_fit_are_refused, more_than_any_machine_has, the_address_space_is_heeded, more_threads_than_cores_are_said,
+              a_cache_type_that_heads_do_not_allow, a_kernel_set_that_is_not_here)

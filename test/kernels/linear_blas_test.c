@@ -25,7 +25,8 @@ static void check_near(const llm_tensor *w, const llm_tensor *bias, llm_rows x, 
         for (int i = 0; i < x.n; i++) {
             double sum = (double)b, size = fabs((double)b);
             for (int k = 0; k < cols; k++) sum += (double)row[k] * (double)row_at(x, i)[k], size += fabs((double)row[k] * (double)row_at(x, i)[k]);
-            ck_assert_msg(fabs((double)row_at(y, i)[r] - sum) <= 2e-6 * size, "%s rows %d cols %d n %d: y[%d][%d] = %g, want %g", dtype_name(w->dtype), rows, cols, x.n, i, r,
+            ck_assert_msg(fabs((double)row_at(y, i)[r] - sum) <= 2e-6 * size,
+                          "%s rows %d cols %d n %d: y[%d][%d] = %g, want %g", dtype_name(w->dtype), rows, cols, x.n, i, r,
                           (double)row_at(y, i)[r], sum);
         }
     }

@@ -84,7 +84,8 @@ static void run_shape(const shape *s, llm_isa isa, int n_thread, int n)
     c.be.op.moe(&c.be, got, x, w, expert, &a);
     ck_assert_msg(backend_ok(&c.be), "%s", c.be.err.text);
     for (int i = 0; i < n; i++) for (int j = 0; j < s->d_model; j++)
-        ck_assert_msg(float_bits(row_at(got, i)[j]) == float_bits(row_at(want, i)[j]), "%s %s n %d: y[%d][%d] = %a want %a", isa_name(isa), dtype_name(s->gate), n, i, j,
+        ck_assert_msg(float_bits(row_at(got, i)[j]) == float_bits(row_at(want, i)[j]),
+                      "%s %s n %d: y[%d][%d] = %a want %a", isa_name(isa), dtype_name(s->gate), n, i, j,
                       (double)row_at(got, i)[j], (double)row_at(want, i)[j]);
     expert[n - 1] = E;
     c.be.op.moe(&c.be, got, x, w, expert, &a);

@@ -76,7 +76,8 @@ START_TEST(every_kind_follows_its_definition)
             model(w, e, score + r * a->n_expert, bias, a);
             for (int u = 0; u < a->n_used; u++) {
                 ck_assert_msg(e[u] == want_e[r * a->n_used + u], "%s, row %d, place %d: expert %d, want %d", cases[c].name, r, u, want_e[r * a->n_used + u], e[u]);
-                ck_assert_msg(fabs(w[u] - (double)want[r * a->n_used + u]) <= (1e-6 + 3e-7 * (double)cases[c].range) * w[u] + 1e-40, "%s, row %d, place %d: %g, want %g", cases[c].name, r, u,
+                ck_assert_msg(fabs(w[u] - (double)want[r * a->n_used + u]) <= (1e-6 + 3e-7 * (double)cases[c].range) * w[u] + 1e-40,
+                              "%s, row %d, place %d: %g, want %g", cases[c].name, r, u,
                               (double)want[r * a->n_used + u], w[u]);
             }
         }

@@ -152,14 +152,16 @@ START_TEST(odd_rows)
                 }
                 for (int weighted = 0; weighted < 2; weighted++) {
                     ck_assert(encode_row(cpu_best_isa(), searched[t], x, weighted ? w : NULL, 512, out));
-                    ck_assert_msg(encode_check(cpu_best_isa(), searched[t], x, out, 512, NULL), "%s value %g shape %d", dtype_name(searched[t]), (double)value[v], shape);
+                    ck_assert_msg(encode_check(cpu_best_isa(), searched[t], x, out, 512, NULL),
+                                  "%s value %g shape %d", dtype_name(searched[t]), (double)value[v], shape);
                     dequant_row(searched[t], out, y, 512);
                     e = zero = 0;
                     for (int k = 0; k < 512; k++) {
                         double f = weighted ? (double)w[k] : 1, d = (double)x[k] - (double)y[k];
                         e += f * d * d, zero += f * (double)x[k] * (double)x[k];
                     }
-                    ck_assert_msg(value[v] < 1e-5f || e <= zero * 1.0001, "%s value %g shape %d weighted %d: %g, zeros have %g", dtype_name(searched[t]), (double)value[v], shape, weighted, e, zero);
+                    ck_assert_msg(value[v] < 1e-5f || e <= zero * 1.0001,
+                                  "%s value %g shape %d weighted %d: %g, zeros have %g", dtype_name(searched[t]), (double)value[v], shape, weighted, e, zero);
                 }
             }
 }
@@ -208,11 +210,13 @@ START_TEST(values_of_the_format_come_back)
             dequant_row(exact[t], out, y, 256);
             encode_row(cpu_best_isa(), exact[t], y, NULL, 256, out);
             dequant_row(exact[t], out, z, 256);
-            for (int k = 0; k < 256; k++) ck_assert_msg(fabsf(y[k] - z[k]) <= 1e-3f * fabsf(y[k]), "%s row %d value %d: %g, then %g", dtype_name(exact[t]), r, k, (double)y[k], (double)z[k]);
+            for (int k = 0; k < 256; k++)
+                ck_assert_msg(fabsf(y[k] - z[k]) <= 1e-3f * fabsf(y[k]), "%s row %d value %d: %g, then %g", dtype_name(exact[t]), r, k, (double)y[k], (double)z[k]);
         }
     free(c.all);
 }
 END_TEST
 
-LLM_TEST_MAIN("quant/encode", no_worse_than_the_reference, every_instruction_set_gives_the_same_bytes, rules_agree, odd_rows, what_no_block_can_hold_is_named,
+LLM_TEST_MAIN("quant/encode", no_worse_than_the_reference, every_instruction_set_gives_the_same_bytes, rules_agree, odd_rows,
+              what_no_block_can_hold_is_named,
               values_of_the_format_come_back)

@@ -124,7 +124,8 @@ END_TEST
 
 START_TEST(what_the_snapshots_do_not_hold)
 {
-    mix_model eight = { .n_layer = 32, .n_head = 32, .n_kv_head = 8, .n_expert = 8, .n_value = 32 }, big = { .n_layer = 80, .n_head = 64, .n_kv_head = 8, .n_value = 80, .eighty = true };
+    mix_model eight = { .n_layer = 32, .n_head = 32, .n_kv_head = 8, .n_expert = 8, .n_value = 32 },
+             big = { .n_layer = 80, .n_head = 64, .n_kv_head = 8, .n_value = 80, .eighty = true };
     mix_model with = { .n_layer = 32, .n_head = 32, .n_kv_head = 8, .n_value = 32, .imatrix = true };
     mix_tensor v = { "blk.10.attn_v.weight", 2, 4096, 10, 10 }, o = { "blk.10.attn_output.weight", 2, 4096, 11, 10 }, down = { "blk.0.ffn_down.weight", 2, 4096, 1, 0 };
     mix_tensor odd = { "blk.0.ffn_down.weight", 2, 100, 1, 0 }, norm = { "blk.0.attn_norm.weight", 2, 100, 0, 0 }, bias = { "blk.0.ffn_up_exps.bias", 2, 128, 0, 0 };

@@ -7,7 +7,11 @@ enum { N_VOCAB = 4, N_SEQ = 5, N_CTX = 200 };       /* a row of logits: token, p
 
 static int calls, fail_at;
 
-bool run_limits(const llm_model *m, llm_site site, int n_batch, int n_ctx, llm_limits *out) { (void)m, (void)site, (void)n_batch, (void)n_ctx, (void)out; return false; }
+bool run_limits(const llm_model *m, llm_site site, int n_batch, int n_ctx, llm_limits *out)
+{
+    (void)m, (void)site, (void)n_batch, (void)n_ctx, (void)out;
+    return false;
+}
 bool run_bytes(const llm_model *m, llm_site site, int n_batch, size_t *out) { (void)m, (void)site, (void)n_batch, (void)out; return false; }
 void run_close(llm_run *r) { (void)r; }
 llm_status run_open(llm_run *r, const llm_model *m, llm_site site, llm_backend *be, llm_kv_layer *kv, int n_batch, llm_error *err)
@@ -51,7 +55,8 @@ static void session_make(llm_session *s, int n_batch)
     size_t n = (size_t)n_batch;
 
     model.config = (llm_config){ .n_vocab = 1000, .n_layer = 1, .layer = &layer };
-    *s = (llm_session){ .model = &model, .kv = { .n_ctx = N_CTX, .n_seq = N_SEQ, .n_batch = n_batch, .dtype = DT_F32, .op = { &op, &op } }, .first = &s->run[SITE_HOST] };
+    *s = (llm_session){ .model = &model, .kv = { .n_ctx = N_CTX, .n_seq = N_SEQ, .n_batch = n_batch,
+                                            .dtype = DT_F32, .op = { &op, &op } }, .first = &s->run[SITE_HOST] };
     ck_assert_int_eq(kv_plan(&s->kv, &model, NULL), LLM_OK);
     ck_assert_int_eq(kv_map(&s->kv, NULL), LLM_OK);
     s->first->n_batch = n_batch;

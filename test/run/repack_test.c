@@ -105,6 +105,41 @@ START_TEST(sessions_share_it)
 }
 END_TEST
 
+typedef struct { subject *s; uint64_t resident; } warmer;
+
+static void *warm_up(void *arg)
+{
+    warmer *w = arg;
+    llm_session *session = subject_session(w->s, (llm_session_options){ .n_threads = 1 });
+    llm_error err;
+
+    ck_assert_int_eq(llm_session_warm_up(session, &err), LLM_OK);
+    w->resident = repack_resident(w->s->model);
+    llm_session_close(session);
+    return NULL;
+}
+
+/* Whoever asked for all of it has it, also those who came while another session was copying. */
+START_TEST(sessions_that_warm_up_together)
+{
+    enum { N = 4 };
+    pthread_t thread[N];
+    warmer w[N];
+    subject s;
+
+    if (!vectors()) { test_skip("repack", "no vector kernels on this machine"); return; }
+    open_model(&s, demo, &(llm_model_options){ 0 });
+    for (int i = 0; i < N; i++) {
+        w[i].s = &s;
+        ck_assert_int_eq(pthread_create(&thread[i], NULL, warm_up, &w[i]), 0);
+    }
+    for (int i = 0; i < N; i++) pthread_join(thread[i], NULL);
+    ck_assert_uint_gt(repack_resident(s.model), 0);
+    for (int i = 0; i < N; i++) ck_assert_uint_eq(w[i].resident, repack_resident(s.model));
+    llm_model_close(s.model);
+}
+END_TEST
+
 static int stop_at_once(void *user, const char *what, uint64_t done, uint64_t total)
 {
     int *calls = user;
@@ -188,4 +223,5 @@ START_TEST(memory_is_taken_once)
 }
 END_TEST
 
-LLM_TEST_MAIN("run/repack", results_are_those_of_the_file, sessions_share_it, it_can_be_stopped_and_left_out, memory_is_taken_once)
+LLM_TEST_MAIN("run/repack", results_are_those_of_the_file, sessions_share_it, sessions_that_warm_up_together,
+              it_can_be_stopped_and_left_out, memory_is_taken_once)

@@ -39,7 +39,8 @@ START_TEST(as_a_fresh_session)
 
     if (n_path == 0) { test_skip("run/reuse", "no reference models"); return; }
     for (int i = 0; i < n_path; i++) {
-        static const struct { int held, same; } rows[] = { { 90, 90 }, { 90, 60 }, { 90, 89 }, { 90, 0 }, { N_TOKEN, 20 }, { N_TOKEN, N_TOKEN }, { N_TOKEN - 10, N_TOKEN - 10 } };
+        static const struct { int held, same; } rows[] = { { 90, 90 }, { 90, 60 }, { 90, 89 },
+            { 90, 0 }, { N_TOKEN, 20 }, { N_TOKEN, N_TOKEN }, { N_TOKEN - 10, N_TOKEN - 10 } };
         char one[512];
         subject s;
         llm_session *fresh;

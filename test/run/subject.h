@@ -7,11 +7,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { N_TOKEN = 100 };                 /* ten times slower there; the windows' cells still come round */
-#else
-enum { N_TOKEN = 200 };
-#endif
+enum { N_TOKEN = TEST_IS_SLOW ? 100 : 200 };   /* with 100 the windows' cells still come round */
 enum { MAX_SUBJECT = 96 };
 #ifndef REF_DIR
 #define REF_DIR "test/data/ref"
@@ -27,19 +23,23 @@ typedef struct {
 /* Paths of all reference models and the bundled one, in a fixed order. */
 static inline int subject_list(char path[MAX_SUBJECT + 1][512])
 {
-    static const char *const layout[] = { "hf", "model.gguf" };
+#ifdef LLM_TEST_PLAIN                   /* there is no JSON (plain_text.c), and large models take too long */
+    static const char *const layout[] = { "model.gguf" }, bundled[] = "";
+#else
+    static const char *const layout[] = { "hf", "model.gguf" }, bundled[] = "tools/demo/demo-gpt-oss.gguf";
+#endif
     struct dirent **entry;
     int n = scandir(REF_DIR, &entry, NULL, alphasort), found = 0;
 
     for (int i = 0; i < n; i++) {
-        for (int k = 0; k < 2 && found < MAX_SUBJECT && entry[i]->d_name[0] != '.'; k++) {
+        for (size_t k = 0; k < sizeof layout / sizeof layout[0] && found < MAX_SUBJECT && entry[i]->d_name[0] != '.'; k++) {
             snprintf(path[found], 512, "%s/%.100s/%s", REF_DIR, entry[i]->d_name, layout[k]);
             if (access(path[found], R_OK) == 0) found++;
         }
         free(entry[i]);
     }
     if (n >= 0) free(entry);
-    if (access("tools/demo/demo-gpt-oss.gguf", R_OK) == 0) strcpy(path[found++], "tools/demo/demo-gpt-oss.gguf");
+    if (access(bundled, R_OK) == 0) strcpy(path[found++], bundled);
     return found;
 }
 

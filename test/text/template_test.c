@@ -395,5 +395,6 @@ START_TEST(data_is_never_a_control_token)
 }
 END_TEST
 
-LLM_TEST_MAIN("text/template", language_renderings, chat_renderings, published_templates_parse, published_files_parse, as_jinja2_renders, corners, errors_say_where,
+LLM_TEST_MAIN("text/template", language_renderings, chat_renderings, published_templates_parse, published_files_parse, as_jinja2_renders, corners,
+              errors_say_where,
               hostile_templates_end, marks, data_is_never_a_control_token)

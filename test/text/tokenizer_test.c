@@ -452,6 +452,6 @@ START_TEST(threads_share_a_tokenizer)
 }
 END_TEST
 
-LLM_TEST_MAIN("text/tokenizer", user_text_is_never_a_control_token, counts_and_cuts, bytes_without_a_token_are_named, broken_json, broken_tiktoken, broken_model, cut_models,
-              any_bytes_come_back, long_runs, long_words_ask_for_few_pairs, a_text_is_the_sum_of_its_lines,
+LLM_TEST_MAIN("text/tokenizer", user_text_is_never_a_control_token, counts_and_cuts, bytes_without_a_token_are_named, broken_json, broken_tiktoken,
+              broken_model, cut_models, any_bytes_come_back, long_runs, long_words_ask_for_few_pairs, a_text_is_the_sum_of_its_lines,
               stream_holds_back_half_characters, stream_and_control_tokens, threads_share_a_tokenizer)

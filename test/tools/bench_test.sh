@@ -83,6 +83,9 @@ check "an operand" says 2 "given with -m" $bench $model
 check "a wrong form" says 2 "want md, csv, json, jsonl or log" $bench -m $model -o xml
 check "a wrong device" says 2 "want cpu or cuda" $bench -m $model --device tpu
 check "a wrong cache type" says 2 "want f16, q8_0, f8 or f32" $bench -m $model --kv-type q3
+for list in 3-2 2-8*1 2-9*9223372036854775807 1-9+9223372036854775807; do
+    check "a list that ends nowhere: $list" says 2 "leads nowhere" $bench -m $model -p "$list" -n 0
+done
 check "nothing to measure" says 2 "nothing to measure" $bench -m $model -p 0 -n 0
 for bad in x 1,x 5-1 1-9*1 1-4+0 1- -3 "" 999999999999; do
     check "-p '$bad'" says 2 "--n-prompt" $bench -m $model "--n-prompt=$bad"

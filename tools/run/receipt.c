@@ -99,7 +99,8 @@ static json_t *settings_object(const talk *t)
     talk_date(o, date);
     for (size_t i = 0; i < o->stops.n; i++) json_array_append_new(stop, json_string(o->stops.item[i]));
     return json_pack("{s:s, s:i, s:s*, s:s*, s:s, s:i, s:b, s:b, s:i, s:i, s:o}", "kv_type", o->kv_type ? o->kv_type : "f16", "context", llm_session_n_ctx(t->s),
-                     "chat_format", o->chat_name, "effort", o->effort, "date", date, "think", o->think ? 1 : o->no_think ? -1 : 0, "plain", t->c == NULL, "ignore_eos", (int)o->ignore_end, "reasoning_budget", o->budget,
+                     "chat_format", o->chat_name, "effort", o->effort, "date", date, "think", o->think ? 1 : o->no_think ? -1 : 0,
+                     "plain", t->c == NULL, "ignore_eos", (int)o->ignore_end, "reasoning_budget", o->budget,
                      "cycle_break", turn_cycle(t), "stop", stop);
 }
 

@@ -88,7 +88,8 @@ static void add_prompt(talk *t, const run_options *o)
     text = run_read_prompt(o, !(o->load_path && t->c), &len);
     if (text == NULL) return;
     if (talk_user(t, text, len, &err) != LLM_OK)
-        tool_die_text(err.status == LLM_ERR_ARG ? EXIT_FAILED : tool_exit_code(err.status), "%s: %s", o->prompt_file ? o->prompt_file : o->prompt_text ? "-p" : "standard input", err.text);
+        tool_die_text(err.status == LLM_ERR_ARG ? EXIT_FAILED : tool_exit_code(err.status), "%s: %s",
+                      o->prompt_file ? o->prompt_file : o->prompt_text ? "-p" : "standard input", err.text);
     if (o->show_prompt && !o->json) fwrite(text, 1, len, stdout);
     free(text);
 }
