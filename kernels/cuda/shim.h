@@ -284,8 +284,9 @@ typedef std::vector<std::function<void()>> *cudaGraph_t, *cudaGraphExec_t;
 struct shim_stream { cudaGraph_t graph; };
 typedef shim_stream *cudaStream_t;
 
-/* What is left on the device; tests lower it. Launches so far, recorded ones each time they run, bytes brought to the host, and copies to the host and to the device. */
-extern "C" { inline size_t shim_memory_left = (size_t)8 << 30, shim_launches = 0, shim_downloaded = 0, shim_copies[2] = { 0, 0 }; }
+/* What is left on the device; tests lower it. Launches so far, recorded ones each time they run, bytes brought to the host, copies to the host and to the
+ * device, and how often the host waited. */
+extern "C" { inline size_t shim_memory_left = (size_t)8 << 30, shim_launches = 0, shim_downloaded = 0, shim_copies[2] = { 0, 0 }, shim_waits = 0; }
 /* The library that is taken for cuBLAS; NULL: there is none. */
 extern "C" { inline const char *shim_cublas = nullptr; }
 
@@ -353,8 +354,8 @@ static inline cudaError_t cudaStreamCreate(cudaStream_t *s) { return (*s = (cuda
 enum { cudaStreamNonBlocking = 1 };
 static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) { return cudaStreamCreate(s); }
 static inline cudaError_t cudaStreamDestroy(cudaStream_t s) { free(s); return cudaSuccess; }
-static inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-static inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+static inline cudaError_t cudaStreamSynchronize(cudaStream_t) { shim_waits++; return cudaSuccess; }
+static inline cudaError_t cudaDeviceSynchronize() { shim_waits++; return cudaSuccess; }
 static inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 static inline const char *cudaGetErrorString(cudaError_t s) { return s == cudaErrorMemoryAllocation ? "out of memory" : s ? "invalid argument" : "no error"; }
 template <class F> static inline cudaError_t cudaFuncSetAttribute(F, cudaFuncAttribute, int) { return cudaSuccess; }
