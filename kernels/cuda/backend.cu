@@ -152,10 +152,11 @@ static void drop_capture(cuda_impl *impl)
     impl->mode = STEP_NONE;
 }
 
-/* What is launched from here on is recorded, where the step is. */
+/* What is launched from here on is recorded, where the step is. Relaxed: while this thread records, it also copies on another stream (device_upload), and
+ * other threads' sessions allocate. */
 static void begin_stretch(cuda_impl *impl)
 {
-    if (impl->mode != STEP_CAPTURE || cudaStreamBeginCapture(impl->stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess) return;
+    if (impl->mode != STEP_CAPTURE || cudaStreamBeginCapture(impl->stream, cudaStreamCaptureModeRelaxed) == cudaSuccess) return;
     (void)cudaGetLastError();
     graph_clear(&impl->graph[impl->graph_now]);
     impl->mode = STEP_EAGER;

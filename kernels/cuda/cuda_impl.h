@@ -105,8 +105,9 @@ const float *cuda_frequencies(llm_backend *be, const float *host, int n);
 typedef struct { int block, a_at, a_bytes, b_bytes, b_stride; } cuda_planes;
 bool cuda_planes_of(int dtype, cuda_planes *p);
 
-/* Experts, one column for each pair p (row p / n_used of x, or p itself where by_pair): matrix expert[p]. */
-typedef struct { const int32_t *expert; int n_pair, n_used; bool by_pair; int heads; } pairs;
+/* Experts, one column for each pair p (row p / n_used of x, or p itself where by_pair): matrix expert[p]. A launch takes those from first on. */
+enum { GRID_Y_MOST = 65535 };
+typedef struct { const int32_t *expert; int n_pair, n_used; bool by_pair; int heads, first; } pairs;
 
 typedef struct cuda_blas cuda_blas;
 cuda_blas *cuda_device_blas(const llm_device *d);   /* blas.h; NULL: not there, or no weights for it */

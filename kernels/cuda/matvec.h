@@ -38,7 +38,7 @@ template <int R> struct mv_place {
 template <int R> static __device__ __forceinline__ bool mv_find(const mv_job &g, mv_place<R> *p, int n_column)
 {
     int i = 0, outputs = g.glu ? R / 2 : R;
-    int64_t pair = blockIdx.y;
+    int64_t pair = (int64_t)g.e.first + blockIdx.y;
 
     while (i + 1 < g.n_matrix && (int)blockIdx.x >= g.first[i + 1]) i++;
     const cuda_weight &w = g.m[i].w;

@@ -277,7 +277,7 @@ START_TEST(long_contexts_in_parts)
         llm_tensor sinks = case_tensor(DT_F32, 0, s->n_head, 1), *all[1] = { &sinks };
         llm_device *d = put_weights(all, 1);
         caches c;
-        for (int k = 0; k < 2; k++) {
+        for (int k = 0; k < 1 + is % 2; k++) {
             llm_dtype type = k ? DT_F32 : DT_F16;
             caches_open(&p, &c, s, type);
             for (int i = 0; i < 5; i++) step(&p, &c, s, type, &sinks, fill, false);
@@ -351,4 +351,31 @@ START_TEST(deterministic_rows_depend_on_their_own_keys_alone)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/attend", prefill_and_decoding, rotated_and_stored_in_one, products_and_heads_in_one, long_contexts_in_parts, deterministic_rows_depend_on_their_own_keys_alone)
+/* Another session may record a step while a file or a copy comes into the cells of this one. */
+START_TEST(cells_are_put_while_a_step_is_recorded)
+{
+    enum { WIDTH = 2 * 64 };
+    int32_t token = 0, pos = 0, seq = 0;
+    llm_span span = { 0, 0, 1, 0 };
+    llm_batch b = { 1, 1, &token, &pos, &seq, &span };
+    uint16_t in[2][WIDTH], out[2][WIDTH];
+    uint8_t want = 1;
+    caches c;
+    pair p;
+
+    if (!pair_open(&p, &limits, "cuda/cells")) return;
+    caches_open(&p, &c, &shapes[2], DT_F16);
+    for (int turn = 0; turn < 3; turn++) {      /* as it comes, recorded, replayed */
+        for (int i = 0; i < WIDTH; i++) in[0][i] = (uint16_t)(100 * turn + i), in[1][i] = (uint16_t)(200 * turn + i);
+        p.be.remote->begin(&p.be, &b, &want);
+        p.be.op.kv_put(&c.dev, 1, turn, 1, in[0], in[1]);
+        p.be.remote->end(&p.be);
+        ck_assert_msg(p.be.err.status == LLM_OK, "%s", p.be.err.text);
+        p.be.op.kv_get(&c.dev, 1, turn, 1, out[0], out[1]);
+        ck_assert(memcmp(in, out, sizeof in) == 0);
+    }
+    caches_close(&p, &c), pair_close(&p);
+}
+END_TEST
+
+LLM_TEST_MAIN("cuda/attend", prefill_and_decoding, rotated_and_stored_in_one, products_and_heads_in_one, long_contexts_in_parts, deterministic_rows_depend_on_their_own_keys_alone, cells_are_put_while_a_step_is_recorded)

@@ -188,7 +188,7 @@ static void experts(pair *p, llm_dtype gate, llm_dtype up, llm_dtype down, int n
     llm_moe_args a = { &w[0], &w[1], &w[2], &b[0], n % 2 ? &b[1] : NULL, &b[2], act, 7 };
     llm_device *d;
 
-    for (int i = 0; i < n; i++) for (int u = 0; u < USED; u++) expert[i * USED + u] = (i * i + u * (1 + i % 4)) % E;
+    for (int i = 0; i < n; i++) for (int u = 0; u < USED; u++) expert[i * USED + u] = (i % E * i % E + u * (1 + i % 4)) % E;
     for (int i = 0; i < 3; i++) all[i] = &w[i], all[3 + i] = &b[i];
     d = put_weights(all, 6), de = put_bytes(&p->be, expert, (size_t)n * USED * sizeof *expert), got = put_rows(&p->be, want);
     p->ref.op.moe(&p->ref, want, x, weight, expert, &a);
@@ -217,4 +217,18 @@ START_TEST(experts_equal_the_reference)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/linear", every_type_equals_the_reference, joined_and_permuted_products, gated_products, codes_left_by_a_norm, one_matrix_a_head, experts_equal_the_reference)
+/* Float experts take one column a pair, whatever the number of pairs: more than the second dimension of a grid has. */
+START_TEST(more_pairs_than_a_launch_takes)
+{
+    enum { N = 21846, WIDE = 8 };
+    llm_limits many = limits;
+    pair p;
+
+    many.n_batch = N;
+    if (!pair_open(&p, &many, "cuda/many pairs")) return;
+    experts(&p, DT_F32, DT_F32, DT_F32, N, WIDE, WIDE, ACT_SILU);
+    pair_close(&p);
+}
+END_TEST
+
+LLM_TEST_MAIN("cuda/linear", every_type_equals_the_reference, joined_and_permuted_products, gated_products, codes_left_by_a_norm, one_matrix_a_head, experts_equal_the_reference, more_pairs_than_a_launch_takes)
