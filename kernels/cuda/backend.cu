@@ -5,7 +5,8 @@
 
 extern int cuda_n_sm(const llm_device *d);
 
-enum { PARTIAL_FLOATS = 4 << 20 };      /* attention: enough for 32 rows of 64 heads in 16 parts */
+/* Attention: enough for 64 rows of 64 heads in 16 parts. cuBLAS: the 32 MiB that its documentation recommends for Hopper, 4 elsewhere. */
+enum { PARTIAL_FLOATS = 8 << 20 };
 
 typedef struct { size_t ints, span, code, code_d, code_sum, half, half_mul, row, pair_ff, pair_y, index, heads, partial, top, freq, total; } areas;
 

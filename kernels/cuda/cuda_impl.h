@@ -57,7 +57,7 @@ typedef struct {
     float *pair_up, *pair_h, *pair_y;   /* experts: [n_pair, d_ff] twice, [n_pair, d_model] */
     int32_t *moe_index;                 /* experts: counts, places, tiles (moe.cu) */
     int32_t *head_count;                /* matvec.h: [3 n_head], 0 between launches */
-    float *partial;                     /* attention: results of parts of the keys; outside steps top.cu's */
+    float *partial;                     /* attention: results of parts of the keys; cuBLAS's workspace; outside steps top.cu's */
     size_t partial_bytes;
     size_t code_bytes, half_bytes, row_bytes;
     step_mode mode;

@@ -430,7 +430,7 @@ static void find_blas(llm_device *d)
     if (!wanted || d->blas != NULL) return;
     if ((d->blas = blas_open(why, sizeof why)) != NULL)
         snprintf(d->products, sizeof d->products, "products of F32, F16 and BF16 weights with %d rows or more: cuBLAS %d, but where results must not depend "
-                 "on the batch", (int)BLAS_FEWEST, blas_version(d->blas));
+                 "on the batch; it keeps %.1f MiB of the device", (int)BLAS_FEWEST, blas_version(d->blas), (double)blas_own(d->blas) / 1048576);
     else snprintf(d->products, sizeof d->products, "products of F32, F16 and BF16 weights with %d rows or more: own kernels, cuBLAS is not there (%s)",
                   (int)BLAS_FEWEST, why);
 }
