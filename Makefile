@@ -46,8 +46,14 @@ ifeq ($(CUDA),1)
 $(if $(NVCC),,$(error CUDA=1: nvcc is not found; NVCC=path/to/nvcc names it))
 CUDA_ARCH ?= $(or $(subst .,,$(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sort -u)),$(filter $(subst compute_,,$(shell $(NVCC) --list-gpu-arch)),80 86 89 90 100 120))
 CUDA_HOME := $(patsubst %/bin/nvcc,%,$(NVCC))
-NVCCFLAGS = -std=c++17 -O3 -D_GNU_SOURCE $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
-            -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH)) -Xcompiler -fPIC,-fvisibility=hidden $(INC) -Ikernels/cuda
+# Two front ends for all of them, the kernels using nothing beyond: compute_80, and compute_89, which knows FP8. Each has machine code of its own, and
+# their PTX serves what comes later.
+comma  := ,
+EARLY  := $(filter 80 86 87,$(CUDA_ARCH))
+LATER  := $(filter-out $(EARLY),$(CUDA_ARCH))
+gencode = $(if $(2),-gencode 'arch=compute_$(1)$(comma)code=[$(foreach a,$(2),sm_$(a)$(comma))compute_$(1)]')
+NVCCFLAGS = -std=c++17 -O3 -D_GNU_SOURCE $(subst $(comma) ,$(comma),$(call gencode,80,$(EARLY)) $(call gencode,89,$(LATER))) \
+            -Xcompiler -fPIC,-fvisibility=hidden $(INC) -Ikernels/cuda
 OBJ    += $(patsubst %.cu,$(B)/%.o,$(wildcard kernels/cuda/*.cu))
 CUDA_LIBS := -L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/lib -lcudart_static -ldl -lrt -lstdc++
 LIBS   += $(CUDA_LIBS)

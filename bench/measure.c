@@ -59,8 +59,8 @@ static double peak_mib(void)
 
 /* ---- tokens ---------------------------------------------------------------------------- */
 
-/* filled: every sequence begins with the depth tokens of the test. pick: greedy, or NULL. */
-typedef struct { llm_session *s; const work_test *t; llm_row *row; int n_vocab; bool filled; llm_sampler *pick; llm_error *err; } feeder;
+/* filled: every sequence begins with the depth tokens of the test. greedy: picks every sequence's next token, or NULL; pick, pos, next [n_seq]. */
+typedef struct { llm_session *s; const work_test *t; llm_row *row; int n_vocab; bool filled; llm_sampler *greedy, **pick; uint64_t *pos; llm_token *next; llm_error *err; } feeder;
 
 static llm_token token(const feeder *f, int seq, int i) { return (llm_token)((((uint64_t)i * 257 + (uint64_t)seq) * 2654435761u + 17) % (uint64_t)f->n_vocab); }
 
@@ -75,9 +75,9 @@ static llm_status prompt(const feeder *f, int seq, int n)
 /* The next token of every sequence, so that what it takes is measured; the test goes on with its own, whose experts are spread evenly. */
 static llm_status pick(const feeder *f, int step)
 {
-    for (int seq = 0; f->pick && seq < f->t->n_seq; seq++)
-        if (llm_session_pick(f->s, (size_t)seq, f->pick, (uint64_t)step, f->err) < 0) return f->err->status;
-    return LLM_OK;
+    if (f->greedy == NULL) return LLM_OK;
+    for (int seq = 0; seq < f->t->n_seq; seq++) f->pick[seq] = f->greedy, f->pos[seq] = (uint64_t)step;
+    return llm_session_pick_rows(f->s, (size_t)f->t->n_seq, f->pick, f->pos, f->next, f->err);
 }
 
 /* n steps of one token for every sequence. */
@@ -161,6 +161,17 @@ static llm_status repeat(feeder *f, const measure_options *o, measure_result *ou
     return st;
 }
 
+static llm_status feeder_open(feeder *f, int n_row)
+{
+    size_t n = (size_t)f->t->n_seq;
+
+    f->row = malloc((size_t)n_row * sizeof *f->row), f->pick = malloc(n * sizeof *f->pick), f->pos = malloc(n * sizeof *f->pos), f->next = malloc(n * sizeof *f->next);
+    if (f->row && f->pick && f->pos && f->next) return LLM_OK;
+    *f->err = (llm_error){ .status = LLM_ERR_MEMORY };
+    snprintf(f->err->text, sizeof f->err->text, "out of memory: the rows of a test");
+    return LLM_ERR_MEMORY;
+}
+
 llm_status measure_test(llm_model *m, const bench_test *t, const measure_options *o, measure_result *out, llm_error *err)
 {
     static const llm_sampler_options greedy = { .size = sizeof greedy };
@@ -173,18 +184,14 @@ llm_status measure_test(llm_model *m, const bench_test *t, const measure_options
     llm_model_get_info(m, &info);
     f.n_vocab = info.n_vocab;
     peak_reset();
-    if ((f.row = malloc((size_t)most * sizeof *f.row)) == NULL) {
-        *err = (llm_error){ .status = LLM_ERR_MEMORY };
-        snprintf(err->text, sizeof err->text, "out of memory: the rows of a test");
-        return LLM_ERR_MEMORY;
-    }
-    st = llm_session_open(&f.s, m, &opt, err);
-    if (st == LLM_OK && o->pick) st = llm_sampler_open(&f.pick, m, &greedy, err);
+    st = feeder_open(&f, most);
+    if (st == LLM_OK) st = llm_session_open(&f.s, m, &opt, err);
+    if (st == LLM_OK && o->pick) st = llm_sampler_open(&f.greedy, m, &greedy, err);
     if (st == LLM_OK) {
         llm_session_set_progress(f.s, on_progress, NULL);
         st = repeat(&f, o, out);
     }
-    llm_sampler_close(f.pick), llm_session_close(f.s);
-    free(f.row);
+    llm_sampler_close(f.greedy), llm_session_close(f.s);
+    free(f.row), free(f.pick), free(f.pos), free(f.next);
     return st;
 }

@@ -439,6 +439,9 @@ LLM_API llm_status llm_session_warm_up(llm_session *s, llm_error *err);
 /* The same from row i of the logits that the last decode kept. Where they are on a device it brings here the greatest of them and those that
  * bias and penalties change, and picks from these where they prove what all of them would give; else it brings all. */
 LLM_API llm_token llm_session_pick(llm_session *s, size_t i, llm_sampler *p, uint64_t pos, llm_error *err);
+/* The same tokens for rows 0 .. n - 1, row i with sampler p[i] at pos[i], to out [n]: of up to 64 sequences on a device in one exchange with it
+ * rather than one each. A sampler may appear more than once. On a failure the entries of out from the row that failed on are -1. */
+LLM_API llm_status llm_session_pick_rows(llm_session *s, size_t n, llm_sampler *const *p, const uint64_t *pos, llm_token *out, llm_error *err);
 
 /* ---- stop strings ------------------------------------------------------- */
 

@@ -182,9 +182,10 @@ typedef struct {
 
 /* What a pick needs of a row of logits that lies elsewhere (libllm/run/sampler.c): its k greatest values, greater ones first and of equal
  * ones the lowest place; a NaN or +infinity comes before all others. */
-enum { TOP_MOST = 256, TOP_ASKED = 1024 };
+enum { TOP_MOST = 256, TOP_ASKED = 1024, TOP_ROWS = 64 };
 typedef struct { float value; int32_t id; } llm_candidate;
 typedef struct {
+    const float *x;                     /* in: the row, where the backend's rows are */
     int n, k, n_asked;                  /* in: values of the row; 1 <= k <= TOP_MOST, k <= n; n_asked <= TOP_ASKED */
     int32_t asked[TOP_ASKED];           /* in: places whose values are wanted, too */
     llm_candidate best[TOP_MOST];       /* [k] */
@@ -202,7 +203,7 @@ typedef struct {
      * rows are read in between, too. */
     void (*begin)(llm_backend *be, const llm_batch *b, const uint8_t *want);
     void (*end)(llm_backend *be);                           /* waits for the step; errors of its ops are known then */
-    void (*top)(llm_backend *be, const float *x, llm_top *t);   /* of t->n logits at x; outside steps */
+    void (*top)(llm_backend *be, llm_top *t, int n);        /* of n <= TOP_ROWS rows, at once; outside steps. Each as if it were alone */
 } llm_remote;
 
 struct llm_backend {

@@ -406,8 +406,21 @@ llm_token llm_session_pick(llm_session *s, size_t i, llm_sampler *p, uint64_t po
 {
     if (s == NULL || p == NULL) null_arg("llm_session_pick", s == NULL ? "the session" : "the sampler", err);
     else if (i >= s->n_logits) llm_fail(err, LLM_ERR_ARG, "llm_session_pick: row %zu, the last decode kept %zu", i, s->n_logits);
-    else return session_pick(s, i, p, pos, err);
+    else {
+        llm_token t;
+        (void)session_pick(s, i, 1, &p, &pos, &t, err);
+        return t;
+    }
     return -1;
+}
+
+llm_status llm_session_pick_rows(llm_session *s, size_t n, llm_sampler *const *p, const uint64_t *pos, llm_token *out, llm_error *err)
+{
+    if (s == NULL) return null_arg("llm_session_pick_rows", "the session", err);
+    if (n > 0 && (p == NULL || pos == NULL || out == NULL)) return null_arg("llm_session_pick_rows", p == NULL ? "p" : pos == NULL ? "pos" : "out", err);
+    if (n > s->n_logits) return llm_fail(err, LLM_ERR_ARG, "llm_session_pick_rows: %zu rows, the last decode kept %zu", n, s->n_logits);
+    for (size_t i = 0; i < n; i++) if (p[i] == NULL) return llm_fail(err, LLM_ERR_ARG, "llm_session_pick_rows: sampler %zu is NULL", i);
+    return session_pick(s, 0, n, p, pos, out, err);
 }
 
 static bool has_seq(const llm_session *s, int seq) { return s != NULL && seq >= 0 && seq < s->kv.n_seq; }

@@ -5,10 +5,14 @@
 #define LLM_CPU_IQ_GRIDS_H
 #include <stdint.h>
 
+/* IQ_GRID(name, n): what a grid is declared as, where iq_grids.c is included for a device. */
+#ifndef IQ_GRID
+#define IQ_GRID(name, n) const uint16_t name[n]
+extern const uint16_t iq2_xxs_grid[256], iq2_xs_grid[512], iq2_s_grid[1024];
+extern const uint16_t iq3_xxs_grid[256], iq3_s_grid[512], iq1_grid[2048];
+#endif
+
 static const uint8_t iq2_value[4] = { 8, 25, 43, 0 };
 static const uint8_t iq3_xxs_value[8] = { 4, 12, 20, 28, 36, 44, 52, 62 };
 static const uint8_t iq3_s_value[8] = { 1, 3, 5, 7, 9, 11, 13, 15 };
-
-extern const uint16_t iq2_xxs_grid[256], iq2_xs_grid[512], iq2_s_grid[1024];
-extern const uint16_t iq3_xxs_grid[256], iq3_s_grid[512], iq1_grid[2048];
 #endif

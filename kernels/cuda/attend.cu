@@ -11,7 +11,8 @@
  * Deterministic: the keys are cut where their positions say (part_begin), and a block that walks several parts merges them as the second kernel
  * would, so that a row's result depends on its own keys alone.
  * Bound by the bytes of the keys and values for few rows, by the matrix units for many. Shared memory: one step's keys and values, the
- * queries, scores and weights. */
+ * queries, scores and weights.
+ * A cache of floats takes another kernel (attend_floats), all of whose products and sums are floats: a block a query row and head, no matrix units. */
 #include "cuda_impl.h"
 #include "kv_row.h"
 
@@ -21,6 +22,7 @@ typedef struct {
     llm_rows o, q;
     llm_kv_layer kv;
     const llm_span *span;
+    const int32_t *pos, *seq;           /* of each row: attend_floats */
     const float *sinks;
     float *partial;                     /* [tile row of all][part]: d_v sums, then the largest score and the sum */
     int n_span, n_head, group, window, n_part, rows_all;
@@ -102,10 +104,8 @@ static __device__ __forceinline__ uint4 cell8(const llm_kv_layer &kv, const uint
         }
         return uint4{ e4m3_pair(two[0]), e4m3_pair(two[1]), e4m3_pair(two[2]), e4m3_pair(two[3]) };
     }
-    float f[8];
-    float d = kv.dtype == DT_Q8_0 ? f16_float(((const uint16_t *)(const void *)(row + width))[at / 32]) : 1;
-    UNROLL for (int i = 0; i < 8; i++)
-        f[i] = kv.dtype == DT_Q8_0 ? (float)((const int8_t *)row)[at + i] * d : ((const float *)(const void *)row)[at + i];
+    float f[8], d = f16_float(((const uint16_t *)(const void *)(row + width))[at / 32]);
+    UNROLL for (int i = 0; i < 8; i++) f[i] = (float)((const int8_t *)row)[at + i] * d;
     return uint4{ pack_f16(f[0], f[1]), pack_f16(f[2], f[3]), pack_f16(f[4], f[5]), pack_f16(f[6], f[7]) };
 }
 
@@ -113,7 +113,6 @@ static __device__ __forceinline__ uint4 cell8(const llm_kv_layer &kv, const uint
 static __device__ __forceinline__ uint16_t cell1(const llm_kv_layer &kv, const uint8_t *row, int at, int width)
 {
     if (kv.dtype == DT_F16) return ((const uint16_t *)(const void *)row)[at];
-    if (kv.dtype == DT_F32) return float_f16(((const float *)(const void *)row)[at]);
     if (kv.dtype == DT_F8_E4M3) return float_f16(e4m3_float(row[at]));
     return float_f16((float)((const int8_t *)row)[at] * f16_float(((const uint16_t *)(const void *)(row + width))[at / 32]));
 }
@@ -330,6 +329,88 @@ template <int MT, int NV, int KEYS, bool CUT, bool FINE> static __global__ void 
     else write_rows<MT, NV, KEYS>(g, &p, acc, score, score + ROWS);
 }
 
+/* ---- a cache of floats ---- */
+
+enum { FLOAT_STEP = 32, FLOAT_OWN = 4 };        /* keys a step; values a thread adds up: 512 in a block */
+
+/* Row `at` of a head's keys or values. */
+static __device__ __forceinline__ const float *float_cell(const llm_kv_layer &kv, bool value, int seq, int at, int head)
+{
+    int d = value ? kv.d_v : kv.d_k;
+    const uint8_t *base = value ? (const uint8_t *)kv.v + (size_t)seq * kv.v_seq_bytes : (const uint8_t *)kv.k + (size_t)seq * kv.k_seq_bytes;
+
+    return (const float *)(const void *)(base + (size_t)(at % kv.n_cell) * (size_t)kv_row_size(DT_F32, kv.n_kv_head * (int64_t)d)) + (int64_t)head * d;
+}
+
+/* Keys key0 .. key1 - 1 of one query q [d_k]: acc, m and l as attend_kernel keeps them, each thread its values, all threads the same m and l. Every
+ * warp scores a key in turn; score [2][FLOAT_STEP] is written in turns, so that one barrier a step is enough. weight [FLOAT_STEP] is the warp's own. */
+static __device__ __forceinline__ void float_part(const attend_job &g, const float *q, float *score, float *weight, int seq, int kv_head, int key0, int key1, float acc[FLOAT_OWN], float *m, float *l)
+{
+    int lane = lane_id();
+
+    *m = -INFINITY, *l = 0;
+    UNROLL for (int j = 0; j < FLOAT_OWN; j++) acc[j] = 0;
+    for (int key = key0, turn = 0; key < key1; key += FLOAT_STEP, turn ^= FLOAT_STEP) {
+        int n = key1 - key < FLOAT_STEP ? key1 - key : FLOAT_STEP;
+        for (int k = warp_id(); k < n; k += THREADS / 32) {
+            const float *x = float_cell(g.kv, false, seq, key + k, kv_head);
+            float s = 0;
+            for (int d = lane; d < g.kv.d_k; d += 32) s = fmaf(q[d], x[d], s);
+            s = warp_sum(s) * g.scale;
+            if (lane == 0) score[turn + k] = g.softcap > 0 ? g.softcap * tanhf(s / g.softcap) : s;
+        }
+        __syncthreads();
+        float s = lane < n ? score[turn + lane] : -INFINITY, top = fmaxf(*m, warp_max(s)), c = *m == -INFINITY ? 0.0f : expf(*m - top), w = lane < n ? expf(s - top) : 0.0f;
+        *l = fmaf(*l, c, warp_sum(w)), *m = top;
+        weight[lane] = w;               /* those of the step before have been read: the barrier is between */
+        __syncwarp();
+        UNROLL for (int j = 0; j < FLOAT_OWN; j++) acc[j] *= c;
+        for (int k = 0; k < n; k++) {
+            const float *x = float_cell(g.kv, !g.kv.latent, seq, key + k, kv_head);
+            float one = weight[k];
+            UNROLL for (int j = 0; j < FLOAT_OWN; j++) {
+                int d = (int)threadIdx.x + THREADS * j;
+                if (d < g.kv.d_v) acc[j] = fmaf(one, x[d], acc[j]);
+            }
+        }
+    }
+    __syncthreads();                    /* the next part begins with the first turn again */
+}
+
+/* Block (row, head, part). Deterministic: parts are those of part_begin, merged as merge_cut_kernel does where a block has all of them. */
+static __global__ void __launch_bounds__(THREADS) attend_floats(attend_job g)
+{
+    DYNAMIC_SHARED(raw);
+    float *q = (float *)(void *)raw, *score = q + round16(g.kv.d_k), *weight = score + FLOAT_STEP * (2 + warp_id()), acc[FLOAT_OWN], sum[FLOAT_OWN], m, l, m_sum = -INFINITY, l_sum = 0, f0, f1;
+    int i = (int)blockIdx.x, head = (int)blockIdx.y, kv_head = head / g.group, pos = g.pos[i], part = (int)blockIdx.z;
+    int begin = g.window > 0 && pos >= g.window ? pos - g.window + 1 : 0, per = ((pos - begin) / g.n_part / FLOAT_STEP + 1) * FLOAT_STEP;
+    int first = g.cut && g.n_part == 1 ? part_at(begin) : part, last = g.cut && g.n_part == 1 ? part_at(pos) : part;
+
+    for (int d = (int)threadIdx.x; d < g.kv.d_k; d += THREADS) q[d] = g.q.data[(int64_t)i * g.q.stride + (int64_t)head * g.kv.d_k + d];
+    UNROLL for (int j = 0; j < FLOAT_OWN; j++) sum[j] = 0;
+    __syncthreads();
+    for (int p = first; p <= last; p++) {
+        int key0 = g.cut ? part_begin(p) : begin + p * per, key1 = g.cut ? part_begin(p + 1) : key0 + per;
+        float_part(g, q, score, weight, g.seq[i], kv_head, key0 > begin ? key0 : begin, key1 < pos + 1 ? key1 : pos + 1, acc, &m, &l);
+        merge_factors(m_sum, m, &m_sum, &f0, &f1);
+        l_sum = fmaf(l, f1, l_sum * f0);
+        UNROLL for (int j = 0; j < FLOAT_OWN; j++) sum[j] = fmaf(acc[j], f1, sum[j] * f0);
+    }
+    float f = g.n_part > 1 ? 1.0f : ending(m_sum, l_sum, g.sinks, head), *o = g.o.data + (int64_t)i * g.o.stride + (int64_t)head * g.kv.d_v;
+    if (g.n_part > 1) o = g.partial + (((int64_t)kv_head * g.rows_all + (int64_t)i * g.group + head % g.group) * g.n_part + part) * (g.kv.d_v + 2);
+    UNROLL for (int j = 0; j < FLOAT_OWN; j++) {
+        int d = (int)threadIdx.x + THREADS * j;
+        if (d < g.kv.d_v) o[d] = sum[j] * f;
+    }
+    if (g.n_part > 1 && threadIdx.x == 0) o[g.kv.d_v] = m_sum, o[g.kv.d_v + 1] = l_sum;
+}
+
+static cudaError_t launch_floats(const attend_job *g, int rows, cudaStream_t s)
+{
+    LAUNCH(attend_floats, dim3((unsigned)rows, (unsigned)g->n_head, (unsigned)g->n_part), dim3(THREADS), (size_t)(round16(g->kv.d_k) + FLOAT_STEP * (2 + THREADS / 32)) * sizeof(float), s, *g);
+    return cudaGetLastError();
+}
+
 /* Block (row, head): the parts of one query in ascending order. Parts without keys have m = -infinity and l = 0. */
 static __global__ void merge_kernel(attend_job g)
 {
@@ -449,12 +530,14 @@ static void attend(llm_backend *be, llm_rows o, llm_rows q, const llm_kv_layer *
     g.sinks = a->sinks != NULL && tensor_bound(a->sinks) ? weight_of(a->sinks)->values : NULL;
     for (int i = 0; i < b->n_span; i++) if (b->span[i].n * g.group > most) most = b->span[i].n * g.group;
     tile_rows = rows_of_tile(kv, most);
+    if (kv->dtype == DT_F32) tile_rows = 1;
     for (int i = 0; i < b->n_span; i++) tiles += (b->span[i].n * g.group + tile_rows - 1) / tile_rows;
     g.cut = impl->limits.deterministic, g.fine = cuda_code_group(impl->device) > 0;
     g.n_part = g.cut ? cut_parts_of(impl, &g, b, tiles) : parts_of(impl, &g, b, tiles);
     if (impl->batch == NULL || impl->batch->span != b->span) be->remote->upload(be, impl->span, b->span, (size_t)b->n_span * sizeof *b->span);
     g.span = impl->span;
-    if (!cuda_check(be, launch(&g, tile_rows, dim3((unsigned)tiles, (unsigned)kv->n_kv_head, (unsigned)g.n_part), impl->stream), "attention", b->n, a->n_head, kv->d_k)) return;
+    if (kv->dtype == DT_F32) g.pos = cuda_ints(be, b->pos, b->n, impl->pos), g.seq = cuda_ints(be, b->seq, b->n, impl->seq);
+    if (!cuda_check(be, kv->dtype == DT_F32 ? launch_floats(&g, b->n, impl->stream) : launch(&g, tile_rows, dim3((unsigned)tiles, (unsigned)kv->n_kv_head, (unsigned)g.n_part), impl->stream), "attention", b->n, a->n_head, kv->d_k)) return;
     if (g.n_part == 1) return;
     auto merge = g.cut ? merge_cut_kernel : merge_kernel;
     LAUNCH(merge, dim3((unsigned)b->n, (unsigned)a->n_head), dim3(128), 0, impl->stream, g);

@@ -5,7 +5,8 @@
 
 extern int cuda_n_sm(const llm_device *d);
 
-enum { PARTIAL_FLOATS = 4 << 20 };      /* attention: enough for 32 rows of 64 heads in 16 parts */
+/* Attention: enough for 64 rows of 64 heads in 16 parts. cuBLAS: the 32 MiB that its documentation recommends for Hopper, 4 elsewhere. */
+enum { PARTIAL_FLOATS = 8 << 20 };
 
 typedef struct { size_t ints, span, code, code_d, code_sum, half, half_mul, row, pair_ff, pair_y, index, heads, partial, top, freq, total; } areas;
 
@@ -19,10 +20,11 @@ static bool area(size_t *total, size_t *out, size_t count, size_t size)
 /* Values of x that a product may have at once, and the bytes of every area. False when a size wraps. */
 static bool measure(areas *a, const llm_limits *l)
 {
-    size_t n = (size_t)l->n_batch, cols = (size_t)(l->max_cols > l->d_model ? l->max_cols : l->d_model) + 255, values, pairs, pair_values;
+    size_t n = (size_t)l->n_batch, cols = (size_t)(l->max_cols > l->d_model ? l->max_cols : l->d_model) + 255, values, pairs, pair_values, partial;
 
     memset(a, 0, sizeof *a);
     if (l->n_batch < 1 || l->max_cols < 1 || l->max_rows < 1 || l->max_d_head < 0) return false;
+    if ((partial = cuda_top_keys(l->max_rows) / sizeof(float)) < PARTIAL_FLOATS) partial = PARTIAL_FLOATS;
     if (!ck_mul(n, (size_t)l->n_expert_used, &pairs) || !ck_mul(n, cols & ~(size_t)255, &values) || !ck_mul(pairs, ((size_t)l->d_ff_expert + 255) & ~(size_t)255, &pair_values)) return false;
     if (pair_values > values) values = pair_values;
     return area(&a->total, &a->ints, 3 * n, sizeof(int32_t)) && area(&a->total, &a->span, n, sizeof(llm_span))
@@ -32,12 +34,12 @@ static bool measure(areas *a, const llm_limits *l)
         && area(&a->total, &a->pair_ff, 2 * pairs, (size_t)l->d_ff_expert * sizeof(float)) && area(&a->total, &a->pair_y, pairs, (size_t)l->d_model * sizeof(float))
         && area(&a->total, &a->index, 6 * pairs + 8 * (size_t)l->n_expert + 16, sizeof(int32_t))
         && area(&a->total, &a->heads, 3 * (size_t)l->n_head, sizeof(int32_t))
-        && area(&a->total, &a->partial, PARTIAL_FLOATS, sizeof(float)) && area(&a->total, &a->top, cuda_top_bytes(l->max_rows), 1)
+        && area(&a->total, &a->partial, partial, sizeof(float)) && area(&a->total, &a->top, cuda_top_bytes(), 1)
         && area(&a->total, &a->freq, FREQ_TABLES * (size_t)freq_most(l), sizeof(float));
 }
 
-/* Pinned: the step's arrays and, behind them, the tables of frequencies and what top.cu brings back. */
-static size_t pinned_bytes(const areas *a) { return a->ints + a->span + a->freq + cuda_top_result_bytes(); }
+/* Pinned: the step's arrays and, behind them, the tables of frequencies and what top.cu sends and brings back. */
+static size_t pinned_bytes(const areas *a) { return a->ints + a->span + a->freq + a->top; }
 
 bool backend_cuda_scratch(const llm_limits *limits, uint64_t bytes[N_SITE])
 {
@@ -151,10 +153,11 @@ static void drop_capture(cuda_impl *impl)
     impl->mode = STEP_NONE;
 }
 
-/* What is launched from here on is recorded, where the step is. */
+/* What is launched from here on is recorded, where the step is. Relaxed: while this thread records, it also copies on another stream (device_upload), and
+ * other threads' sessions allocate. */
 static void begin_stretch(cuda_impl *impl)
 {
-    if (impl->mode != STEP_CAPTURE || cudaStreamBeginCapture(impl->stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess) return;
+    if (impl->mode != STEP_CAPTURE || cudaStreamBeginCapture(impl->stream, cudaStreamCaptureModeRelaxed) == cudaSuccess) return;
     (void)cudaGetLastError();
     graph_clear(&impl->graph[impl->graph_now]);
     impl->mode = STEP_EAGER;

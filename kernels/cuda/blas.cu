@@ -21,6 +21,7 @@ struct cuda_blas {
     handle h;
     pthread_mutex_t one;                /* its stream and workspace are set before each call */
     int version;
+    size_t own;                         /* what its handle took of the device */
     int (*create)(handle *h);
     int (*destroy)(handle h);
     int (*get_version)(handle h, int *version);
@@ -59,9 +60,16 @@ static void *load(char *why, size_t cap)
     return lib;
 }
 
+static size_t memory_left(void)
+{
+    size_t left = 0, all;
+    return cudaMemGetInfo(&left, &all) == cudaSuccess ? left : 0;
+}
+
 cuda_blas *blas_open(char *why, size_t cap)
 {
     cuda_blas *b = (cuda_blas *)calloc(1, sizeof *b);
+    size_t before = memory_left(), after;
     const char *missing;
     int st;
 
@@ -71,7 +79,10 @@ cuda_blas *blas_open(char *why, size_t cap)
     if (!find_all(b, &missing)) snprintf(why, cap, "the library has no %s", missing);
     else if ((st = b->create(&b->h)) != 0) b->h = NULL, snprintf(why, cap, "cublasCreate returned %d", st);
     else if ((st = b->get_version(b->h, &b->version)) != 0 || (st = b->set_math(b->h, NO_SHORT_SUMS)) != 0) snprintf(why, cap, "setting it up returned %d", st);
-    else return b;
+    else {
+        b->own = (after = memory_left()) < before ? before - after : 0;
+        return b;
+    }
     blas_close(b);
     return NULL;
 }
@@ -86,6 +97,7 @@ void blas_close(cuda_blas *b)
 }
 
 int blas_version(const cuda_blas *b) { return b->version; }
+size_t blas_own(const cuda_blas *b) { return b->own; }
 
 bool blas_has(const cuda_weight *w)
 {

@@ -9,6 +9,7 @@ enum { BLAS_FEWEST = 65, BLAS_LARGE = 1 << 20 };        /* LARGE: values of a ma
 cuda_blas *blas_open(char *why, size_t cap);            /* NULL: why says what is missing */
 void blas_close(cuda_blas *b);                          /* NULL is fine */
 int blas_version(const cuda_blas *b);                   /* 130100: 13.1.0 */
+size_t blas_own(const cuda_blas *b);                    /* bytes of the device that it has taken for itself */
 bool blas_has(const cuda_weight *w);
 /* x as it meets weights of w's type and columns, in the backend's scratch; blas_has(w), s->parts == 1. False after a failure. */
 typedef struct { const void *data; int64_t stride; const float *mul; int type; } blas_x;

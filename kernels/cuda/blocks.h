@@ -12,7 +12,16 @@
  * Q6_K         ql[128] qh[64]                        scales[16] d (18, 20 apart)
  * Q2_K         64                                    scales[16] d dmin (20)
  * Q3_K         hmask[32] qs[64]                      scales[12] d (14, 16 apart)
- * IQ4_XS       128                                   d high low[4] (8) */
+ * IQ4_XS       128                                   d high low[4] (8)
+ * IQ2_XXS      qs[64], a group's signs and scale in it   d (2)
+ * IQ2_XS       qs[64]                                d scales[8] (10)
+ * IQ2_S        qs[32] signs[32]                      d qh[8] scales[8] (18)
+ * IQ3_XXS      qs[64] signs and scales[32]           d (2)
+ * IQ3_S        qs[64] qh[8] signs[32]                d scales[4] (6)
+ * IQ1_S        qs[32] qh and scales[16]              d (2)
+ * IQ1_M        qs[32] qh[16]                         scales with d (8)
+ * TQ1_0        qs[48]                                qh[4] d (6)
+ * TQ2_0        64                                    d (2) */
 #ifndef LLM_CUDA_BLOCKS_H
 #define LLM_CUDA_BLOCKS_H
 #include "device.h"
@@ -91,17 +100,17 @@ template <int DT> struct block_of;
 template <> struct block_of<DT_Q8_0> {
     BLOCK_TRAITS(32, 0, 0, 0);
     static __device__ __forceinline__ void codes(const uint8_t *a, const uint8_t *, int i, uint32_t w[8]) { words_of(load16(a + 32 * i), w), words_of(load16(a + 32 * i + 16), w + 4); }
-    static __device__ __forceinline__ void scales(const uint8_t *b, int i, float *s, float *) { s[0] = half_at(b + 2 * i); }
+    static __device__ __forceinline__ void scales(const uint8_t *, const uint8_t *b, int i, float *s, float *) { s[0] = half_at(b + 2 * i); }
 };
 template <> struct block_of<DT_Q4_0> {
     BLOCK_TRAITS(32, 8, 0, 0);
     static __device__ __forceinline__ void codes(const uint8_t *a, const uint8_t *, int i, uint32_t w[8]) { nibbles(load16(a + 16 * i), w); }
-    static __device__ __forceinline__ void scales(const uint8_t *b, int i, float *s, float *) { s[0] = half_at(b + 2 * i); }
+    static __device__ __forceinline__ void scales(const uint8_t *, const uint8_t *b, int i, float *s, float *) { s[0] = half_at(b + 2 * i); }
 };
 template <> struct block_of<DT_Q4_1> {
     BLOCK_TRAITS(32, 0, 1, 0);
     static __device__ __forceinline__ void codes(const uint8_t *a, const uint8_t *, int i, uint32_t w[8]) { nibbles(load16(a + 16 * i), w); }
-    static __device__ __forceinline__ void scales(const uint8_t *b, int i, float *s, float *m) { s[0] = half_at(b + 4 * i), m[0] = half_at(b + 4 * i + 2); }
+    static __device__ __forceinline__ void scales(const uint8_t *, const uint8_t *b, int i, float *s, float *m) { s[0] = half_at(b + 4 * i), m[0] = half_at(b + 4 * i + 2); }
 };
 template <> struct block_of<DT_Q4_G> {
     BLOCK_TRAITS(32, 0, 0, 0);
@@ -110,7 +119,7 @@ template <> struct block_of<DT_Q4_G> {
         nibbles(load16(a + 16 * i), w);
         UNROLL for (int k = 0; k < 8; k++) w[k] = less4(w[k], b[4 * i + 2]);
     }
-    static __device__ __forceinline__ void scales(const uint8_t *b, int i, float *s, float *) { s[0] = half_at(b + 4 * i); }
+    static __device__ __forceinline__ void scales(const uint8_t *, const uint8_t *b, int i, float *s, float *) { s[0] = half_at(b + 4 * i); }
 };
 template <> struct block_of<DT_Q5_0> {
     BLOCK_TRAITS(32, 16, 0, 0);
@@ -119,7 +128,7 @@ template <> struct block_of<DT_Q5_0> {
         nibbles(load16(a + 16 * i), w);
         fifth_bits(load2(b + 6 * i + 2) | load2(b + 6 * i + 4) << 16, w);
     }
-    static __device__ __forceinline__ void scales(const uint8_t *b, int i, float *s, float *) { s[0] = half_at(b + 6 * i); }
+    static __device__ __forceinline__ void scales(const uint8_t *, const uint8_t *b, int i, float *s, float *) { s[0] = half_at(b + 6 * i); }
 };
 template <> struct block_of<DT_Q5_1> {
     BLOCK_TRAITS(32, 0, 1, 0);
@@ -128,17 +137,17 @@ template <> struct block_of<DT_Q5_1> {
         nibbles(load16(a + 16 * i), w);
         fifth_bits(load4(b + 8 * i + 4), w);
     }
-    static __device__ __forceinline__ void scales(const uint8_t *b, int i, float *s, float *m) { s[0] = half_at(b + 8 * i), m[0] = half_at(b + 8 * i + 2); }
+    static __device__ __forceinline__ void scales(const uint8_t *, const uint8_t *b, int i, float *s, float *m) { s[0] = half_at(b + 8 * i), m[0] = half_at(b + 8 * i + 2); }
 };
 template <> struct block_of<DT_IQ4_NL> {
     BLOCK_TRAITS(32, 0, 0, 0);
     static __device__ __forceinline__ void codes(const uint8_t *a, const uint8_t *, int i, uint32_t w[8]) { codes_iq4(load16(a + 16 * i), w); }
-    static __device__ __forceinline__ void scales(const uint8_t *b, int i, float *s, float *) { s[0] = half_at(b + 2 * i); }
+    static __device__ __forceinline__ void scales(const uint8_t *, const uint8_t *b, int i, float *s, float *) { s[0] = half_at(b + 2 * i); }
 };
 template <> struct block_of<DT_MXFP4> {
     BLOCK_TRAITS(32, 0, 0, 0);
     static __device__ __forceinline__ void codes(const uint8_t *a, const uint8_t *, int i, uint32_t w[8]) { codes_mxfp4(load16(a + 16 * i), w); }
-    static __device__ __forceinline__ void scales(const uint8_t *b, int i, float *s, float *) { s[0] = e8m0_half_float(b[i]); }
+    static __device__ __forceinline__ void scales(const uint8_t *, const uint8_t *b, int i, float *s, float *) { s[0] = e8m0_half_float(b[i]); }
 };
 template <> struct block_of<DT_Q4_K> {
     BLOCK_TRAITS(256, 0, 1, 0);
@@ -148,7 +157,7 @@ template <> struct block_of<DT_Q4_K> {
         words_of(load16(q), w), words_of(load16(q + 16), w + 4);
         UNROLL for (int k = 0; k < 8; k++) w[k] = w[k] >> 4 * (i & 1) & 0x0f0f0f0fu;
     }
-    static __device__ __forceinline__ void scales(const uint8_t *b, int i, float *s, float *m)
+    static __device__ __forceinline__ void scales(const uint8_t *, const uint8_t *b, int i, float *s, float *m)
     {
         float sc, mn;
         b += 16 * (i / 8);
@@ -165,7 +174,7 @@ template <> struct block_of<DT_Q5_K> {
         words_of(load16(q), w), words_of(load16(q + 16), w + 4), words_of(load16(h), high), words_of(load16(h + 16), high + 4);
         UNROLL for (int k = 0; k < 8; k++) w[k] = (w[k] >> 4 * (i & 1) & 0x0f0f0f0fu) | (high[k] >> (i & 7) & 0x01010101u) << 4;
     }
-    static __device__ __forceinline__ void scales(const uint8_t *b, int i, float *s, float *m) { block_of<DT_Q4_K>::scales(b, i, s, m); }
+    static __device__ __forceinline__ void scales(const uint8_t *, const uint8_t *b, int i, float *s, float *m) { block_of<DT_Q4_K>::scales(NULL, b, i, s, m); }
 };
 template <> struct block_of<DT_Q6_K> {
     BLOCK_TRAITS(256, 32, 0, 1);
@@ -177,7 +186,7 @@ template <> struct block_of<DT_Q6_K> {
         words_of(load16(q), w), words_of(load16(q + 16), w + 4), words_of(load16(h), high), words_of(load16(h + 16), high + 4);
         UNROLL for (int k = 0; k < 8; k++) w[k] = (w[k] >> 4 * (part / 2) & 0x0f0f0f0fu) | (high[k] >> 2 * part & 0x03030303u) << 4;
     }
-    static __device__ __forceinline__ void scales(const uint8_t *b, int i, float *s, float *)
+    static __device__ __forceinline__ void scales(const uint8_t *, const uint8_t *b, int i, float *s, float *)
     {
         b += 20 * (i / 8);
         float d = half_at(b + 16);
@@ -192,7 +201,7 @@ template <> struct block_of<DT_Q2_K> {
         words_of(load16(q), w), words_of(load16(q + 16), w + 4);
         UNROLL for (int k = 0; k < 8; k++) w[k] = w[k] >> 2 * (i & 3) & 0x03030303u;
     }
-    static __device__ __forceinline__ void scales(const uint8_t *b, int i, float *s, float *m)
+    static __device__ __forceinline__ void scales(const uint8_t *, const uint8_t *b, int i, float *s, float *m)
     {
         b += 20 * (i / 8);
         float d = half_at(b + 16), least = -half_at(b + 18);
@@ -208,7 +217,7 @@ template <> struct block_of<DT_Q3_K> {
         words_of(load16(q), w), words_of(load16(q + 16), w + 4), words_of(load16(h), high), words_of(load16(h + 16), high + 4);
         UNROLL for (int k = 0; k < 8; k++) w[k] = (w[k] >> 2 * (i & 3) & 0x03030303u) | (high[k] >> (i & 7) & 0x01010101u) << 2;
     }
-    static __device__ __forceinline__ void scales(const uint8_t *b, int i, float *s, float *)
+    static __device__ __forceinline__ void scales(const uint8_t *, const uint8_t *b, int i, float *s, float *)
     {
         b += 16 * (i / 8);
         float d = half_at(b + 12);
@@ -221,7 +230,7 @@ template <> struct block_of<DT_Q3_K> {
 template <> struct block_of<DT_IQ4_XS> {
     BLOCK_TRAITS(256, 0, 0, 0);
     static __device__ __forceinline__ void codes(const uint8_t *a, const uint8_t *, int i, uint32_t w[8]) { codes_iq4(load16(a + 16 * i), w); }
-    static __device__ __forceinline__ void scales(const uint8_t *b, int i, float *s, float *)
+    static __device__ __forceinline__ void scales(const uint8_t *, const uint8_t *b, int i, float *s, float *)
     {
         int j = i % 8;
         b += 8 * (i / 8);
@@ -230,9 +239,12 @@ template <> struct block_of<DT_IQ4_XS> {
 };
 
 /* Every block type: CASE(type) for a switch. */
-#define BLOCK_TYPES(CASE) \
+#define PLAIN_BLOCK_TYPES(CASE) \
     CASE(DT_Q8_0) CASE(DT_Q4_0) CASE(DT_Q4_1) CASE(DT_Q4_G) CASE(DT_Q5_0) CASE(DT_Q5_1) CASE(DT_IQ4_NL) CASE(DT_MXFP4) \
     CASE(DT_Q4_K) CASE(DT_Q5_K) CASE(DT_Q6_K) CASE(DT_Q2_K) CASE(DT_Q3_K) CASE(DT_IQ4_XS)
+#define GRID_BLOCK_TYPES(CASE) \
+    CASE(DT_IQ2_XXS) CASE(DT_IQ2_XS) CASE(DT_IQ2_S) CASE(DT_IQ3_XXS) CASE(DT_IQ3_S) CASE(DT_IQ1_S) CASE(DT_IQ1_M) CASE(DT_TQ1_0) CASE(DT_TQ2_0)
+#define BLOCK_TYPES(CASE) PLAIN_BLOCK_TYPES(CASE) GRID_BLOCK_TYPES(CASE)
 
 /* ---- types of one value a block ---- */
 
@@ -244,4 +256,5 @@ template <> struct value_of<DT_F8_E4M3> { enum { BYTES = 1 }; static __device__ 
 template <> struct value_of<DT_F8_E5M2> { enum { BYTES = 1 }; static __device__ __forceinline__ float at(const uint8_t *p, float) { return e5m2_float(*p); } };
 
 #define VALUE_TYPES(CASE) CASE(DT_F32) CASE(DT_F16) CASE(DT_BF16) CASE(DT_F8_E4M3) CASE(DT_F8_E5M2)
+#include "blocks_iq.h"
 #endif

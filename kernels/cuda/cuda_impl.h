@@ -57,7 +57,7 @@ typedef struct {
     float *pair_up, *pair_h, *pair_y;   /* experts: [n_pair, d_ff] twice, [n_pair, d_model] */
     int32_t *moe_index;                 /* experts: counts, places, tiles (moe.cu) */
     int32_t *head_count;                /* matvec.h: [3 n_head], 0 between launches */
-    float *partial;                     /* attention: results of parts of the keys */
+    float *partial;                     /* attention: results of parts of the keys; cuBLAS's workspace; outside steps top.cu's */
     size_t partial_bytes;
     size_t code_bytes, half_bytes, row_bytes;
     step_mode mode;
@@ -90,10 +90,10 @@ void cuda_kv_ops(llm_ops *op, llm_blocks *block);           /* and rope_store */
 void cuda_attend_ops(llm_ops *op);
 void cuda_linear_ops(llm_ops *op, llm_blocks *block);       /* linear absorb moe, gated, qkv_store */
 
-/* top.cu: llm_remote.top; bytes of impl->top for rows of n logits, and of impl->top_pinned. */
-void cuda_top(llm_backend *be, const float *x, llm_top *t);
-size_t cuda_top_bytes(int n);
-size_t cuda_top_result_bytes(void);
+/* top.cu: llm_remote.top; bytes of impl->top and as many of impl->top_pinned, and what a row of n logits needs at most of impl->partial. */
+void cuda_top(llm_backend *be, llm_top *t, int n);
+size_t cuda_top_bytes(void);
+size_t cuda_top_keys(int n);
 
 /* The step's arrays on the device; else (tests of single ops) host is brought into scratch. */
 const int32_t *cuda_ints(llm_backend *be, const int32_t *host, int n, int32_t *scratch);
@@ -105,8 +105,9 @@ const float *cuda_frequencies(llm_backend *be, const float *host, int n);
 typedef struct { int block, a_at, a_bytes, b_bytes, b_stride; } cuda_planes;
 bool cuda_planes_of(int dtype, cuda_planes *p);
 
-/* Experts, one column for each pair p (row p / n_used of x, or p itself where by_pair): matrix expert[p]. */
-typedef struct { const int32_t *expert; int n_pair, n_used; bool by_pair; int heads; } pairs;
+/* Experts, one column for each pair p (row p / n_used of x, or p itself where by_pair): matrix expert[p]. A launch takes those from first on. */
+enum { GRID_Y_MOST = 65535 };
+typedef struct { const int32_t *expert; int n_pair, n_used; bool by_pair; int heads, first; } pairs;
 
 typedef struct cuda_blas cuda_blas;
 cuda_blas *cuda_device_blas(const llm_device *d);   /* blas.h; NULL: not there, or no weights for it */

@@ -212,7 +212,7 @@ template <int DT> static __global__ void embed_blocks(llm_rows y, cuda_weight w,
 
     if (32 * (int64_t)i >= w.cols) return;
     block_of<DT>::codes(w.a + row * w.a_row, w.b + row * w.b_row, i, code);
-    block_of<DT>::scales(w.b + row * w.b_row, i, s, m);
+    block_of<DT>::scales(w.a + row * w.a_row, w.b + row * w.b_row, i, s, m);
     UNROLL for (int k = 0; k < 32; k++) {
         int h = block_of<DT>::SUB16 ? k / 16 : 0;
         float v = s[h] * (float)((int)(int8_t)(code[k / 4] >> 8 * (k % 4)) - block_of<DT>::OFF);

@@ -116,7 +116,9 @@ static void move(const llm_kv_layer *kv, int seq, int pos, int n, uint8_t *rows,
         }
         if (!out) (void)cudaMemcpy(base + (size_t)first * (size_t)size, cell, bytes, cudaMemcpyHostToDevice);
     }
-    if (!out) (void)cudaDeviceSynchronize();        /* a copy from pageable memory may still be under way, and the session's stream does not wait for it */
+    /* A copy from pageable memory may still be under way, and the session's stream does not wait for it. Not the whole device: another session may be
+     * recording a step, which must not be waited for. */
+    if (!out) (void)cudaStreamSynchronize(0);
     free(cell);
 }
 

@@ -299,8 +299,11 @@ static bool by_pairs(const moe_run *r, const cuda_weight *w, const llm_tensor *b
     g.n_matrix = 1, g.x = form.codes, g.f = form.f, g.f_stride = form.f_stride, g.n = r->n_pair;
     g.m[0].w = *w, g.m[0].bias = bias_values(bias), g.m[0].y = out, g.m[0].y_stride = w->rows;
     if (up) g.glu = true, g.m[1].w = *up, g.m[1].bias = bias_values(r->a->bup), g.act = (int)r->a->act, g.limit = r->a->limit;
-    g.e = pairs{ r->expert, r->n_pair, r->n_used, by_pair, 0 };
-    run_matvec(r->be, &g, (unsigned)r->n_pair);
+    g.e = pairs{ r->expert, r->n_pair, r->n_used, by_pair, 0, 0 };
+    for (int n; g.e.first < r->n_pair; g.e.first += n) {
+        n = r->n_pair - g.e.first < GRID_Y_MOST ? r->n_pair - g.e.first : GRID_Y_MOST;
+        run_matvec(r->be, &g, (unsigned)n);
+    }
     return r->be->err.status == LLM_OK;
 }
 

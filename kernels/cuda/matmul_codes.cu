@@ -14,7 +14,7 @@ template <int DT> static __device__ __forceinline__ void fill_weight(mm_shared *
         float s[2] = { 0, 0 }, m[2] = { 0, 0 };
         if (first + t < groups) {
             block::codes(a, b, first + t, w);
-            block::scales(b, first + t, s, m);
+            block::scales(a, b, first + t, s, m);
             UNROLL for (int k = 0; k < 8; k++) if (block::OFF != 0) w[k] = less4(w[k], block::OFF);
         }
         put32(&sh->a[r][32 * t], w);

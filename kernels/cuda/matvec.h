@@ -38,7 +38,7 @@ template <int R> struct mv_place {
 template <int R> static __device__ __forceinline__ bool mv_find(const mv_job &g, mv_place<R> *p, int n_column)
 {
     int i = 0, outputs = g.glu ? R / 2 : R;
-    int64_t pair = blockIdx.y;
+    int64_t pair = (int64_t)g.e.first + blockIdx.y;
 
     while (i + 1 < g.n_matrix && (int)blockIdx.x >= g.first[i + 1]) i++;
     const cuda_weight &w = g.m[i].w;
@@ -62,22 +62,26 @@ template <int R> static __device__ __forceinline__ bool mv_find(const mv_job &g,
     return true;
 }
 
-/* Adds the lanes up and writes the outputs, their bias added. */
+/* Adds the lanes up; lane c writes the outputs of column c, their bias added. Each sum moves to its lane first, so that the code of the activation is
+ * there once for a row and not for every column: it was most of what the compiler had to do. */
 template <int NC, int R> static __device__ __forceinline__ void mv_finish(const mv_job &g, const mv_place<R> &p, float acc[R][NC], int n_column)
 {
     const float *bias = g.m[p.matrix].bias, *up_bias = g.m[1].bias;
     int64_t rows = g.m[p.matrix].w.rows;
+    float own[R];
+    int c = lane_id();
 
-    UNROLL for (int c = 0; c < NC; c++) {
-        UNROLL for (int r = 0; r < R; r++) acc[r][c] = warp_sum(acc[r][c]);
-        if (c >= n_column || lane_id() != c) continue;
-        UNROLL for (int r = 0; r < R; r++) {
-            int64_t row = p.row0 + (g.glu ? r / 2 : r);
-            if (row >= rows || (g.glu && r % 2)) continue;
-            float v = acc[r][c] + (bias ? bias[p.base + row] : 0.0f);
-            if (g.glu) v = activate(v, acc[r + 1 < R ? r + 1 : r][c] + (up_bias ? up_bias[p.base + row] : 0.0f), g.act, g.limit);
-            p.y[c * g.m[p.matrix].y_stride + row] = v;
-        }
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int i = 0; i < NC; i++) {
+        float sum = warp_sum(acc[r][i]);
+        own[r] = i == 0 || c == i ? sum : own[r];
+    }
+    if (c >= n_column) return;
+    UNROLL for (int r = 0; r < R; r++) {
+        int64_t row = p.row0 + (g.glu ? r / 2 : r);
+        if (row >= rows || (g.glu && r % 2)) continue;
+        float v = own[r] + (bias ? bias[p.base + row] : 0.0f);
+        if (g.glu) v = activate(v, own[r + 1 < R ? r + 1 : r] + (up_bias ? up_bias[p.base + row] : 0.0f), g.act, g.limit);
+        p.y[c * g.m[p.matrix].y_stride + row] = v;
     }
 }
 

@@ -29,7 +29,7 @@ template <int DT, int NC, int R> static __global__ void __launch_bounds__(MV_WAR
         float s[R][2], m[R][2];
         UNROLL for (int r = 0; r < R; r++) {
             block_of<DT>::codes(p.a[r], p.b[r], i, w[r]);
-            block_of<DT>::scales(p.b[r], i, s[r], m[r]);
+            block_of<DT>::scales(p.a[r], p.b[r], i, s[r], m[r]);
         }
         UNROLL for (int c = 0; c < NC; c++) {
             int64_t at = (p.column + (c < n ? c : n - 1)) * g.x.blocks + i;
@@ -50,7 +50,11 @@ cudaError_t matvec_codes_launch(const mv_job *g, dim3 grid, int nc, cudaStream_t
     switch (j.m[0].w.dtype) {
 #define LAUNCH_NC(dt, nc) { auto fn = matvec_codes<dt, nc, mv_rows(nc)>; LAUNCH(fn, grid, dim3(MV_WARPS * 32), mv_shared(&j), s, j); break; }
 #define CASE(dt) case dt: if (nc == 1) LAUNCH_NC(dt, 1) if (nc == 2) LAUNCH_NC(dt, 2) if (nc == 4) LAUNCH_NC(dt, 4) LAUNCH_NC(dt, 8)
-    BLOCK_TYPES(CASE)
+    PLAIN_BLOCK_TYPES(CASE)
+#undef CASE
+    /* bound by unpacking their blocks, not by columns: two columns take the kernel of four */
+#define CASE(dt) case dt: if (nc == 1) LAUNCH_NC(dt, 1) if (nc <= 4) LAUNCH_NC(dt, 4) LAUNCH_NC(dt, 8)
+    GRID_BLOCK_TYPES(CASE)
 #undef CASE
     default: return cudaErrorInvalidValue;
     }

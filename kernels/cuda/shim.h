@@ -4,7 +4,9 @@
  * A launch runs its blocks one after the other. The threads of a block are fibers: each runs until it meets a barrier or an
  * operation of its warp (shuffle, matrix tile) that others have not reached, then the next one goes on. A block in which all
  * wait for what cannot come ends the program and names the kernel: a barrier that not all threads reach is a bug on a GPU too.
- * Device memory is the process's own, filled with bytes that are NaN as float, as is dynamic shared memory.
+ * Device memory is the process's own, filled with bytes that are NaN as float, as is dynamic shared memory. What CUDA forbids ends the program, too: more
+ * than 48 KiB of dynamic shared memory that the kernel was not allowed, arguments beyond 4 KiB, waiting for a stream that records, or for the whole
+ * device while one does, allocating while this thread records in a mode other than relaxed.
  * One launch at a time in a thread; any number of threads. */
 #ifndef LLM_CUDA_SHIM_H
 #define LLM_CUDA_SHIM_H
@@ -16,7 +18,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
+#include <atomic>
 #include <functional>
+#include <map>
+#include <mutex>
 #include <tuple>
 #include <vector>
 #if defined(__SANITIZE_ADDRESS__)
@@ -35,17 +40,17 @@
 #define __grid_constant__
 
 struct dim3 { unsigned x, y, z; constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {} };
-struct uint2 { unsigned x, y; };
+struct alignas(8) uint2 { unsigned x, y; };
 struct alignas(16) uint4 { unsigned x, y, z, w; };
 struct alignas(16) float4 { float x, y, z, w; };
 struct alignas(8) float2 { float x, y; };
-struct int4 { int x, y, z, w; };
+struct alignas(16) int4 { int x, y, z, w; };
 
 /* ---- fibers ---- */
 
 namespace shim {
 
-enum { MAX_THREAD = 1024, WARP = 32, STACK = 256 << 10, SLOT = 16, TILE = 4096, SHARED = 232448 };
+enum { MAX_THREAD = 1024, WARP = 32, STACK = 256 << 10, SLOT = 16, TILE = 4096, SHARED = 232448, SHARED_FREELY = 48 << 10, ARGUMENTS = 4 << 10 };
 
 struct fiber {
     ucontext_t context;
@@ -276,20 +281,42 @@ static inline unsigned __float_as_uint(float f) { unsigned u; memcpy(&u, &f, 4);
 typedef enum { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2 } cudaError_t;
 typedef enum { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 } cudaMemcpyKind;
 typedef enum { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 } cudaFuncAttribute;
-typedef enum { cudaStreamCaptureModeThreadLocal = 1 } cudaStreamCaptureMode;
+typedef enum { cudaStreamCaptureModeGlobal = 0, cudaStreamCaptureModeThreadLocal = 1, cudaStreamCaptureModeRelaxed = 2 } cudaStreamCaptureMode;
 struct cudaDeviceProp { char name[64]; int major, minor, multiProcessorCount; size_t sharedMemPerBlockOptin; };
 
 /* A graph is the list of what was launched while a stream was captured. */
 typedef std::vector<std::function<void()>> *cudaGraph_t, *cudaGraphExec_t;
-struct shim_stream { cudaGraph_t graph; };
+struct shim_stream { cudaGraph_t graph; int strict; };
 typedef shim_stream *cudaStream_t;
 
-/* What is left on the device; tests lower it. Launches so far, recorded ones each time they run, bytes brought to the host, and copies to the host and to the device. */
-extern "C" { inline size_t shim_memory_left = (size_t)8 << 30, shim_launches = 0, shim_downloaded = 0, shim_copies[2] = { 0, 0 }; }
+/* What is left on the device; tests lower it. Launches so far, recorded ones each time they run, bytes brought to the host, copies to the host and to the
+ * device, and how often the host waited. */
+extern "C" { inline size_t shim_memory_left = (size_t)8 << 30, shim_launches = 0, shim_downloaded = 0, shim_copies[2] = { 0, 0 }, shim_waits = 0; }
 /* The library that is taken for cuBLAS; NULL: there is none. */
 extern "C" { inline const char *shim_cublas = nullptr; }
 
 namespace shim {
+/* Streams that record, in all threads and strictly in this one. */
+inline std::atomic<int> recording{ 0 };
+inline thread_local int strict = 0;
+
+inline void forbidden(const char *call)
+{
+    fprintf(stderr, "shim: %s while a step is recorded\n", call);
+    abort();
+}
+
+/* Kernels that may have more dynamic shared memory, and how much. */
+inline std::mutex allowed_lock;
+inline std::map<const void *, size_t> allowed;
+
+inline bool shared_good(const void *kernel, size_t n)
+{
+    std::lock_guard<std::mutex> hold(allowed_lock);
+    auto at = allowed.find(kernel);
+    return n <= SHARED_FREELY || (at != allowed.end() && n <= at->second);
+}
+
 inline void enqueue(cudaStream_t s, std::function<void()> work)
 {
     if (s != nullptr && s->graph != nullptr) s->graph->push_back(work);
@@ -302,6 +329,10 @@ namespace shim {
 template <class... P, class... A> inline void launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t s, const A &...arg)
 {
     std::tuple<P...> all(arg...);
+
+    static_assert(sizeof all <= ARGUMENTS, "the arguments of a kernel fit");
+    e.name = name;
+    if (!shared_good((const void *)kernel, shared)) fail("more dynamic shared memory than it is allowed");
     enqueue(s, [=] { shim_launches++, run(name, grid, block, shared, [&] { std::apply(kernel, all); }); });
 }
 }
@@ -311,6 +342,7 @@ static inline cudaError_t cudaMalloc(void **p, size_t n)
 {
     size_t *head;
 
+    if (shim::strict > 0) shim::forbidden("cudaMalloc");
     *p = nullptr;
     if (n > shim_memory_left || (head = (size_t *)aligned_alloc(256, (n + 256 + 255) & ~(size_t)255)) == nullptr) return cudaErrorMemoryAllocation;
     *head = n, shim_memory_left -= n;
@@ -353,13 +385,40 @@ static inline cudaError_t cudaStreamCreate(cudaStream_t *s) { return (*s = (cuda
 enum { cudaStreamNonBlocking = 1 };
 static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) { return cudaStreamCreate(s); }
 static inline cudaError_t cudaStreamDestroy(cudaStream_t s) { free(s); return cudaSuccess; }
-static inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-static inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+static inline cudaError_t cudaStreamSynchronize(cudaStream_t s)
+{
+    if (s != nullptr && s->graph != nullptr) shim::forbidden("cudaStreamSynchronize of it");
+    shim_waits++;
+    return cudaSuccess;
+}
+static inline cudaError_t cudaDeviceSynchronize()
+{
+    if (shim::recording > 0) shim::forbidden("cudaDeviceSynchronize");
+    shim_waits++;
+    return cudaSuccess;
+}
 static inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 static inline const char *cudaGetErrorString(cudaError_t s) { return s == cudaErrorMemoryAllocation ? "out of memory" : s ? "invalid argument" : "no error"; }
-template <class F> static inline cudaError_t cudaFuncSetAttribute(F, cudaFuncAttribute, int) { return cudaSuccess; }
-static inline cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) { s->graph = new std::vector<std::function<void()>>; return cudaSuccess; }
-static inline cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g) { *g = s->graph, s->graph = nullptr; return cudaSuccess; }
+template <class F> static inline cudaError_t cudaFuncSetAttribute(F kernel, cudaFuncAttribute, int n)
+{
+    std::lock_guard<std::mutex> hold(shim::allowed_lock);
+    if (n < 0 || n > shim::SHARED) return cudaErrorInvalidValue;
+    shim::allowed[(const void *)kernel] = (size_t)n;
+    return cudaSuccess;
+}
+static inline cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode)
+{
+    s->graph = new std::vector<std::function<void()>>, s->strict = mode != cudaStreamCaptureModeRelaxed;
+    shim::recording++, shim::strict += s->strict;
+    return cudaSuccess;
+}
+static inline cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g)
+{
+    *g = s->graph;
+    if (*g == nullptr) return cudaErrorInvalidValue;
+    s->graph = nullptr, shim::recording--, shim::strict -= s->strict;
+    return cudaSuccess;
+}
 static inline cudaError_t cudaGraphGetNodes(cudaGraph_t g, void *, size_t *n) { *n = g->size(); return cudaSuccess; }
 static inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g, unsigned long long) { *x = new std::vector<std::function<void()>>(*g); return cudaSuccess; }
 static inline cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t) { for (auto &f : *x) f(); return cudaSuccess; }

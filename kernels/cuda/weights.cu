@@ -45,6 +45,15 @@ bool cuda_planes_of(int dtype, cuda_planes *p)
         { DT_Q2_K,    { 256,  16,  64, 20, 20 } },
         { DT_Q3_K,    { 256,   0,  96, 14, 16 } },
         { DT_IQ4_XS,  { 256,   8, 128,  8,  8 } },
+        { DT_IQ2_XXS, { 256,   2,  64,  2,  2 } },
+        { DT_IQ2_XS,  { 256,   2,  64, 10, 10 } },
+        { DT_IQ2_S,   { 256,   2,  64, 18, 18 } },
+        { DT_IQ3_XXS, { 256,   2,  96,  2,  2 } },
+        { DT_IQ3_S,   { 256,   2, 104,  6,  6 } },
+        { DT_IQ1_S,   { 256,   2,  48,  2,  2 } },
+        { DT_IQ1_M,   { 256,   0,  48,  8,  8 } },
+        { DT_TQ1_0,   { 256,   0,  48,  6,  6 } },
+        { DT_TQ2_0,   { 256,   0,  64,  2,  2 } },
         { DT_F32,     {   1,   0,   4,  0,  0 } },
         { DT_F16,     {   1,   0,   2,  0,  0 } },
         { DT_BF16,    {   1,   0,   2,  0,  0 } },
@@ -421,7 +430,7 @@ static void find_blas(llm_device *d)
     if (!wanted || d->blas != NULL) return;
     if ((d->blas = blas_open(why, sizeof why)) != NULL)
         snprintf(d->products, sizeof d->products, "products of F32, F16 and BF16 weights with %d rows or more: cuBLAS %d, but where results must not depend "
-                 "on the batch", (int)BLAS_FEWEST, blas_version(d->blas));
+                 "on the batch; it keeps %.1f MiB of the device", (int)BLAS_FEWEST, blas_version(d->blas), (double)blas_own(d->blas) / 1048576);
     else snprintf(d->products, sizeof d->products, "products of F32, F16 and BF16 weights with %d rows or more: own kernels, cuBLAS is not there (%s)",
                   (int)BLAS_FEWEST, why);
 }

@@ -127,34 +127,59 @@ llm_status session_fetch(llm_session *s, llm_error *err)
     size_t width = (size_t)s->model->config.n_vocab;
     llm_run *r = session_head(s);
 
+    if (s->n_held == 0) return LLM_OK;
     r->be->err.status = LLM_OK;
-    for (size_t j = 0; j < s->n_held; j++)
-        r->be->remote->download(r->be, s->logits + width * (size_t)s->origin[j], row_at(r->out, (int64_t)j), width * sizeof *s->logits);
+    r->be->remote->download(r->be, s->logits, r->out.data, s->n_held * width * sizeof *s->logits);
     if (r->be->err.status != LLM_OK) return llm_fail(err, r->be->err.status, "%s", r->be->err.text);
+    reorder(s, s->logits, s->origin, (int)s->n_held);
     s->n_held = 0;
     return LLM_OK;
 }
 
-/* The token where a part of row i proves it; else -1. */
-static llm_token pick_held(llm_session *s, size_t i, llm_sampler *p, uint64_t pos)
+static const float *held_row(const llm_session *s, size_t i)
 {
-    llm_run *r = session_head(s);
     size_t j = 0;
 
-    while (j < s->n_held && s->origin[j] != (int32_t)i) j++;
-    if (j == s->n_held || !sampler_wants(p, &s->top)) return -1;
-    r->be->err.status = LLM_OK;
-    r->be->remote->top(r->be, row_at(run_rows_of(r->out, (int)s->n_held, s->model->config.n_vocab), (int64_t)j), &s->top);
-    return r->be->err.status == LLM_OK ? sampler_pick_top(p, &s->top, pos) : -1;
+    while (j + 1 < s->n_held && s->origin[j] != (int32_t)i) j++;
+    return row_at(run_rows_of(session_head(s)->out, (int)s->n_held, s->model->config.n_vocab), (int64_t)j);
 }
 
-llm_token session_pick(llm_session *s, size_t i, llm_sampler *p, uint64_t pos, llm_error *err)
+/* The tokens that parts of n <= n_top rows prove; out of the others stays. */
+static void pick_held(llm_session *s, size_t first, size_t n, llm_sampler *const *p, const uint64_t *pos, llm_token *out)
 {
-    llm_token t = s->n_held > 0 ? pick_held(s, i, p, pos) : -1;
+    llm_backend *be = session_head(s)->be;
+    size_t of[TOP_ROWS];
+    int asked = 0;
 
-    if (t >= 0) return t;
-    if (s->n_held > 0 && session_fetch(s, err) != LLM_OK) return -1;
-    return llm_sampler_pick(p, s->logits + i * (size_t)s->model->config.n_vocab, pos, err);
+    for (size_t i = 0; i < n; i++) {
+        llm_top *t = &s->top[asked];
+        if (sampler_wants(p[i], t)) t->x = held_row(s, first + i), of[asked++] = i;
+    }
+    if (asked == 0) return;
+    be->err.status = LLM_OK;
+    be->remote->top(be, s->top, asked);
+    for (int k = 0; k < asked && be->err.status == LLM_OK; k++) out[of[k]] = sampler_pick_top(p[of[k]], &s->top[k], pos[of[k]]);
+}
+
+llm_status session_pick(llm_session *s, size_t first, size_t n, llm_sampler *const *p, const uint64_t *pos, llm_token *out, llm_error *err)
+{
+    size_t width = (size_t)s->model->config.n_vocab, i = 0, k;
+    llm_error own = { 0 };
+    llm_status st;
+
+    for (i = 0; i < n; i++) out[i] = -1;
+    for (i = 0; i < n && s->n_held > 0; i += k) {
+        k = n - i < (size_t)s->n_top ? n - i : (size_t)s->n_top;
+        pick_held(s, first + i, k, p + i, pos + i, out + i);
+    }
+    for (i = 0; i < n; i++) {
+        if (out[i] >= 0) continue;
+        if ((st = session_fetch(s, err)) != LLM_OK) break;
+        if ((out[i] = llm_sampler_pick(p[i], s->logits + (first + i) * width, pos[i], &own)) < 0) { st = llm_fail(err, own.status, "%s", own.text); break; }
+    }
+    if (i == n) return LLM_OK;
+    while (i < n) out[i++] = -1;
+    return st;
 }
 
 static bool stopped(void *user)

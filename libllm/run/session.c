@@ -62,6 +62,17 @@ static llm_status step_open(llm_session *s, const llm_session_options *o, llm_er
     return llm_fail_memory(err, (size_t)o->n_batch * sizeof *s->token, "the rows of a step");
 }
 
+int session_top_rows(const llm_model *m, int n_seq)
+{
+    return site_of_ends(m) == SITE_HOST ? 0 : n_seq < TOP_ROWS ? n_seq : TOP_ROWS;
+}
+
+static llm_status picks_open(llm_session *s, const llm_session_options *o, llm_error *err)
+{
+    if ((s->n_top = session_top_rows(s->model, o->n_seq)) == 0 || (s->top = calloc((size_t)s->n_top, sizeof *s->top)) != NULL) return LLM_OK;
+    return llm_fail_memory(err, (size_t)s->n_top * sizeof *s->top, "what picks look at");
+}
+
 static void warn(const llm_model *m, const char *fmt, int a, int b)
 {
     char line[160];
@@ -121,7 +132,7 @@ llm_status session_open(llm_session **out, llm_model *m, const llm_session_optio
     for (int i = 0; i < N_SITE; i++)
         if (model_uses(m, (llm_site)i) && (st = site_open(s, (llm_site)i, o, &limits[i], err)) != LLM_OK) goto fail;
     join(s);
-    if ((st = kv_map(&s->kv, err)) != LLM_OK || (st = step_open(s, o, err)) != LLM_OK) goto fail;
+    if ((st = kv_map(&s->kv, err)) != LLM_OK || (st = step_open(s, o, err)) != LLM_OK || (st = picks_open(s, o, err)) != LLM_OK) goto fail;
     if (model_uses(m, SITE_HOST) && (st = place(s, o->pin_threads != 0, err)) != LLM_OK) goto fail;
     warn_about(m, o);
     *out = s;
@@ -138,7 +149,7 @@ void llm_session_close(llm_session *s)
     kv_close(&s->kv);
     for (int i = 0; i < N_SITE; i++) backend_close(&s->be[i]);
     free(s->token), free(s->pos), free(s->seq), free(s->origin), free(s->want), free(s->span);
-    free(s->n_row_seq), free(s->row), free(s->logits);
+    free(s->n_row_seq), free(s->row), free(s->logits), free(s->top);
     plan_release(s);
     free(s);
 }

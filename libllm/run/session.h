@@ -66,7 +66,8 @@ struct llm_session {
     size_t rows_done, rows_all;         /* of the decode under way */
     uint64_t claimed[N_SITE];           /* bytes that this session has in model->claimed */
     size_t n_held;                      /* rows of logits that are still on the device, all of n_logits or 0 */
-    llm_top top;                        /* what a pick wants of one of them */
+    llm_top *top;                       /* [n_top] what picks want of them, where the head is on a device */
+    int n_top;
 };
 
 /* The run that makes the logits. */
@@ -77,9 +78,12 @@ typedef struct { const llm_row *row; const llm_token *token; size_t n; } batch_i
 
 llm_status batch_decode(llm_session *s, const batch_input *in, llm_error *err);
 bool session_logits_reserve(llm_session *s, size_t n);  /* room for n rows */
+/* How many rows picks look at at once: 0 where the logits are made by the CPU. */
+int session_top_rows(const llm_model *m, int n_seq);
 /* Brings the logits that are on a device to s->logits. */
 llm_status session_fetch(llm_session *s, llm_error *err);
-llm_token session_pick(llm_session *s, size_t i, llm_sampler *p, uint64_t pos, llm_error *err);
+/* Rows first .. first + n - 1 of the logits: out [n], from the first failure on -1. */
+llm_status session_pick(llm_session *s, size_t first, size_t n, llm_sampler *const *p, const uint64_t *pos, llm_token *out, llm_error *err);
 
 /* state.c */
 llm_status state_save(const llm_session *s, const char *path, llm_error *err);

@@ -37,6 +37,7 @@ START_TEST(null_is_an_error_or_nothing)
     error_is(llm_sampler_accept(NULL, 0, &err), LLM_ERR_ARG, &err, "sampler");
     ck_assert_int_eq(llm_sampler_pick(NULL, NULL, 0, &err), -1);
     ck_assert_int_eq(llm_session_pick(NULL, 0, NULL, 0, &err), -1);
+    error_is(llm_session_pick_rows(NULL, 1, NULL, NULL, NULL, &err), LLM_ERR_ARG, &err, "session");
     ck_assert_int_eq(llm_model_get_info(NULL, NULL), LLM_ERR_ARG);
     ck_assert_int_eq(llm_model_get_tensor(NULL, 0, NULL), LLM_ERR_ARG);
     ck_assert_int_eq(llm_model_get_meta(NULL, 0, NULL, NULL, 0, NULL), LLM_ERR_ARG);

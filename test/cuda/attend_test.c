@@ -74,8 +74,8 @@ static void step(pair *p, caches *c, const shape *s, llm_dtype type, const llm_t
     p->be.op.store(&p->be, &c->dev, dk, dv, &b);
     if (attend) p->ref.op.attend(&p->ref, want, q, &c->ref, &b, &a), p->be.op.attend(&p->be, got, dq, &c->dev, &b, &a);
     p->be.remote->end(&p->be);
-    /* with Q8_0 the reference rounds its queries to eight bits, too; halves of two halves lose nothing of a cache of halves */
-    double tolerance = type == DT_Q8_0 ? 1e-2 : type != DT_F32 && p->fine ? 2e-6 : 1e-3;
+    /* with Q8_0 the reference rounds its queries to eight bits, too; queries of two halves lose nothing of a cache of halves; a cache of floats meets floats */
+    double tolerance = type == DT_Q8_0 ? 1e-2 : type == DT_F32 || p->fine ? 2e-6 : 1e-3;
     if (attend) check_rows(p, got, want, tolerance, "%s, %s, %d rows, %d tokens", s->name, dtype_name(type), b.n, c->length[0]);
     else p->be.remote->release(&p->be, got.data);
     p->be.remote->release(&p->be, dq.data), p->be.remote->release(&p->be, dk.data), p->be.remote->release(&p->be, dv.data);
@@ -277,10 +277,14 @@ START_TEST(long_contexts_in_parts)
         llm_tensor sinks = case_tensor(DT_F32, 0, s->n_head, 1), *all[1] = { &sinks };
         llm_device *d = put_weights(all, 1);
         caches c;
-        caches_open(&p, &c, s, DT_F16);
-        for (int i = 0; i < 5; i++) step(&p, &c, s, DT_F16, &sinks, fill, false);
-        for (int i = 0; i < 2; i++) step(&p, &c, s, DT_F16, &sinks, one, true);
-        caches_close(&p, &c), device_close(d), free((void *)(uintptr_t)sinks.data);
+        for (int k = 0; k < 1 + is % 2; k++) {
+            llm_dtype type = k ? DT_F32 : DT_F16;
+            caches_open(&p, &c, s, type);
+            for (int i = 0; i < 5; i++) step(&p, &c, s, type, &sinks, fill, false);
+            for (int i = 0; i < 2; i++) step(&p, &c, s, type, &sinks, one, true);
+            caches_close(&p, &c);
+        }
+        device_close(d), free((void *)(uintptr_t)sinks.data);
     }
     pair_close(&p);
 }
@@ -324,14 +328,15 @@ START_TEST(deterministic_rows_depend_on_their_own_keys_alone)
         const shape *s = &shapes[is];
         llm_tensor sinks = case_tensor(DT_F32, 0, s->n_head, 1), *all[1] = { &sinks };
         llm_device *d = put_weights(all, 1);
+        llm_dtype type = turn % 2 ? DT_F32 : DT_F16;
         size_t width = (size_t)s->n_head * (size_t)s->d_v;
         float *want = malloc(LAST * width * sizeof *want), *got = malloc(LAST * width * sizeof *got);
         static const int cut[] = { LAST, 0, 17, 7, 0, 1, 23, 0 };
         caches c;
-        caches_open(&p, &c, s, DT_F16);
-        step(&p, &c, s, DT_F16, &sinks, fill, false);
-        for (int i = 0; i < 3; i++) step(&p, &c, s, DT_F16, &sinks, more, false);
-        step(&p, &c, s, DT_F16, &sinks, last, true);
+        caches_open(&p, &c, s, type);
+        step(&p, &c, s, type, &sinks, fill, false);
+        for (int i = 0; i < 3; i++) step(&p, &c, s, type, &sinks, more, false);
+        step(&p, &c, s, type, &sinks, last, true);
         llm_rows q = close_rows(LAST, s->n_head * s->d_k);
         for (int i = 0; i < LAST; i += i == 0 ? LAST - 3 : 1) attend_piece(&p, &c, s, q, i, 1, false, &sinks, want + (size_t)i * width);
         for (int k = 0, at = 0; k < COUNT(cut); k++) {
@@ -346,4 +351,31 @@ START_TEST(deterministic_rows_depend_on_their_own_keys_alone)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/attend", prefill_and_decoding, rotated_and_stored_in_one, products_and_heads_in_one, long_contexts_in_parts, deterministic_rows_depend_on_their_own_keys_alone)
+/* Another session may record a step while a file or a copy comes into the cells of this one. */
+START_TEST(cells_are_put_while_a_step_is_recorded)
+{
+    enum { WIDTH = 2 * 64 };
+    int32_t token = 0, pos = 0, seq = 0;
+    llm_span span = { 0, 0, 1, 0 };
+    llm_batch b = { 1, 1, &token, &pos, &seq, &span };
+    uint16_t in[2][WIDTH], out[2][WIDTH];
+    uint8_t want = 1;
+    caches c;
+    pair p;
+
+    if (!pair_open(&p, &limits, "cuda/cells")) return;
+    caches_open(&p, &c, &shapes[2], DT_F16);
+    for (int turn = 0; turn < 3; turn++) {      /* as it comes, recorded, replayed */
+        for (int i = 0; i < WIDTH; i++) in[0][i] = (uint16_t)(100 * turn + i), in[1][i] = (uint16_t)(200 * turn + i);
+        p.be.remote->begin(&p.be, &b, &want);
+        p.be.op.kv_put(&c.dev, 1, turn, 1, in[0], in[1]);
+        p.be.remote->end(&p.be);
+        ck_assert_msg(p.be.err.status == LLM_OK, "%s", p.be.err.text);
+        p.be.op.kv_get(&c.dev, 1, turn, 1, out[0], out[1]);
+        ck_assert(memcmp(in, out, sizeof in) == 0);
+    }
+    caches_close(&p, &c), pair_close(&p);
+}
+END_TEST
+
+LLM_TEST_MAIN("cuda/attend", prefill_and_decoding, rotated_and_stored_in_one, products_and_heads_in_one, long_contexts_in_parts, deterministic_rows_depend_on_their_own_keys_alone, cells_are_put_while_a_step_is_recorded)

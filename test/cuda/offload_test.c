@@ -438,12 +438,14 @@ END_TEST
 
 /* ---- types that the device has no kernels for ------------------------------------------- */
 
-/* A copy of a GGUF file, as an open file without a name: tensor `name` becomes of GGUF type `type`, which must not need more bytes, with zeros as data. */
+/* A copy of a GGUF file, as an open file without a name: tensor `name` becomes of GGUF type `type`, with zeros as data behind all others. */
 static int with_type(const char *path, const char *name, uint32_t type)
 {
     FILE *f = fopen(path, "rb"), *to = tmpfile();
     unsigned char *bytes = NULL, *at, *data;
+    uint64_t offset, start, moved;
     uint32_t n_dim;
+    size_t size, values = 1;
     llm_store *s;
     llm_error err;
     long n = 0;
@@ -452,10 +454,14 @@ static int with_type(const char *path, const char *name, uint32_t type)
     ck_assert_msg(store_open(&s, path, false, &err) == LLM_OK && store_find(s, name) != NULL, "%s: %s", path, name);
     data = memmem(bytes, (size_t)n, store_find(s, name)->data, 128), at = memmem(bytes, (size_t)n, name, strlen(name));
     ck_assert(data && at && data > at);
-    memset(data, 0, store_find(s, name)->bytes);
+    for (int i = 0; i < store_find(s, name)->n_dim; i++) values *= (size_t)store_find(s, name)->dim[i];
     memcpy(&n_dim, at + strlen(name), 4);
-    memcpy(at + strlen(name) + 4 + 8 * n_dim, &type, 4);
-    ck_assert(fwrite(bytes, 1, (size_t)n, to) == (size_t)n && fflush(to) == 0);
+    at += strlen(name) + 4 + 8 * n_dim;
+    memcpy(&offset, at + 4, 8);
+    start = (uint64_t)(data - bytes) - offset, moved = ((uint64_t)n - start + 31) & ~(uint64_t)31;
+    memcpy(at, &type, 4), memcpy(at + 4, &moved, 8);
+    ck_assert(dtype_bytes((llm_dtype)type, (int64_t)values, &size));
+    ck_assert(fwrite(bytes, 1, (size_t)n, to) == (size_t)n && fflush(to) == 0 && ftruncate(fileno(to), (off_t)(start + moved + size)) == 0);
     fclose(f), free(bytes), store_close(s);
     int fd = dup(fileno(to));
     fclose(to);
@@ -479,11 +485,11 @@ static void check_refusal(const char *path, const char *name, uint32_t type, int
 /* The message names what would help, and that helps. */
 START_TEST(a_type_without_kernels_is_named_with_a_way_out)
 {
-    enum { IQ2_XXS = 16, TQ2_0 = 35 };
+    enum { F64 = 28 };
     const char *const demo = "tools/demo/demo-gpt-oss.gguf", *const dense_k = REF "llama-kquants/model.gguf";
-    const char *const in_layer[] = { "IQ2_XXS [64, 256]", "gpu_layers 1 (--gpu-layers) leaves", NULL }, *const last[] = { "[256, 256]", "(--gpu-layers 0) leaves", NULL };
-    const char *const table[] = { "IQ2_XXS [101, 256]", "gpu_layers 2 (--gpu-layers)", NULL };
-    const char *const expert[] = { "TQ2_0 [16, 96, 256]", "(--gpu-layers) leaves", "cpu_moe 2 (--n-cpu-moe)", NULL };
+    const char *const in_layer[] = { "F64 [64, 256]", "gpu_layers 1 (--gpu-layers) leaves", NULL }, *const last[] = { "[256, 256]", "(--gpu-layers 0) leaves", NULL };
+    const char *const table[] = { "F64 [101, 256]", "gpu_layers 2 (--gpu-layers)", NULL };
+    const char *const expert[] = { "F64 [16, 96, 256]", "(--gpu-layers) leaves", "cpu_moe 2 (--n-cpu-moe)", NULL };
     llm_session_options o = usual();
     llm_model_info i = { .size = sizeof i };
     llm_token token = 7;
@@ -495,10 +501,10 @@ START_TEST(a_type_without_kernels_is_named_with_a_way_out)
 
     if (try_open(&m, dense_k, LLM_GPU_ALL, 0, (uint64_t)1 << 40, 1, &err) == LLM_ERR_UNSUPPORTED) { test_skip("cuda/offload types", err.text); return; }
     llm_model_close(m);
-    check_refusal(dense_k, "blk.0.attn_k.weight", IQ2_XXS, LLM_GPU_ALL, 0, in_layer), check_refusal(dense_k, "blk.0.attn_k.weight", IQ2_XXS, LLM_GPU_AUTO, 0, in_layer);
-    check_refusal(dense_k, "blk.1.attn_q.weight", IQ2_XXS, 1, 0, last), check_refusal(dense_k, "token_embd.weight", IQ2_XXS, LLM_GPU_ALL, 0, table);
-    check_refusal(demo, "blk.1.ffn_gate_exps.weight", TQ2_0, LLM_GPU_ALL, 0, expert), check_refusal(demo, "blk.1.ffn_gate_exps.weight", TQ2_0, LLM_GPU_AUTO, 1, expert);
-    fd = with_type(demo, "blk.1.ffn_gate_exps.weight", TQ2_0);
+    check_refusal(dense_k, "blk.0.attn_k.weight", F64, LLM_GPU_ALL, 0, in_layer), check_refusal(dense_k, "blk.0.attn_k.weight", F64, LLM_GPU_AUTO, 0, in_layer);
+    check_refusal(dense_k, "blk.1.attn_q.weight", F64, 1, 0, last), check_refusal(dense_k, "token_embd.weight", F64, LLM_GPU_ALL, 0, table);
+    check_refusal(demo, "blk.1.ffn_gate_exps.weight", F64, LLM_GPU_ALL, 0, expert), check_refusal(demo, "blk.1.ffn_gate_exps.weight", F64, LLM_GPU_AUTO, 1, expert);
+    fd = with_type(demo, "blk.1.ffn_gate_exps.weight", F64);
     snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
     for (int k = 0; k < 2; k++) {
         ck_assert_msg(try_open(&m, self, k ? LLM_GPU_AUTO : LLM_GPU_ALL, 2, 0, 0, &err) == LLM_OK, "%s", err.text);

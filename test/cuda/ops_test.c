@@ -73,7 +73,8 @@ END_TEST
 START_TEST(embedding_of_every_type)
 {
     static const llm_dtype types[] = { DT_F32, DT_F16, DT_BF16, DT_F8_E4M3, DT_F8_E5M2, DT_Q4_0, DT_Q4_1, DT_Q5_0, DT_Q5_1, DT_Q8_0, DT_IQ4_NL, DT_MXFP4, DT_Q4_G,
-                                       DT_Q2_K, DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_IQ4_XS };
+                                       DT_Q2_K, DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_IQ4_XS,
+                                       DT_IQ2_XXS, DT_IQ2_XS, DT_IQ2_S, DT_IQ3_XXS, DT_IQ3_S, DT_IQ1_S, DT_IQ1_M, DT_TQ1_0, DT_TQ2_0 };
     static const int32_t token[] = { 6, 0, 3, 6 };
     pair p;
 
@@ -157,9 +158,9 @@ static void check_top(pair *p, const float *x, const float *dx, int n, int k)
     static llm_top t;
     double sum = 0;
 
-    t.n = n, t.k = k, t.n_asked = n < 3 ? 0 : 3;
+    t.x = dx, t.n = n, t.k = k, t.n_asked = n < 3 ? 0 : 3;
     for (int i = 0; i < t.n_asked; i++) t.asked[i] = (i * 7 + 1) % n;
-    p->be.remote->top(&p->be, dx, &t);
+    p->be.remote->top(&p->be, &t, 1);
     ck_assert_msg(p->be.err.status == LLM_OK, "%s", p->be.err.text);
     for (int i = 0; i < t.n_asked; i++) ck_assert(float_bits(t.value[i]) == float_bits(x[t.asked[i]]));
     for (int i = 0; i < k; i++) {
@@ -201,4 +202,45 @@ START_TEST(greatest_logits)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/ops", norm_add_and_activations, rotation_and_moves_of_heads, embedding_of_every_type, routing_of_every_kind, sum_and_norm_in_one, greatest_logits)
+/* Rows at once give each row's bits when it is alone, whatever the others ask for; more than have room beside each other, too. */
+START_TEST(greatest_logits_of_many_rows)
+{
+    enum { LONG = 1 << 21 };
+    static const llm_limits wide = { .n_batch = 1, .max_cols = 64, .max_rows = LONG, .n_expert = 1, .n_expert_used = 1, .d_ff_expert = 1, .d_model = 64, .n_head = 1, .max_d_head = 64, .n_ctx = 256 };
+    static const struct { int n, width, k; } set[] = { { TOP_ROWS, 5000, 0 }, { 7, 1, 1 }, { 4, LONG, TOP_MOST } };
+    llm_top *all = calloc(TOP_ROWS, sizeof *all), *one = calloc(1, sizeof *one);
+    pair p;
+
+    if (!pair_open(&p, &wide, "cuda/top of rows")) { free(all), free(one); return; }
+    for (int is = 0; is < COUNT(set); is++) {
+        int n = set[is].n, width = set[is].width;
+        llm_rows x = case_rows(n, width), dx = put_rows(&p.be, x);
+        for (int i = 0; i < n; i++) {
+            int k = set[is].k ? set[is].k : i % 3 == 0 ? 1 : 1 + i * 37 % TOP_MOST;
+            all[i].x = row_at(dx, n - 1 - i), all[i].n = width - (i % 2 && width > 1), all[i].k = k, all[i].n_asked = i % 5 < width ? i % 5 : 0;
+            for (int a = 0; a < all[i].n_asked; a++) all[i].asked[a] = (i * 11 + a * 3) % all[i].n;
+        }
+#ifdef LLM_CUDA_SHIM
+        extern size_t shim_copies[2], shim_waits;
+        size_t down = shim_copies[0], up = shim_copies[1], waits = shim_waits;
+#endif
+        p.be.remote->top(&p.be, all, n);
+        ck_assert_msg(p.be.err.status == LLM_OK, "%s", p.be.err.text);
+#ifdef LLM_CUDA_SHIM
+        ck_assert(shim_copies[0] - down == 1 && shim_copies[1] - up == 1 && shim_waits - waits == 1);
+#endif
+        for (int i = 0; i < n; i += set[is].k == TOP_MOST ? n - 1 : 1) {    /* of the long rows the first and the last */
+            *one = all[i], memset(one->best, 0, sizeof one->best), memset(one->value, 0, sizeof one->value), one->sum = -1;
+            p.be.remote->top(&p.be, one, 1);
+            ck_assert(memcmp(one->best, all[i].best, (size_t)one->k * sizeof *one->best) == 0 && memcmp(&one->sum, &all[i].sum, sizeof one->sum) == 0);
+            ck_assert(memcmp(one->value, all[i].value, (size_t)one->n_asked * sizeof *one->value) == 0);
+        }
+        p.be.remote->release(&p.be, dx.data), free(x.data);
+    }
+    p.be.remote->top(&p.be, all, TOP_ROWS + 1);
+    ck_assert(p.be.err.status == LLM_ERR_INTERNAL);
+    pair_close(&p), free(all), free(one);
+}
+END_TEST
+
+LLM_TEST_MAIN("cuda/ops", norm_add_and_activations, rotation_and_moves_of_heads, embedding_of_every_type, routing_of_every_kind, sum_and_norm_in_one, greatest_logits, greatest_logits_of_many_rows)

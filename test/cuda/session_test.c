@@ -236,6 +236,49 @@ START_TEST(picks_on_the_device)
 }
 END_TEST
 
+/* Picks of all sequences at once: the tokens of single picks, in one copy here and one wait while no row is needed whole; all rows come in one copy where
+ * one is. */
+START_TEST(picks_of_a_batch)
+{
+    enum { N = 32, KINDS = 4 };
+    static const llm_sampler_options kind[KINDS] = { { 0 }, { .temperature = 0.8f, .top_k = 40, .top_p = 0.9f }, { .temperature = 1, .min_p = 0.1f, .repeat_penalty = 1.2f }, { .temperature = 1 } };
+    llm_sampler *sampler[N];
+    llm_token p[PROMPT], got[N], want[N];
+    uint64_t pos[N];
+    llm_row row[N];
+    llm_model *m;
+    llm_error err;
+
+    if (!open_model(&m, LLM_BACKEND_CUDA, "cuda/picks of a batch")) return;
+    llm_session *s = open_session(m, N);
+    prompt(m, p);
+    for (int with_whole = 0; with_whole < 2; with_whole++) {
+        for (int q = 0; q < N; q++) {
+            llm_sampler_options o = kind[q % (with_whole ? KINDS : 2)];
+            o.size = sizeof o, o.seed = (uint64_t)q, pos[q] = (uint64_t)(3 * q + 1), row[q] = (llm_row){ p[q % PROMPT], (q * 5 + 3) % N, 1 };
+            ck_assert(llm_sampler_open(&sampler[q], m, &o, &err) == LLM_OK && llm_sampler_accept(sampler[q], p[q % PROMPT], &err) == LLM_OK);
+        }
+        for (int single = 0; single < 2; single++) {
+            for (int q = 0; q < N; q++) ck_assert(llm_session_truncate(s, q, 0, &err) == LLM_OK);
+            ck_assert_msg(llm_session_decode_rows(s, row, N, &err) == LLM_OK, "%s", err.text);
+            for (int q = 0; q < N && single; q++) ck_assert_msg((want[q] = llm_session_pick(s, (size_t)q, sampler[q], pos[q], &err)) >= 0, "%s", err.text);
+#ifdef LLM_CUDA_SHIM
+            extern size_t shim_copies[2], shim_waits;
+            size_t down = shim_copies[0], waits = shim_waits;
+#endif
+            if (!single) ck_assert_msg(llm_session_pick_rows(s, N, sampler, pos, got, &err) == LLM_OK, "%s", err.text);
+#ifdef LLM_CUDA_SHIM
+            if (!single) ck_assert(shim_copies[0] - down == 1 + (size_t)with_whole && shim_waits - waits == 1 + (size_t)with_whole);
+#endif
+        }
+        for (int q = 0; q < N; q++) ck_assert_msg(got[q] == want[q], "row %d: %d with the others, %d alone", q, (int)got[q], (int)want[q]);
+        for (int q = 0; q < N; q++) llm_sampler_close(sampler[q]);
+    }
+    ck_assert_int_eq(llm_session_pick_rows(s, N + 1, sampler, pos, got, &err), LLM_ERR_ARG);
+    llm_session_close(s), llm_model_close(m);
+}
+END_TEST
+
 /* deterministic: a sequence's logits are the same bits at once, cut up, and beside others. */
 START_TEST(deterministic_logits_depend_on_their_sequence_alone)
 {
@@ -357,5 +400,5 @@ START_TEST(memory_that_runs_out_is_an_error)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/session", greedy_tokens_equal_the_cpu, logits_are_close_to_the_cpus, runs_and_recorded_steps_give_the_same_bits, sequences_side_by_side, picks_on_the_device, deterministic_logits_depend_on_their_sequence_alone,
+LLM_TEST_MAIN("cuda/session", greedy_tokens_equal_the_cpu, logits_are_close_to_the_cpus, runs_and_recorded_steps_give_the_same_bits, sequences_side_by_side, picks_on_the_device, picks_of_a_batch, deterministic_logits_depend_on_their_sequence_alone,
               copies_and_files_go_on_alike, launches_of_a_decoding_step, memory_that_runs_out_is_an_error)

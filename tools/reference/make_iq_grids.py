@@ -23,7 +23,7 @@ def main():
         code = np.searchsorted(np.array(cls.grid_map, np.float32), grid)
         assert (np.array(cls.grid_map)[code] == grid).all()
         entry = (code << (bits * np.arange(grid.shape[1]))).sum(axis=1)
-        out.append(f"\nconst uint16_t {name}[{len(entry)}] = {{")
+        out.append(f"\nIQ_GRID({name}, {len(entry)}) = {{")
         for i in range(0, len(entry), 16):
             out.append("\n    " + " ".join(f"{e}," for e in entry[i:i + 16]))
         out.append("\n};\n")
