@@ -120,23 +120,24 @@ static llm_status take_name(cursor *c, name_pool *pool, size_t max, const char *
 
 /* ---- key-values ---------------------------------------------------------- */
 
-/* Notes where each string of an array begins. The table takes 8 bytes for each that took 8 (version 1: 4) in the file. */
+/* Notes where strings of an array begin, not each, for there can be hundreds of thousands. */
 static llm_status take_string_array(cursor *c, gguf_kv *kv)
 {
     size_t begin = c->pos;
     llm_status s = check_count(c, kv->count, c->g->len_bytes, SIZE_MAX / 16, "strings in an array");
 
     if (s != LLM_OK) return s;
-    kv->at = malloc((kv->count + 1) * sizeof *kv->at);
-    if (kv->at == NULL) return llm_fail_memory(c->err, (kv->count + 1) * sizeof *kv->at, "an array of strings");
+    kv->at = malloc((kv->count / GGUF_STRIDE + 2) * sizeof *kv->at);
+    if (kv->at == NULL) return llm_fail_memory(c->err, (kv->count / GGUF_STRIDE + 2) * sizeof *kv->at, "an array of strings");
     kv->data = c->data + begin;
     for (size_t i = 0; i < kv->count; i++) {
         const uint8_t *text;
         size_t len;
-        kv->at[i] = c->pos - begin;
+        if (i % GGUF_STRIDE == 0) kv->at[i / GGUF_STRIDE] = c->pos - begin;
         if ((s = take_string(c, &text, &len, "a string of an array")) != LLM_OK) return s;
     }
-    kv->at[kv->count] = kv->bytes = c->pos - begin;
+    kv->bytes = c->pos - begin;
+    kv->at[(kv->count + GGUF_STRIDE - 1) / GGUF_STRIDE] = kv->bytes;
     return LLM_OK;
 }
 
@@ -394,17 +395,32 @@ const gguf_kv *gguf_find(const gguf *g, const char *key)
     return name_index_find(&g->index, key, &i) ? &g->kv[i] : NULL;
 }
 
-/* The length is taken from the table, not from the mapping again: the file may have been written to since. */
+static size_t len_at(const gguf *g, const uint8_t *p)
+{
+    uint64_t n = 0;
+
+    memcpy(&n, p, g->len_bytes);
+    return n > SIZE_MAX / 2 ? SIZE_MAX / 2 : (size_t)n;
+}
+
+/* The file may have been written to since: lengths are held against the table. */
 bool gguf_string(const gguf *g, const gguf_kv *kv, size_t i, const char **s, size_t *len)
 {
+    size_t at, end;
+
     if (kv->type != GGUF_STRING || i >= kv->count) return false;
     if (kv->at == NULL) {
         *s = (const char *)kv->data, *len = kv->bytes;
         return true;
     }
-    *s = (const char *)kv->data + kv->at[i] + g->len_bytes;
-    *len = kv->at[i + 1] - kv->at[i] - g->len_bytes;
-    return true;
+    at = kv->at[i / GGUF_STRIDE], end = kv->at[i / GGUF_STRIDE + 1];
+    for (size_t k = i / GGUF_STRIDE * GGUF_STRIDE;; k++) {
+        if (end - at < g->len_bytes) return false;
+        *len = len_at(g, kv->data + at), at += g->len_bytes;
+        if (*len > end - at) return false;
+        if (k == i) return *s = (const char *)kv->data + at, true;
+        at += *len;
+    }
 }
 
 bool gguf_int(const gguf_kv *kv, size_t i, int64_t *out)

@@ -8,7 +8,7 @@
 #define LLM_GGUF_H
 #include "tensors.h"
 
-enum { GGUF_MAX_KV = 1 << 16, GGUF_MAX_KEY = 65535, GGUF_MAX_NAME = 255, GGUF_MAX_ALIGN = 1 << 24 };
+enum { GGUF_STRIDE = 8, GGUF_MAX_KV = 1 << 16, GGUF_MAX_KEY = 65535, GGUF_MAX_NAME = 255, GGUF_MAX_ALIGN = 1 << 24 };
 
 #define GGUF_TYPE_LIST(X) \
     X(U8, 0, 1) X(I8, 1, 1) X(U16, 2, 2) X(I16, 3, 2) X(U32, 4, 4) X(I32, 5, 4) X(F32, 6, 4) X(BOOL, 7, 1) \
@@ -26,7 +26,7 @@ typedef struct {
     size_t count;                       /* 1 for a scalar */
     const uint8_t *data;                /* [count] numbers back to back, unaligned; a scalar string: its bytes */
     size_t bytes;
-    size_t *at;                         /* array of strings: [count + 1] where each element begins in data, else NULL */
+    size_t *at;                         /* array of strings: [count / GGUF_STRIDE + 2] where each GGUF_STRIDE-th begins in data, then bytes; else NULL */
 } gguf_kv;
 
 typedef struct gguf gguf;

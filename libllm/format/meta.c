@@ -377,6 +377,13 @@ size_t meta_strs_at(llm_meta *m, const char *gk, const char *hp, size_t i, const
     return n;
 }
 
+void meta_release(const llm_meta *m, const char *gk)
+{
+    item it;
+
+    if (m->g && find(m, gk, NULL, &it) && it.kv->array) store_release(m->store, it.kv->data, it.kv->bytes);
+}
+
 bool meta_has(llm_meta *m, const char *gk, const char *hp)
 {
     item it;

@@ -29,6 +29,8 @@ bool meta_strs(llm_meta *m, const char *gguf, const char *hf, size_t *n);
 bool meta_str_at(llm_meta *m, const char *gguf, const char *hf, size_t i, const char **s, size_t *len);
 /* Up to cap of them from index i on, for lists too long to ask one by one; how many were read, 0 past the end or on an error. */
 size_t meta_strs_at(llm_meta *m, const char *gguf, const char *hf, size_t i, const char **s, size_t *len, size_t cap);
+/* A hint that the bytes of a GGUF array need not stay in memory: they can still be read, from the file. */
+void meta_release(const llm_meta *m, const char *gguf);
 bool meta_has(llm_meta *m, const char *gguf, const char *hf);
 
 /* The first error of any accessor (wrong type, out of range), or LLM_OK. */

@@ -22,11 +22,10 @@ static uint32_t token_ranks(const llm_bpe *t, uint32_t *rank)
     uint32_t highest = 0;
 
     for (int32_t id = 0; id < v->n; id++)
-        rank[id] = !t->by_text || v->type[id] != TOK_NORMAL ? UINT32_MAX : t->rank ? t->rank[id] : (uint32_t)id;
-    for (size_t i = 0; !t->by_text && i <= t->mask; i++) {
-        const bpe_pair *p = &t->slot[i];
-        if (p->a >= 0 && p->rank < rank[p->id]) rank[p->id] = p->rank;
-    }
+        rank[id] = t->first || v->type[id] != TOK_NORMAL ? UINT32_MAX : t->rank ? t->rank[id] : (uint32_t)id;
+    for (int32_t id = 0; t->first && id < v->n; id++)
+        for (uint32_t i = t->first[id]; i < t->first[id + 1]; i++)
+            if (t->cut[i] != 0 && bpe_order(t, i) < rank[id]) rank[id] = bpe_order(t, i);
     for (int32_t id = 0; id < v->n; id++)
         if (rank[id] != UINT32_MAX && rank[id] > highest) highest = rank[id];
     return highest;

@@ -5,75 +5,112 @@
 #include "bpe.h"
 #include <assert.h>
 
-enum { SHORT_WORD = 96, MAX_PROBES = 8192, MOST_SEEN = 8192 };
+enum { SHORT_WORD = 96, MOST_SEEN = 8192 };
 
 void bpe_free(llm_bpe *t)
 {
-    free(t->slot), free(t->filter), free(t->whole), free(t->rank);
+    free(t->first), free(t->cut), free(t->order), free(t->whole), free(t->rank);
     *t = (llm_bpe){ 0 };
 }
 
-llm_status bpe_init_text(llm_bpe *t, const llm_vocab *v, llm_error *err)
+llm_status bpe_init(llm_bpe *t, const llm_vocab *v, llm_error *err)
 {
-    t->vocab = v, t->by_text = true;
+    t->vocab = v;
     if ((t->whole = calloc((size_t)v->n + 1, 1)) == NULL) return llm_fail_memory(err, (size_t)v->n, "a tokenizer");
     return LLM_OK;
 }
 
-llm_status bpe_init_pairs(llm_bpe *t, const llm_vocab *v, size_t n_pair, llm_error *err)
-{
-    size_t size = 16;
+/* ---- lists of merges ------------------------------------------------------ */
 
-    while (size < 2 * n_pair) size *= 2;
-    t->vocab = v, t->mask = size - 1;
-    t->slot = malloc(size * sizeof *t->slot);
-    t->filter = calloc(BPE_FILTER_BITS / 64, sizeof *t->filter);
-    t->whole = calloc((size_t)v->n + 1, 1);
-    if (t->slot == NULL || t->filter == NULL || t->whole == NULL) return llm_fail_memory(err, size * sizeof *t->slot, "the merge table");
-    memset(t->slot, 0xff, size * sizeof *t->slot);
-    return LLM_OK;
+void bpe_list_free(bpe_list *l)
+{
+    free(l->to), free(l->cut);
+    *l = (bpe_list){ 0 };
 }
 
-static llm_status grow(llm_bpe *t, llm_error *err)
+llm_status bpe_list_add(bpe_list *l, int32_t to, size_t cut, size_t n, llm_error *err)
 {
-    size_t size = 2 * (t->mask + 1), old_mask = t->mask;
-    bpe_pair *slot = malloc(size * sizeof *slot), *old = t->slot;
+    if (l->n == l->cap) {
+        size_t cap = l->cap ? 2 * l->cap : n ? n : 1;
+        void *p, *q;
 
-    if (slot == NULL) return llm_fail_memory(err, size * sizeof *slot, "the merge table");
-    memset(slot, 0xff, size * sizeof *slot);
-    t->slot = slot, t->mask = size - 1;
-    for (size_t k = 0; k <= old_mask; k++) {
-        size_t i;
-
-        if (old[k].a < 0) continue;
-        for (i = bpe_hash(old[k].a, old[k].b) >> 20 & t->mask; slot[i].a >= 0; i = (i + 1) & t->mask) { }
-        slot[i] = old[k];
+        if (cap > UINT32_MAX / 2) return llm_fail(err, LLM_ERR_FORMAT, "tokenizer: more than %u merges", UINT32_MAX / 2);
+        if ((p = realloc(l->to, cap * sizeof *l->to)) != NULL) l->to = p;
+        if ((q = realloc(l->cut, cap * sizeof *l->cut)) != NULL) l->cut = q;
+        if (p == NULL || q == NULL) return llm_fail_memory(err, cap * sizeof *l->to, "the merges");
+        l->cap = cap;
     }
-    free(old);
+    l->to[l->n] = (uint32_t)to, l->cut[l->n++] = (uint16_t)cut;
     return LLM_OK;
 }
 
-llm_status bpe_add(llm_bpe *t, int32_t a, int32_t b, uint32_t rank, int32_t id, llm_error *err)
+static bool in_order(const bpe_list *l)
 {
-    uint64_t h = bpe_hash(a, b);
-    size_t i, probes = 0;
-    llm_status st;
+    for (size_t i = 1; i < l->n; i++) if (l->to[i] < l->to[i - 1]) return false;
+    return true;
+}
 
-    if (2 * t->n > t->mask && (st = grow(t, err)) != LLM_OK) return st;
-    for (i = h >> 20 & t->mask; t->slot[i].a >= 0; i = (i + 1) & t->mask) {
-        if (t->slot[i].a == a && t->slot[i].b == b) {
-            t->slot[i].rank = rank, t->slot[i].id = id;
-            return LLM_OK;
+/* Sorts the list by token, the order of merges kept in t->order. t->first [n + 1] says where each token's begin, and still does afterwards. */
+static bool sort_list(llm_bpe *t, bpe_list *l, size_t n)
+{
+    uint16_t *cut = malloc((l->n + 1) * sizeof *cut);
+
+    if (cut == NULL || (t->order = malloc((l->n + 1) * sizeof *t->order)) == NULL) return free(cut), false;
+    for (size_t i = 0; i < l->n; i++) {
+        uint32_t k = t->first[l->to[i]]++;
+        cut[k] = l->cut[i], t->order[k] = (uint32_t)i;
+    }
+    memmove(t->first + 1, t->first, n * sizeof *t->first);
+    t->first[0] = 0;
+    free(l->cut);
+    l->cut = cut;
+    return true;
+}
+
+/* Of two merges that cut a token at the same place the later one counts. last [65536]: where a cut was met last, and 1; all zero. */
+static void drop_repeated(llm_bpe *t, size_t n, uint32_t *last)
+{
+    for (size_t id = 0; id < n; id++) {
+        uint32_t begin = t->first[id], end = t->first[id + 1];
+
+        for (uint32_t i = begin; end - begin > 1 && i < end; i++) {
+            uint32_t *p = &last[t->cut[i]];
+            if (*p > begin) t->cut[*p - 1] = 0, t->n--;
+            *p = i + 1;
         }
-        if (++probes > MAX_PROBES)
-            return llm_fail(err, LLM_ERR_FORMAT, "tokenizer: more than %d merges share one place of the index; "
-                            "no real vocabulary does", MAX_PROBES);
     }
-    t->slot[i] = (bpe_pair){ a, b, rank, id };
-    t->filter[h >> 49] |= (uint64_t)1 << (h >> 43 & 63);
-    t->n++;
-    return LLM_OK;
 }
+
+llm_status bpe_set_list(llm_bpe *t, bpe_list *l, llm_error *err)
+{
+    size_t n = (size_t)t->vocab->n;
+    uint32_t *last = calloc(65536, sizeof *last);
+    uint16_t *cut;
+    bool ok = last != NULL && (t->first = calloc(n + 2, sizeof *t->first)) != NULL;
+
+    for (size_t i = 0; ok && i < l->n; i++) t->first[l->to[i] + 1]++;
+    for (size_t id = 0; ok && id < n; id++) t->first[id + 1] += t->first[id];
+    if (ok && !in_order(l)) ok = sort_list(t, l, n);
+    if (ok && (ok = (cut = realloc(l->cut, (l->n + 1) * sizeof *cut)) != NULL)) {      /* growing took too much */
+        t->cut = cut, t->n = l->n, l->cut = NULL;
+        drop_repeated(t, n, last);
+    }
+    free(last);
+    bpe_list_free(l);
+    return ok ? LLM_OK : llm_fail_memory(err, n * sizeof *t->first, "the merges");
+}
+
+bool bpe_listed(const llm_bpe *t, int32_t id, uint32_t i, bpe_pair *out)
+{
+    size_t n, cut = t->cut[i];
+    const char *s = vocab_bytes(t->vocab, id, &n);
+
+    if (cut == 0) return false;
+    *out = (bpe_pair){ vocab_find(t->vocab, s, cut), vocab_find(t->vocab, s + cut, n - cut), bpe_order(t, i), id };
+    return (out->a | out->b) >= 0;
+}
+
+/* ---- merging --------------------------------------------------------------- */
 
 void bpe_work_free(bpe_work *w)
 {
@@ -124,40 +161,38 @@ static bool long_room(bpe_work *w)
     return true;
 }
 
-/* What symbols a and b become, the text from..to of the word: their rank, UINT32_MAX where they do not merge. */
-static inline uint32_t join(const llm_bpe *t, bool by_text, int32_t a, int32_t b, const char *text, size_t len, int32_t without, int32_t *to)
+/* How early a token is made of its first cut bytes and the rest. */
+static inline uint32_t listed_rank(const llm_bpe *t, int32_t id, size_t cut)
 {
-    if (by_text) {
-        *to = vocab_find_padded(t->vocab, text, len);
-        if (*to < 0 || *to == without) return UINT32_MAX;
-        return t->rank ? t->rank[*to] : (uint32_t)*to;
-    } else {
-        uint64_t h = bpe_hash(a, b);
+    for (uint32_t i = t->first[id]; i < t->first[id + 1]; i++)
+        if (t->cut[i] == cut) return bpe_order(t, i);
+    return UINT32_MAX;
+}
 
-        if (!(t->filter[h >> 49] >> (h >> 43 & 63) & 1) || (a | b) < 0) return UINT32_MAX;
-        for (size_t i = h >> 20 & t->mask; t->slot[i].a >= 0; i = (i + 1) & t->mask) {
-            if (t->slot[i].a != a || t->slot[i].b != b) continue;
-            *to = t->slot[i].id;
-            return *to == without ? UINT32_MAX : t->slot[i].rank;
-        }
-        return UINT32_MAX;
-    }
+/* What symbols a and b become, the text [len] of which a has the first cut bytes: their rank, UINT32_MAX where they do not merge. */
+static inline uint32_t join(const llm_bpe *t, int32_t a, int32_t b, const char *text, size_t cut, size_t len, int32_t without, int32_t *to)
+{
+    if (t->first && (a | b) < 0) return UINT32_MAX;         /* lists merge tokens; else text that is none may become one */
+    *to = vocab_find_padded(t->vocab, text, len);
+    if (*to < 0 || *to == without) return UINT32_MAX;
+    if (t->first) return listed_rank(t, *to, cut);
+    return t->rank ? t->rank[*to] : (uint32_t)*to;
 }
 
 static inline bpe_pair *seen_at(const bpe_work *w, int32_t a, int32_t b) { return &w->seen[bpe_hash(a, b) >> 20 & w->seen_mask]; }
 
 /* The same, looked up among the pairs of this text first: symbols are the same text wherever their ids are the same. */
-static inline uint32_t join_seen(const llm_bpe *t, bool by_text, bpe_work *w, int32_t a, int32_t b, const char *text, size_t len,
-                                 int32_t without, int32_t *to)
+static inline uint32_t join_seen(const llm_bpe *t, bpe_work *w, int32_t a, int32_t b, const char *text, size_t cut, size_t len, int32_t without,
+                                 int32_t *to)
 {
     bpe_pair *p;
 
     w->n_asked++;
-    if (w->seen == NULL || (a | b) < 0) return join(t, by_text, a, b, text, len, without, to);
+    if (w->seen == NULL || (a | b) < 0) return join(t, a, b, text, cut, len, without, to);
     p = seen_at(w, a, b);
     if (p->a != a || p->b != b) {
         int32_t id = -1;
-        uint32_t rank = join(t, by_text, a, b, text, len, without, &id);
+        uint32_t rank = join(t, a, b, text, cut, len, without, &id);
         *p = (bpe_pair){ a, b, rank, id };
     }
     *to = p->id;
@@ -171,7 +206,6 @@ typedef struct {
     uint32_t at[SHORT_WORD + 1];
     uint8_t prev[SHORT_WORD + 1], next[SHORT_WORD + 1];     /* of the first: 0; of the last: n */
     char copy[4 * SHORT_WORD + 8];                          /* the text, with room to read past its end */
-    const char *text;
     size_t n;
 } short_word;
 
@@ -186,12 +220,12 @@ static inline uint64_t least_key(const short_word *x)
     return lesser(lesser(a, b), lesser(c, d));
 }
 
-static inline void set_key(const llm_bpe *t, bool by_text, bpe_work *w, short_word *x, size_t i, int32_t without)
+static inline void set_key(const llm_bpe *t, bpe_work *w, short_word *x, size_t i, int32_t without)
 {
-    size_t j = x->next[i];
+    size_t j = x->next[i], at = x->at[i];
     uint32_t rank = UINT32_MAX;
 
-    if (j < x->n) rank = join_seen(t, by_text, w, x->id[i], x->id[j], x->text + x->at[i], x->at[x->next[j]] - x->at[i], without, &x->to[i]);
+    if (j < x->n) rank = join_seen(t, w, x->id[i], x->id[j], x->copy + at, x->at[j] - at, x->at[x->next[j]] - at, without, &x->to[i]);
     x->key[i] = rank == UINT32_MAX ? UINT64_MAX : (uint64_t)rank << 32 | i;
 }
 
@@ -201,28 +235,28 @@ static const uint8_t PLACES[SHORT_WORD + 9] = { 0, EIGHT(0), EIGHT(8), EIGHT(16)
                                                 EIGHT(72), EIGHT(80), EIGHT(88), EIGHT(96) };
 
 /* Returns the highest rank of the merges. */
-static inline uint32_t merge_short(const llm_bpe *t, bool by_text, bpe_work *w, int32_t without)
+static uint32_t merge_short(const llm_bpe *t, bpe_work *w, int32_t without)
 {
     short_word x;
     uint32_t highest = 0;
     size_t n = w->n, out = 0;
 
-    x.n = n, x.text = w->text;
+    x.n = n;
     memcpy(x.id, w->id, n * sizeof *x.id), memcpy(x.at, w->at, n * sizeof *x.at);
     x.at[n] = (uint32_t)w->len;
-    if (by_text) memcpy(x.copy, x.text, w->len), memset(x.copy + w->len, 0, 8), x.text = x.copy;
+    memcpy(x.copy, w->text, w->len), memset(x.copy + w->len, 0, 8);
     memcpy(x.prev, PLACES, n + 1), memcpy(x.next, PLACES + 2, n);
     for (size_t i = n; i < n + 4; i++) x.key[i] = UINT64_MAX;
     for (size_t i = 0; w->seen && i + 1 < n; i++) __builtin_prefetch(seen_at(w, x.id[i], x.id[i + 1]));
-    for (size_t i = 0; i < n; i++) set_key(t, by_text, w, &x, i, without);
+    for (size_t i = 0; i < n; i++) set_key(t, w, &x, i, without);
     for (uint64_t best; (best = least_key(&x)) != UINT64_MAX;) {
         size_t i = (uint32_t)best, j = x.next[i];
 
         if (best >> 32 > highest) highest = (uint32_t)(best >> 32);
         x.id[i] = x.to[i], x.key[j] = UINT64_MAX;
         x.next[i] = x.next[j], x.prev[x.next[j]] = (uint8_t)i;
-        if (i > 0) set_key(t, by_text, w, &x, x.prev[i], without);
-        set_key(t, by_text, w, &x, i, without);
+        if (i > 0) set_key(t, w, &x, x.prev[i], without);
+        set_key(t, w, &x, i, without);
     }
     for (size_t i = 0; i < n; i = x.next[i]) w->id[out] = x.id[i], w->at[out++] = x.at[i];
     w->n = out;
@@ -254,16 +288,15 @@ static void push(uint64_t *heap, size_t *n, uint64_t x)
 static uint32_t rank_at(const llm_bpe *t, bpe_work *w, int32_t i, int32_t without, int32_t *to)
 {
     int32_t j = w->next[i];
-    size_t end;
+    size_t len, cut;
+    char copy[8] = { 0 };
+    const char *s;
 
     if (j < 0) return UINT32_MAX;
-    end = w->next[j] < 0 ? w->len : w->at[w->next[j]];
-    if (t->by_text && end - w->at[i] <= 8) {                /* eight bytes need not be there */
-        char copy[8] = { 0 };
-        memcpy(copy, w->text + w->at[i], end - w->at[i]);
-        return join_seen(t, true, w, w->id[i], w->id[j], copy, end - w->at[i], without, to);
-    }
-    return join_seen(t, t->by_text, w, w->id[i], w->id[j], w->text + w->at[i], end - w->at[i], without, to);
+    s = w->text + w->at[i], cut = w->at[j] - w->at[i];
+    len = (w->next[j] < 0 ? w->len : w->at[w->next[j]]) - w->at[i];
+    if (len <= 8) memcpy(copy, s, len), s = copy;           /* eight bytes need not be there */
+    return join_seen(t, w, w->id[i], w->id[j], s, cut, len, without, to);
 }
 
 /* Each merge takes one entry off and puts at most two on, so 2n places are enough. An entry counts only while its rank is still
@@ -308,11 +341,7 @@ static void merge_long(const llm_bpe *t, bpe_work *w, int32_t without)
 bool bpe_merge(const llm_bpe *t, bpe_work *w, int32_t without)
 {
     if (w->n == 0) return true;
-    if (w->n <= SHORT_WORD) {
-        if (t->by_text) merge_short(t, true, w, without);
-        else merge_short(t, false, w, without);
-        return true;
-    }
+    if (w->n <= SHORT_WORD) return merge_short(t, w, without), true;
     if (!long_room(w)) return false;
     merge_long(t, w, without);
     return true;
@@ -321,5 +350,5 @@ bool bpe_merge(const llm_bpe *t, bpe_work *w, int32_t without)
 uint32_t bpe_merge_ranked(const llm_bpe *t, bpe_work *w)
 {
     assert(w->n <= SHORT_WORD);
-    return t->by_text ? merge_short(t, true, w, -1) : merge_short(t, false, w, -1);
+    return merge_short(t, w, -1);
 }

@@ -1,32 +1,38 @@
 /* bpe.h - byte-pair merging over the symbols of a word; the core of byte-level BPE, of SentencePiece BPE and of BPE by merges.
  *
- * What two neighbours become, and how early, is found in one of two ways: in a table of merges (tokenizer.json, GGUF), or by their joined text,
- * which is a token or not, and whose rank is its id (tiktoken) or follows from its score (SentencePiece). */
+ * What two neighbours become is found by their joined text, which is a token or not. How early: its rank is its id (tiktoken), or follows from its
+ * score (SentencePiece), or from a list of merges (tokenizer.json, GGUF), and then they merge only where the list cuts the token between them. */
 #ifndef LLM_BPE_H
 #define LLM_BPE_H
 #include "vocab.h"
 
 typedef struct { int32_t a, b; uint32_t rank; int32_t id; } bpe_pair;      /* a -1: empty slot */
 
+/* A list of merges in order, while it is read: the token that each makes, and the bytes of its first half. All zero to begin with. */
+typedef struct { uint32_t *to; uint16_t *cut; size_t n, cap; } bpe_list;
+
 typedef struct {
     const llm_vocab *vocab;             /* borrowed */
-    bool by_text;
-    uint32_t *rank;                     /* [vocab->n] by id, for by_text; NULL: the id itself */
-    bpe_pair *slot;                     /* [mask + 1] open addressing */
-    size_t mask, n;
-    uint64_t *filter;                   /* bits of the pairs that may be there: most that are asked for are not, and this fits
-                                         * the second-level cache */
+    uint32_t *rank;                     /* [vocab->n] by id, where there is no list; NULL: the id itself */
+    uint32_t *first;                    /* [vocab->n + 1] the merges to token id are cut[first[id]] up to cut[first[id + 1]]; NULL: no list */
+    uint16_t *cut;                      /* [first[vocab->n]] bytes of the first half; 0: a later merge of the same two counts */
+    uint32_t *order;                    /* rank of each; NULL: its place in cut */
+    size_t n;                           /* merges that count */
     uint8_t *whole;                     /* [vocab->n] does the text of a token, alone, merge to it? 0: not tried yet, 1: yes, 2: no.
                                          * Read and written atomically; it only saves work */
 } llm_bpe;
 
 void bpe_free(llm_bpe *t);
-llm_status bpe_init_text(llm_bpe *t, const llm_vocab *v, llm_error *err);     /* t->rank is the caller's to fill; freed with t */
-llm_status bpe_init_pairs(llm_bpe *t, const llm_vocab *v, size_t n_pair, llm_error *err);   /* n_pair: room to make; the table grows */
-/* a b -> id at rank. A pair given twice has the last rank (as in Hugging Face tokenizers). */
-llm_status bpe_add(llm_bpe *t, int32_t a, int32_t b, uint32_t rank, int32_t id, llm_error *err);
+llm_status bpe_init(llm_bpe *t, const llm_vocab *v, llm_error *err);          /* t->rank is the caller's to fill; freed with t */
+void bpe_list_free(bpe_list *l);
+/* One more merge; n: room to make when the first comes. */
+llm_status bpe_list_add(bpe_list *l, int32_t to, size_t cut, size_t n, llm_error *err);
+/* Takes the list over, which is empty then. Two that are merged twice have the last rank (as in Hugging Face tokenizers). */
+llm_status bpe_set_list(llm_bpe *t, bpe_list *l, llm_error *err);
+/* Merge i of those to token id, of a vocabulary with a list; false: another counts for it, or it is never made. */
+bool bpe_listed(const llm_bpe *t, int32_t id, uint32_t i, bpe_pair *out);
 
-enum { BPE_FILTER_BITS = 1 << 21 };
+static inline uint32_t bpe_order(const llm_bpe *t, uint32_t i) { return t->order ? t->order[i] : i; }
 
 static inline uint64_t bpe_hash(int32_t a, int32_t b)
 {

@@ -139,35 +139,35 @@ llm_status tok_load_companions(llm_tokenizer *t, const char *dir, llm_error *err
 
 static llm_status read_vocab_json(llm_tokenizer *t, const char *dir, llm_error *err)
 {
-    char path[4096], *text;
+    char path[4096];
     int n_path = snprintf(path, sizeof path, "%s/vocab.json", dir);
     scan_list list = { .path = path };
     text_buf b = { 0 };
     const char *s;
-    size_t n, len;
+    file_map file;
+    size_t n;
     int64_t id = 0;
     bool done = false;
     llm_status st;
 
     if (n_path < 0 || (size_t)n_path >= sizeof path) return llm_fail(err, LLM_ERR_ARG, "the path of vocab.json is too long");
-    if ((st = file_read(&text, &len, path, MAX_FILE, err)) != LLM_OK) return st;
-    list.p = list.text = text, list.end = text + len;
+    if ((st = file_map_open(&file, path, err)) != LLM_OK) return st;
+    if (file.size > MAX_FILE) st = llm_fail(err, LLM_ERR_FORMAT, "%s: got %zu bytes, wanted at most %d", file_label(path), file.size, MAX_FILE);
+    list.p = list.text = file.data ? (const char *)file.data : "", list.end = list.p + file.size;
     while (st == LLM_OK && !done) {
         st = scan_vocab_next(&list, &s, &n, &id, &done, err);
         if (st == LLM_OK && !done) st = tok_set_spelled(t, id, s, n, &b, err);
     }
     buf_free(&b), buf_free(&list.b[0]), buf_free(&list.b[1]);
-    free(text);
+    file_map_close(&file);
     return st;
 }
 
-static llm_status read_merges_txt(llm_tokenizer *t, const char *dir, llm_error *err)
+static llm_status read_merges_txt(llm_tokenizer *t, const char *dir, merge_queue *q, llm_error *err)
 {
     char path[4096], *data;
     int n = snprintf(path, sizeof path, "%s/merges.txt", dir);
-    merge_queue q = { 0 };
     size_t len, line;
-    uint32_t rank = 0;
     llm_status st;
 
     if (n < 0 || (size_t)n >= sizeof path) return llm_fail(err, LLM_ERR_ARG, "the path of merges.txt is too long");
@@ -179,11 +179,9 @@ static llm_status read_merges_txt(llm_tokenizer *t, const char *dir, llm_error *
         n = (int)(line < INT32_MAX ? line : INT32_MAX);
         if (n > 0 && s[n - 1] == '\r') n--;
         if (n == 0 || (s == data && n > 8 && memcmp(s, "#version", 8) == 0)) continue;
-        st = tok_add_merge(t, s, (size_t)n, NULL, 0, rank++, &q, err);
+        st = tok_add_merge(t, s, (size_t)n, NULL, 0, q, err);
     }
     free(data);
-    if (st == LLM_OK) st = tok_end_merges(t, &q, err);
-    buf_free(&q.bytes);
     return st;
 }
 
@@ -191,6 +189,7 @@ llm_status tok_load_vocab_merges(llm_tokenizer *t, const char *dir, llm_error *e
 {
     json_t *config;
     const char *class_name;
+    merge_queue q = { 0 };
     llm_status st;
 
     /* These two files do not say how text is split; the class that reads them does. */
@@ -209,6 +208,7 @@ llm_status tok_load_vocab_merges(llm_tokenizer *t, const char *dir, llm_error *e
     }
     json_decref(config);
     if (st != LLM_OK || (st = read_vocab_json(t, dir, err)) != LLM_OK || (st = tok_load_companions(t, dir, err)) != LLM_OK) return st;
-    if ((st = tok_begin_merges(t, (size_t)t->vocab.n, true, err)) != LLM_OK || (st = read_merges_txt(t, dir, err)) != LLM_OK) return st;
-    return LLM_OK;
+    st = tok_begin_merges(t, (size_t)t->vocab.n, true, &q, err);
+    if (st == LLM_OK) st = read_merges_txt(t, dir, &q, err);
+    return tok_end_merges(t, &q, st, err);
 }

@@ -252,6 +252,8 @@ static llm_status read_decoder(llm_tokenizer *t, const json_t *o, int depth, llm
 static llm_status read_vocab(llm_tokenizer *t, const scan_span *span, const hf_source *src, llm_error *err)
 {
     scan_list list = { .p = span->s, .end = span->end, .text = src->text, .path = src->path };
+    quick_fn quick = tok_quick(t);
+    char token[2 * QUICK_BYTES];
     text_buf b = { 0 };
     const char *s;
     size_t n;
@@ -260,6 +262,10 @@ static llm_status read_vocab(llm_tokenizer *t, const scan_span *span, const hf_s
     llm_status st = LLM_OK;
 
     while (st == LLM_OK && !done) {
+        if (quick && scan_vocab_quick(&list, quick, token, &n, &id)) {
+            st = vocab_set(&t->vocab, id, token, n, TOK_NORMAL, err);
+            continue;
+        }
         st = scan_vocab_next(&list, &s, &n, &id, &done, err);
         if (st == LLM_OK && !done) st = tok_set_spelled(t, id, s, n, &b, err);
     }
@@ -274,14 +280,15 @@ static llm_status read_merges(llm_tokenizer *t, const scan_span *span, const hf_
     const char *x, *y;
     size_t n_x, n_y;
     bool done = span->s == NULL;
-    llm_status st = tok_begin_merges(t, (size_t)t->vocab.n, true, err);
+    llm_status st = tok_begin_merges(t, (size_t)t->vocab.n, true, &q, err);
 
-    for (uint32_t rank = 0; st == LLM_OK && !done; rank++) {
+    while (st == LLM_OK && !done) {
+        if (tok_read_merge(t, &list, &q, &st, err)) continue;
         st = scan_merge_next(&list, &x, &n_x, &y, &n_y, &done, err);
-        if (st == LLM_OK && !done) st = tok_add_merge(t, x, n_x, y, n_y, rank, &q, err);
+        if (st == LLM_OK && !done) st = tok_add_merge(t, x, n_x, y, n_y, &q, err);
     }
-    if (st == LLM_OK) st = tok_end_merges(t, &q, err);
-    buf_free(&q.bytes), buf_free(&list.b[0]), buf_free(&list.b[1]);
+    st = tok_end_merges(t, &q, st, err);
+    buf_free(&list.b[0]), buf_free(&list.b[1]);
     return st;
 }
 
@@ -405,17 +412,17 @@ llm_status tok_load_hf(llm_tokenizer *t, const char *path, const char *dir, llm_
 {
     hf_source src = { .path = path };
     json_t *root = NULL;
-    char *text;
-    size_t len;
-    llm_status st = file_read(&text, &len, path, MAX_FILE, err);
+    file_map file;
+    llm_status st = file_map_open(&file, path, err);
 
     if (st != LLM_OK) return st;
-    src.text = text;
-    st = hf_scan(&src.lists, text, len, path, err);
+    src.text = file.data ? (const char *)file.data : "";
+    if (file.size > MAX_FILE) st = llm_fail(err, LLM_ERR_FORMAT, "%s: got %zu bytes, wanted at most %d", file_label(path), file.size, MAX_FILE);
+    if (st == LLM_OK) st = hf_scan(&src.lists, src.text, file.size, path, err);
     if (st == LLM_OK) st = json_read_text(&root, src.lists.rest.data ? src.lists.rest.data : "", src.lists.rest.len, path, err);
     if (st == LLM_OK) st = read_tree(t, root, &src, dir, err);
     json_decref(root);
     buf_free(&src.lists.rest);
-    free(text);
+    file_map_close(&file);
     return st;
 }

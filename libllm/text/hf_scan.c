@@ -1,6 +1,9 @@
 /* hf_scan.c - a small strict JSON reader (RFC 8259) that builds nothing. */
 #include "hf_scan.h"
 #include "unicode.h"
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 enum { MAX_DEPTH = 200 };
 
@@ -14,13 +17,21 @@ static llm_status broken(const cursor *c, const char *what, llm_error *err)
     return llm_fail(err, LLM_ERR_FORMAT, "%s: line %d: %s", c->path, line, what);
 }
 
-static void blanks(cursor *c)
+static inline bool is_blank(char ch) { return ch == ' ' || ch == '\n' || ch == '\r' || ch == '\t'; }
+
+static inline void blanks(cursor *c)
 {
-    while (c->p < c->end && (*c->p == ' ' || *c->p == '\n' || *c->p == '\r' || *c->p == '\t')) c->p++;
+    const char *p = c->p, *end = c->end;
+
+    while (p < end && is_blank(*p)) {
+        p++;
+        for (uint64_t w; end - p >= 8 && (memcpy(&w, p, 8), w == 0x2020202020202020u); p += 8) { }      /* most of them indent */
+    }
+    c->p = p;
 }
 
 /* Skips blanks and takes ch if it is next. */
-static bool take(cursor *c, char ch)
+static inline bool take(cursor *c, char ch)
 {
     blanks(c);
     if (c->p == c->end || *c->p != ch) return false;
@@ -95,8 +106,8 @@ static llm_status string(cursor *c, text_buf *b, const char **s, size_t *n, llm_
             from = c->p;
             continue;
         }
+        if (ch >= 0x20 && ch < 0x80) { c->p++; continue; }
         if (ch < 0x20) return broken(c, "a control character in a string", err);
-        if (ch < 0x80) { c->p++; continue; }
         len = utf8_decode((const uint8_t *)c->p, (const uint8_t *)c->end, &cp);
         if (cp == UC_INVALID) return broken(c, "a string is not UTF-8", err);
         c->p += len;
@@ -104,33 +115,96 @@ static llm_status string(cursor *c, text_buf *b, const char **s, size_t *n, llm_
     return broken(c, "a string does not end", err);
 }
 
+/* Bit i: byte i of the sixteen at s is ch; the second form takes { and [, or } and ], as the same. */
+#ifdef __SSE2__
+static inline unsigned same(const char *s, char ch)
+{
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)s), _mm_set1_epi8(ch)));
+}
+static inline unsigned same_bracket(const char *s, char ch)
+{
+    __m128i x = _mm_or_si128(_mm_loadu_si128((const __m128i *)(const void *)s), _mm_set1_epi8(32));
+
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(x, _mm_set1_epi8(ch)));
+}
+#else
+static inline unsigned same(const char *s, char ch)
+{
+    unsigned m = 0;
+
+    for (unsigned i = 0; i < 16; i++) m |= (unsigned)(s[i] == ch) << i;
+    return m;
+}
+static inline unsigned same_bracket(const char *s, char ch)
+{
+    unsigned m = 0;
+
+    for (unsigned i = 0; i < 16; i++) m |= (unsigned)((s[i] | 32) == ch) << i;
+    return m;
+}
+#endif
+
+#define SIXTY_FOUR(f, s, ch) ((uint64_t)f(s, ch) | (uint64_t)f((s) + 16, ch) << 16 | (uint64_t)f((s) + 32, ch) << 32 | (uint64_t)f((s) + 48, ch) << 48)
+
+/* Where the text stands: brackets that are open, and whether in a string. */
+typedef struct { int depth; bool quoted; } nesting;
+
+/* Passes over 64 bytes at once; false, and nothing is changed, where they end in a backslash, close the last bracket or nest too deep. */
+static bool pass_block(const char *s, nesting *at)
+{
+    uint64_t slash = SIXTY_FOUR(same, s, '\\'), in = SIXTY_FOUR(same, s, '"'), open, close;
+    int depth = at->depth;
+
+    for (int i; slash; slash &= ~((uint64_t)3 << i)) {      /* the byte behind each says nothing */
+        if ((i = __builtin_ctzll(slash)) == 63) return false;
+        in &= ~((uint64_t)2 << i);
+    }
+    for (int k = 1; k < 64; k *= 2) in ^= in << k;          /* bit i: an odd number of quotes up to here */
+    if (at->quoted) in = ~in;
+    open = SIXTY_FOUR(same_bracket, s, '{') & ~in, close = SIXTY_FOUR(same_bracket, s, '}') & ~in;
+    for (uint64_t both = open | close; both; both &= both - 1) {
+        depth += open & both & -both ? 1 : -1;
+        if (depth == 0 || depth > MAX_DEPTH) return false;
+    }
+    at->depth = depth, at->quoted = in >> 63;
+    return true;
+}
+
+/* One byte, or two where the first is a backslash in a string. False: nested too deep. */
+static bool pass_byte(cursor *c, nesting *at)
+{
+    char ch = *c->p++;
+
+    if (at->quoted) {
+        if (ch == '\\' && c->p < c->end) c->p++;
+        else if (ch == '"') at->quoted = false;
+        return true;
+    }
+    if (ch == '"') at->quoted = true;
+    else if (ch == '{' || ch == '[') at->depth++;
+    else if (ch == '}' || ch == ']') at->depth--;
+    return at->depth <= MAX_DEPTH;
+}
+
 /* Passes over any value, looking only at strings and brackets: jansson reads what is kept. */
 static llm_status skip(cursor *c, llm_error *err)
 {
-    int depth = 0;
+    nesting at = { 0 };
 
-    do {
-        blanks(c);
-        if (c->p == c->end) return broken(c, "the file ends inside a value", err);
-        if (*c->p == '"') {
-            for (c->p++; c->p < c->end && *c->p != '"'; c->p++)
-                if (*c->p == '\\') c->p++;
-            if (c->p >= c->end) return broken(c, "a string does not end", err);
-            c->p++;
-        } else if (*c->p == '{' || *c->p == '[') {
-            if (++depth > MAX_DEPTH) return broken(c, "values are nested too deep", err);
-            c->p++;
-        } else if (*c->p == '}' || *c->p == ']') {
-            if (depth-- == 0) return broken(c, "a value is missing", err);
-            c->p++;
-        } else if (*c->p == ',' || *c->p == ':') {
-            if (depth == 0) return broken(c, "a value is missing", err);
-            c->p++;
-        } else {
-            while (c->p < c->end && memchr(" \n\r\t,:{}[]\"", *c->p, 11) == NULL) c->p++;
+    blanks(c);
+    if (c->p < c->end && strchr("}],:", *c->p) && *c->p) return broken(c, "a value is missing", err);
+    if (c->p < c->end && strchr("{[\"", *c->p) == NULL) {
+        while (c->p < c->end && memchr(" \n\r\t,:{}[]\"", *c->p, 11) == NULL) c->p++;
+        return LLM_OK;
+    }
+    while (c->p < c->end) {
+        if (at.depth > 0 && c->end - c->p >= 64 && pass_block(c->p, &at)) { c->p += 64; continue; }
+        for (int i = 0; i < 64 && c->p < c->end; i++) {
+            if (!pass_byte(c, &at)) return broken(c, "values are nested too deep", err);
+            if (at.depth == 0 && !at.quoted) return LLM_OK;
         }
-    } while (depth > 0);
-    return LLM_OK;
+    }
+    return broken(c, at.quoted ? "a string does not end" : "the file ends inside a value", err);
 }
 
 static bool is(const char *s, size_t n, const char *key) { return n == strlen(key) && memcmp(s, key, n) == 0; }
@@ -205,10 +279,11 @@ static llm_status next(scan_list *l, char open, char close, bool *done, llm_erro
     bool first = !l->begun;
 
     *done = false;
+    if (!first && take(l, ',')) return LLM_OK;
     if (first && !take(l, open)) return broken(l, "a list is missing", err);
     l->begun = true;
     if (take(l, close)) return *done = true, LLM_OK;
-    return first || take(l, ',') ? LLM_OK : broken(l, "a comma is missing", err);
+    return first ? LLM_OK : broken(l, "a comma is missing", err);
 }
 
 llm_status scan_vocab_next(scan_list *l, const char **s, size_t *n, int64_t *id, bool *done, llm_error *err)
@@ -224,7 +299,7 @@ llm_status scan_vocab_next(scan_list *l, const char **s, size_t *n, int64_t *id,
     if (!minus) blanks(l);
     for (*id = 0; l->p < l->end && *l->p >= '0' && *l->p <= '9' && digits < 18; l->p++, digits++) *id = *id * 10 + (*l->p - '0');
     if (minus) *id = -*id;
-    if (digits == 0 || (l->p < l->end && memchr(" \n\r\t,}", *l->p, 6) == NULL))
+    if (digits == 0 || (l->p < l->end && *l->p != ',' && *l->p != '}' && !is_blank(*l->p)))
         return broken(l, "the id of a token is not a number", err);
     return LLM_OK;
 }
@@ -242,4 +317,37 @@ llm_status scan_merge_next(scan_list *l, const char **a, size_t *n_a, const char
     if (!take(l, ',')) return broken(l, "a merge is not [\"A\", \"B\"]", err);
     if ((st = string(l, &l->b[1], c, n_c, err)) != LLM_OK) return st;
     return take(l, ']') ? LLM_OK : broken(l, "a merge is not [\"A\", \"B\"]", err);
+}
+
+/* A comma, then what opens the next member of a list that has begun. */
+static bool quick_open(scan_list *c, char ch) { return c->begun && take(c, ',') && take(c, ch); }
+
+bool scan_vocab_quick(scan_list *l, quick_fn fn, char *out, size_t *n, int64_t *id)
+{
+    scan_list c = *l;
+    char *o = out;
+    int digits = 0;
+
+    if (!quick_open(&c, '"') || (c.p = fn(c.p, c.end, &o)) == NULL || c.p >= c.end || *c.p++ != '"' || !take(&c, ':')) return false;
+    blanks(&c);
+    for (*id = 0; c.p < c.end && *c.p >= '0' && *c.p <= '9' && digits < 9; c.p++, digits++) *id = *id * 10 + (*c.p - '0');
+    if (digits == 0 || c.p >= c.end || (*c.p != ',' && !is_blank(*c.p))) return false;
+    *n = (size_t)(o - out), l->p = c.p;
+    return true;
+}
+
+bool scan_merge_quick(scan_list *l, quick_fn fn, char *out, size_t *n_a, size_t *n)
+{
+    scan_list c = *l;
+    char *o = out;
+    bool pair;
+
+    if (!c.begun || !take(&c, ',')) return false;
+    pair = take(&c, '[');
+    if (!take(&c, '"') || (c.p = fn(c.p, c.end, &o)) == NULL || c.p >= c.end || *c.p++ != (pair ? '"' : ' ')) return false;
+    *n_a = (size_t)(o - out);
+    if (pair && (!take(&c, ',') || !take(&c, '"'))) return false;
+    if ((c.p = fn(c.p, c.end, &o)) == NULL || c.p >= c.end || *c.p++ != '"' || (pair && !take(&c, ']'))) return false;
+    *n = (size_t)(o - out), l->p = c.p;
+    return *n_a > 0 && *n > *n_a;
 }

@@ -22,6 +22,14 @@ typedef struct {
 } scan_list;
 /* "key": integer, ... *done at the end of the object. The string is valid until the next call. */
 llm_status scan_vocab_next(scan_list *l, const char **s, size_t *n, int64_t *id, bool *done, llm_error *err);
+/* Decodes a token spelled at s, up to a quote, a blank or end, into out and moves it on; NULL: not the common case, and what is in out does not count.
+ * At most QUICK_BYTES are read. */
+typedef const char *(*quick_fn)(const char *s, const char *end, char **out);
+enum { QUICK_BYTES = 256 };
+/* The next token, or merge, without escapes and decoded as it is read into out [2 QUICK_BYTES]; n_a: bytes of a merge's first half. False: not the
+ * common case, nothing was read. */
+bool scan_vocab_quick(scan_list *l, quick_fn fn, char *out, size_t *n, int64_t *id);
+bool scan_merge_quick(scan_list *l, quick_fn fn, char *out, size_t *n_a, size_t *n);
 /* "A B" or ["A", "B"]; then *c is not NULL. */
 llm_status scan_merge_next(scan_list *l, const char **a, size_t *n_a, const char **c, size_t *n_c, bool *done, llm_error *err);
 #endif

@@ -221,16 +221,20 @@ llm_status tok_build_chars_by_score(llm_tokenizer *t, const float *score, llm_er
     unsigned types = 1u << TOK_NORMAL | 1u << TOK_UNUSED;
     size_t n = 0;
     uint32_t rank = 0;
+    bool sorted = true;
     scored *list;
     llm_status st;
 
-    if ((st = vocab_index(&t->vocab, types, false, err)) != LLM_OK || (st = bpe_init_text(&t->bpe, &t->vocab, err)) != LLM_OK) return st;
+    if ((st = vocab_index(&t->vocab, types, false, err)) != LLM_OK || (st = bpe_init(&t->bpe, &t->vocab, err)) != LLM_OK) return st;
     if ((t->bpe.rank = calloc((size_t)t->vocab.n + 1, sizeof *t->bpe.rank)) == NULL
         || (list = malloc(((size_t)t->vocab.n + 1) * sizeof *list)) == NULL)
         return llm_fail_memory(err, (size_t)t->vocab.n * 12, "the order of merges");
     for (int id = 0; id < t->vocab.n; id++)
-        if (types >> t->vocab.type[id] & 1) list[n++] = (scored){ score[id], id };
-    qsort(list, n, sizeof *list, by_score);
+        if (types >> t->vocab.type[id] & 1) {
+            sorted &= n == 0 || list[n - 1].score >= score[id];
+            list[n++] = (scored){ score[id], id };
+        }
+    if (!sorted) qsort(list, n, sizeof *list, by_score);
     for (size_t i = 0; i < n; i++) {                        /* equal scores, equal rank: then the leftmost is first */
         if (i > 0 && list[i - 1].score != list[i].score) rank++;
         t->bpe.rank[list[i].id] = rank;

@@ -2,19 +2,20 @@
 #include "sha256.h"
 #include "tokenizer_parts.h"
 
-/* The pairs stand in a table whose order says nothing: they are added up, each well mixed. */
-static void add_pairs(llm_sha256 *h, const llm_bpe *b)
+/* The merges are added up, each well mixed: a sum does not depend on where they stand. */
+static void add_merges(llm_sha256 *h, const llm_bpe *b)
 {
     uint64_t sum[2] = { b->n, 0 };
 
-    for (size_t i = 0; b->slot && i <= b->mask; i++) {
-        const bpe_pair *p = &b->slot[i];
-        uint64_t x;
-        if (p->a < 0) continue;
-        x = vocab_mix(((uint64_t)(uint32_t)p->a << 32 | (uint32_t)p->b) ^ 0x9e3779b97f4a7c15u);
-        x = vocab_mix(x ^ ((uint64_t)p->rank << 32 | (uint32_t)p->id));
-        sum[0] += x, sum[1] += vocab_mix(x + 1);
-    }
+    for (int32_t id = 0; b->first && id < b->vocab->n; id++)
+        for (uint32_t i = b->first[id]; i < b->first[id + 1]; i++) {
+            bpe_pair p;
+            uint64_t x;
+            if (!bpe_listed(b, id, i, &p)) continue;
+            x = vocab_mix(((uint64_t)(uint32_t)p.a << 32 | (uint32_t)p.b) ^ 0x9e3779b97f4a7c15u);
+            x = vocab_mix(x ^ ((uint64_t)p.rank << 32 | (uint32_t)p.id));
+            sum[0] += x, sum[1] += vocab_mix(x + 1);
+        }
     sha256_add(h, sum, sizeof sum);
     if (b->rank) sha256_add(h, b->rank, (size_t)b->vocab->n * sizeof *b->rank);
 }
@@ -38,7 +39,7 @@ void tokenizer_digest(const llm_tokenizer *t, uint8_t digest[32])
         sha256_add(&h, bytes, len);
     }
     sha256_add(&h, t->end, (size_t)t->n_vocab / 8 + 1);
-    add_pairs(&h, &t->bpe);
+    add_merges(&h, &t->bpe);
     if (t->unigram.score) sha256_add(&h, t->unigram.score, (size_t)t->vocab.n * sizeof *t->unigram.score);
     sha256_end(&h, digest);
 }

@@ -102,7 +102,8 @@ static bool last_step(const llm_tokenizer *t, int id, bpe_work *w, text_buf *cop
 /* Every merge in the order it is made; *out is the caller's. */
 static llm_status list_merges(const llm_tokenizer *t, bpe_pair **out, size_t *n, llm_error *err)
 {
-    size_t cap = t->bpe.by_text ? (size_t)t->vocab.n : t->bpe.n;
+    bool list = t->bpe.first != NULL;
+    size_t cap = list ? t->bpe.n : (size_t)t->vocab.n;
     bpe_pair *p = malloc((cap + 1) * sizeof *p);
     bpe_work w = { 0 };
     text_buf copy = { 0 };
@@ -110,9 +111,9 @@ static llm_status list_merges(const llm_tokenizer *t, bpe_pair **out, size_t *n,
 
     *n = 0, *out = p;
     if (p == NULL) return llm_fail_memory(err, cap * sizeof *p, "the merges");
-    for (size_t i = 0; !t->bpe.by_text && i <= t->bpe.mask; i++)
-        if (t->bpe.slot[i].a >= 0) p[(*n)++] = t->bpe.slot[i];
-    for (int id = 0; t->bpe.by_text && id < t->vocab.n && ok; id++) {
+    for (int id = 0; list && id < t->vocab.n; id++)
+        for (uint32_t i = t->bpe.first[id]; i < t->bpe.first[id + 1]; i++) *n += bpe_listed(&t->bpe, id, i, &p[*n]);
+    for (int id = 0; !list && id < t->vocab.n && ok; id++) {
         if (t->vocab.type[id] != TOK_NORMAL || t->vocab.len[id] < 2) continue;
         ok = last_step(t, id, &w, &copy, &p[*n]);
         *n += ok && p[*n].a >= 0;
@@ -164,7 +165,7 @@ static const char *pre_name(const llm_tokenizer *t)
         llm_pretok p = { 0 };
         bool same = pretok_by_name(&p, names[i], NULL) == LLM_OK && same_split(&t->pre, &p);
         pretok_free(&p);
-        if (same && tok_pre_nfc(names[i]) == nfc && (t->bpe.by_text || tok_pre_whole(names[i]) == t->ignore_merges)) return names[i];
+        if (same && tok_pre_nfc(names[i]) == nfc && (t->bpe.first == NULL || tok_pre_whole(names[i]) == t->ignore_merges)) return names[i];
     }
     return NULL;
 }
@@ -192,9 +193,9 @@ static llm_status put_scores(const llm_tokenizer *t, int n, gguf_out *out, llm_e
     if (score == NULL) return llm_fail_memory(err, (size_t)n * sizeof *score, "token scores");
     for (int i = 0; i < n; i++) {
         bool plain = i < t->vocab.n && (t->vocab.type[i] == TOK_NORMAL || t->vocab.type[i] == TOK_UNUSED);
-        score[i] = !plain ? 0 : t->bpe.by_text ? -(float)t->bpe.rank[i] : never;
+        score[i] = !plain ? 0 : t->bpe.first ? never : -(float)t->bpe.rank[i];
     }
-    if (!t->bpe.by_text) st = list_merges(t, &p, &n_pair, err);
+    if (t->bpe.first) st = list_merges(t, &p, &n_pair, err);
     for (size_t i = n_pair; i-- > 0;)
         if (p[i].id < n) score[p[i].id] = -(float)i;
     if (st == LLM_OK) gguf_out_array(out, KEY("scores"), GGUF_F32, score, (size_t)n);

@@ -103,17 +103,15 @@ static llm_status read_merges(llm_tokenizer *t, llm_meta *m, llm_error *err)
     if (!meta_strs(m, KEY("merges"), NULL, &n))
         return meta_error(m, err) != LLM_OK ? meta_error(m, err) : llm_fail(err, LLM_ERR_FORMAT, KEY("merges") " is missing");
     if (n > 4u * VOCAB_MAX) return llm_fail(err, LLM_ERR_FORMAT, KEY("merges") " has %zu entries, at most %d are read", n, 4 * VOCAB_MAX);
-    st = tok_begin_merges(t, n, false, err);
+    st = tok_begin_merges(t, n, false, &q, err);
     for (size_t i = 0, got; st == LLM_OK && i < n; i += got) {
         const char *s[BLOCK];
         size_t len[BLOCK];
 
         if ((got = meta_strs_at(m, KEY("merges"), NULL, i, s, len, BLOCK)) == 0) { st = unread(m, KEY("merges"), i, err); break; }
-        for (size_t k = 0; st == LLM_OK && k < got; k++) st = tok_add_merge(t, s[k], len[k], NULL, 0, (uint32_t)(i + k), &q, err);
+        for (size_t k = 0; st == LLM_OK && k < got; k++) st = tok_add_merge(t, s[k], len[k], NULL, 0, &q, err);
     }
-    if (st == LLM_OK) st = tok_end_merges(t, &q, err);
-    buf_free(&q.bytes);
-    return st;
+    return tok_end_merges(t, &q, st, err);
 }
 
 static llm_status load_bytes(llm_tokenizer *t, llm_meta *m, llm_error *err)
@@ -182,6 +180,7 @@ static void read_id(llm_meta *m, const char *key, llm_token *id)
 
 llm_status tok_load_gguf(llm_tokenizer *t, llm_meta *m, llm_error *err)
 {
+    static const char *const lists[] = { KEY("tokens"), KEY("merges"), KEY("scores"), KEY("token_type") };
     const char *model = "";
     llm_status st;
 
@@ -191,6 +190,7 @@ llm_status tok_load_gguf(llm_tokenizer *t, llm_meta *m, llm_error *err)
     else if (strcmp(model, "gemma4") == 0) st = load_gemma4(t, m, err);
     else return llm_fail(err, LLM_ERR_UNSUPPORTED, KEY("model") ": \"%s\" is none of gpt2, llama, gemma4", model);
     if (st != LLM_OK) return st;
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) meta_release(m, lists[i]);      /* what is needed of them is in the tables now */
     read_id(m, KEY("bos_token_id"), &t->bos), read_id(m, KEY("eos_token_id"), &t->eos);
     read_id(m, KEY("unknown_token_id"), &t->unk);
     if (t->bos < 0) t->adds_bos = false;

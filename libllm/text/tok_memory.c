@@ -5,7 +5,7 @@ static size_t vocab_memory(const llm_vocab *v)
 {
     size_t sum = v->cap * (sizeof *v->off + sizeof *v->len + sizeof *v->type) + v->pool.cap;
 
-    if (v->slot) sum += (v->mask + 1) * sizeof *v->slot;
+    if (v->line) sum += v->n_line * sizeof *v->line;
     if (v->two) sum += 65536 * sizeof *v->two;
     if (v->filter) sum += VOCAB_FILTER_BITS / 8;
     return sum;
@@ -16,8 +16,7 @@ static size_t bpe_memory(const llm_bpe *b)
     size_t sum = 0, n = b->vocab ? (size_t)b->vocab->n + 1 : 0;
 
     if (b->rank) sum += n * sizeof *b->rank;
-    if (b->slot) sum += (b->mask + 1) * sizeof *b->slot;
-    if (b->filter) sum += BPE_FILTER_BITS / 8;
+    if (b->first) sum += (n + 1) * sizeof *b->first + (b->first[n - 1] + 1) * (sizeof *b->cut + (b->order ? sizeof *b->order : 0));
     if (b->whole) sum += n;
     return sum;
 }

@@ -78,7 +78,7 @@ llm_status tok_add_special(llm_tokenizer *t, int64_t id, const char *s, size_t l
     text_buf b = { 0 };
     llm_status st = LLM_OK;
 
-    if (v->slot) return llm_fail(err, LLM_ERR_INTERNAL, "tokenizer: an added token after the index was made");
+    if (v->line) return llm_fail(err, LLM_ERR_INTERNAL, "tokenizer: an added token after the index was made");
     if (!blanks_for_marks(s, control || !t->escape ? 0 : len, &b)) return llm_fail_memory(err, len, "an added token");
     if (b.len == 0) buf_add(&b, s, len);
     if (b.failed) return llm_fail_memory(err, len, "an added token");
@@ -102,7 +102,7 @@ llm_status tok_build_bytes_by_rank(llm_tokenizer *t, llm_error *err)
 
     if ((st = vocab_index(&t->vocab, 1u << TOK_NORMAL, true, err)) != LLM_OK) return st;
     t->ignore_merges = true;                                /* tiktoken looks a whole word up first */
-    return bpe_init_text(&t->bpe, &t->vocab, err);
+    return bpe_init(&t->bpe, &t->vocab, err);
 }
 
 bool byte_level_decode(const char *text, size_t n, text_buf *out)
@@ -494,7 +494,7 @@ static llm_status queued_words(tok_encoder *e, llm_error *err)
     for (int i = 0; i < n; i++) {
         const queued_word *q = &e->queue[i];
         if (q->n <= CACHED_BYTES && e->cache.slot && word_cache_at(&e->cache, q->key, q->n)->key == q->key) continue;
-        __builtin_prefetch(&v->slot[vocab_home(q->key, q->n) & v->mask]);
+        vocab_soon(v, q->key, q->n);
     }
     for (int i = 0; st == LLM_OK && i < n; i++) st = one_word(e, &e->queue[i], err);
     e->n_queue = 0;

@@ -5,6 +5,7 @@
 #include "borders.h"
 #include "bpe.h"
 #include "charsmap.h"
+#include "hf_scan.h"
 #include "pretok.h"
 #include "tokenizer.h"
 #include "unigram.h"
@@ -60,18 +61,26 @@ llm_status tok_add_special(llm_tokenizer *t, int64_t id, const char *s, size_t l
 llm_status tok_build_bytes_by_rank(llm_tokenizer *t, llm_error *err);           /* rank = id */
 llm_status tok_build_chars_by_score(llm_tokenizer *t, const float *score, llm_error *err);    /* [vocab.n] */
 llm_status tok_build_joins(llm_tokenizer *t, llm_error *err);
-/* Merges, in order: begin after the vocabulary is in, then add each, then end. */
 /* Merges that were read and not yet looked up: the memory is asked for their places first. All zero to begin with. */
-enum { MERGE_QUEUE = 16 };
+enum { MERGE_QUEUE = 64 };
+typedef struct { size_t from, cut, end; uint64_t key[2]; } queued_merge;    /* of the halves */
 typedef struct {
     text_buf bytes;
-    struct { size_t from, cut, end; uint32_t rank; } merge[MERGE_QUEUE];
+    queued_merge merge[MERGE_QUEUE];
     int n;
+    int32_t last;                       /* the token that was made last */
+    size_t n_room;
+    bpe_list list;
 } merge_queue;
-llm_status tok_begin_merges(llm_tokenizer *t, size_t n, bool strict, llm_error *err);     /* strict: the same token twice is an error */
+/* Merges, in order: begin after the vocabulary is in, then add each, then end. */
+llm_status tok_begin_merges(llm_tokenizer *t, size_t n, bool strict, merge_queue *q, llm_error *err);   /* strict: the same token twice is an error */
 /* The merge a c; c NULL: a is "A B", cut at the first blank behind its first character. */
-llm_status tok_add_merge(llm_tokenizer *t, const char *a, size_t n_a, const char *c, size_t n_c, uint32_t rank, merge_queue *q, llm_error *err);
-llm_status tok_end_merges(llm_tokenizer *t, merge_queue *q, llm_error *err);
+llm_status tok_add_merge(llm_tokenizer *t, const char *a, size_t n_a, const char *c, size_t n_c, merge_queue *q, llm_error *err);
+/* The next one of a list in tokenizer.json, where it is of the common form; *st: how that went. False: it is not, nothing was read. */
+bool tok_read_merge(llm_tokenizer *t, scan_list *l, merge_queue *q, llm_status *st, llm_error *err);
+/* st: how it went so far, which is returned unless this fails; q is freed in any case. */
+llm_status tok_end_merges(llm_tokenizer *t, merge_queue *q, llm_status st, llm_error *err);
+quick_fn tok_quick(const llm_tokenizer *t);     /* how its tokens are spelled; NULL: neither in bytes nor escaped */
 /* A token as a byte-level or escaped vocabulary spells it. */
 llm_status tok_set_spelled(llm_tokenizer *t, int64_t id, const char *s, size_t n, text_buf *b, llm_error *err);
 /* Byte-level alphabet of GPT-2: the text of a token as bytes; false where a character is not of the alphabet. */

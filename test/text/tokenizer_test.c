@@ -94,26 +94,61 @@ static void refused(const char *name, const char *data, size_t len, llm_status w
     unlink(path), rmdir(dir);
 }
 
-/* A vocabulary of bytes need not have all of them. */
-START_TEST(bytes_without_a_token_are_named)
+static llm_tokenizer *open_json(const char *json)
 {
-    static const char json[] = "{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}}";
     char dir[] = "/tmp/llm-text-XXXXXX", path[256];
-    llm_tokenizer *t = NULL;
-    llm_error err = { 0 };
-    size_t n;
+    llm_tokenizer *t;
     FILE *f;
 
     ck_assert_ptr_nonnull(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/tokenizer.json", dir);
     ck_assert_ptr_nonnull(f = fopen(path, "wb"));
-    ck_assert_uint_eq(fwrite(json, 1, sizeof json - 1, f), sizeof json - 1);
+    ck_assert_uint_eq(fwrite(json, 1, strlen(json), f), strlen(json));
     fclose(f);
     t = open_ok(path);
+    unlink(path), rmdir(dir);
+    return t;
+}
+
+/* A vocabulary of bytes need not have all of them. */
+START_TEST(bytes_without_a_token_are_named)
+{
+    static const char json[] = "{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}}";
+    llm_tokenizer *t = open_json(json);
+    llm_error err = { 0 };
+    size_t n;
+
     ck_assert_int_eq(tokenizer_encode(t, "abb \xe2\x82\xac c", 9, 0, NULL, 0, &n, &err), LLM_ERR_UNSUPPORTED);
     ck_assert_msg(strstr(err.text, "0x20") != NULL, "%s", err.text);
     tokenizer_close(t);
-    unlink(path), rmdir(dir);
+}
+END_TEST
+
+/* Merges in any order and form, among tokens with the marks of JSON in them. */
+START_TEST(lists_of_merges)
+{
+    static const struct { const char *merges; size_t n; llm_token ids[4]; } rows[] = {
+        { "\"a b\",\"b c\",\"ab c\"", 1, { 5 } },                                         /* the tokens made are 4, 3, 5 */
+        { "[\"a\",\"b\"],\n [\"b\",\"c\"],\"ab c\"", 1, { 5 } },
+        { "\"a b\",\"b c\",\"ab c\",\"\\u0061 b\"", 2, { 0, 3 } },                        /* a b counts where it comes last, and a bc is none */
+        { "\"b c\",\"a b\",[\"a\",\"bc\"]", 1, { 5 } },
+        { "\"b c\",[\"{\",\"[\"],[\"\\\\\",\"\\\"\"]", 2, { 0, 3 } },
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char json[1024];
+        llm_token ids[16];
+        llm_tokenizer *t;
+
+        snprintf(json, sizeof json, "{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false},\"model\":{\"type\":\"BPE\",\"vocab\":"
+                 "{\"a\":0,\"b\":1,\"c\":2,\"bc\":3,\"ab\":4,\"abc\":5,\"\\\\\":6,\"\\\"\":7,\"{\":8,\"[\":9,\"{[\":10,\"\\\\\\\"\":11,\"]\":12,\"}}]\\\\]\":13},"
+                 "\"merges\":[%s]}}", rows[i].merges);
+        t = open_json(json);
+        ck_assert_uint_eq(encode(t, "abc", 3, 0, ids, 16), rows[i].n);
+        ck_assert_mem_eq(ids, rows[i].ids, rows[i].n * sizeof *ids);
+        if (i == 4) ck_assert(encode(t, "{[\\\"", 4, 0, ids, 16) == 2 && ids[0] == 10 && ids[1] == 11);
+        tokenizer_close(t);
+    }
 }
 END_TEST
 
@@ -452,6 +487,7 @@ START_TEST(threads_share_a_tokenizer)
 }
 END_TEST
 
-LLM_TEST_MAIN("text/tokenizer", user_text_is_never_a_control_token, counts_and_cuts, bytes_without_a_token_are_named, broken_json, broken_tiktoken,
+LLM_TEST_MAIN("text/tokenizer", user_text_is_never_a_control_token, counts_and_cuts, bytes_without_a_token_are_named, lists_of_merges,
+              broken_json, broken_tiktoken,
               broken_model, cut_models, any_bytes_come_back, long_runs, long_words_ask_for_few_pairs, a_text_is_the_sum_of_its_lines,
               stream_holds_back_half_characters, stream_and_control_tokens, threads_share_a_tokenizer)
