@@ -31,6 +31,9 @@ llm_status relayout_mxfp4(binder *b, llm_tensor *out, const store_tensor *blocks
         || scales->dim[0] != e || scales->dim[1] != rows || scales->dim[2] != n || rows % step != 0)
         return weights_fail(b, blocks, LLM_ERR_FORMAT, "wanted U8 blocks [experts, rows, n, 16] with U8 scales [experts, rows, n] beside them");
     if (b->m->scales_apart && rows / step % 16 == 0) {          /* the kernels take whole tiles of them as they are */
+        store_tensor as = *scales;
+        as.dtype = DT_F8_E8M0;
+        if ((st = weights_check(b, &as)) != LLM_OK) return st;
         *out = (llm_tensor){ .data = q + (size_t)(first * n) * 16, .dtype = DT_F4_E2M1, .dim = { e, rows / step, 32 * n }, .row_bytes = (size_t)(step * n) * 16 };
         out->scale = (llm_scale){ (const uint8_t *)scales->data + first * n, NULL, DT_F8_E8M0, 1, 32, (size_t)(step * n) };
         return LLM_OK;

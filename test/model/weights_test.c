@@ -326,4 +326,28 @@ START_TEST(experts_with_scales_apart)
 }
 END_TEST
 
-LLM_TEST_MAIN("model/weights", refuses_a_config_that_cannot_be, refuses_tensors_that_do_not_fit, kv_b_comes_apart, experts_with_scales_apart)
+/* A scale that is no number is found at load, as in whole blocks. */
+START_TEST(a_scale_apart_that_is_no_number)
+{
+    static const char file[] = "model-00000-of-00002.safetensors";
+    llm_error err = { LLM_OK, "" };
+    json_t *header, *at;
+    char dir[256];
+    uint64_t n;
+    buf b;
+
+    temp_dir(dir);
+    copy_weights("gpt-oss", dir), write_config(dir, config_of("gpt-oss"));
+    b = file_bytes(temp_path(dir, file));
+    memcpy(&n, b.data, 8);
+    ck_assert_ptr_nonnull(header = json_loadb((const char *)b.data + 8, (size_t)n, 0, NULL));
+    ck_assert_ptr_nonnull(at = json_object_get(json_object_get(header, "model.layers.0.mlp.experts.gate_up_proj_scales"), "data_offsets"));
+    b.data[8 + n + (size_t)json_integer_value(json_array_get(at, 0)) + 7] = 255;
+    temp_file(dir, file, b.data, b.size);
+    expect("a scale of 255", open_dir(dir, &err), &err, LLM_ERR_FORMAT, "gate_up_proj_scales': value 7 is not finite");
+    json_decref(header), buf_free(&b), temp_remove(dir);
+}
+END_TEST
+
+LLM_TEST_MAIN("model/weights", refuses_a_config_that_cannot_be, refuses_tensors_that_do_not_fit, kv_b_comes_apart, experts_with_scales_apart,
+              a_scale_apart_that_is_no_number)
