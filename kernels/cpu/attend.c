@@ -6,30 +6,31 @@
 
 enum {
     FEW = 4,                            /* tiles per thread below which chunks are handed out one by one */
-    SLOTS = 2 * FEW,                    /* full-sized results per thread that wait to be merged, the tiles' totals among them */
-    WIDE = 256                          /* heads above this take half a tile of rows, so that they stay in the second cache */
+    LEAST_ROWS = 48,                    /* of a tile that is cut for the sake of more threads */
+    SLOTS = 2 * FEW                     /* full-sized results per thread that wait to be merged, the tiles' totals among them */
 };
 
-static int tile_rows(size_t d) { return d > WIDE ? ATTEND_TILE / 2 : ATTEND_TILE; }
+static size_t tile_rows(size_t d, bool latent) { return d > ATTEND_NARROW || latent ? ATTEND_WIDE_TILE : ATTEND_TILE; }
 static size_t state_floats(size_t rows, size_t width) { return rows * (width + 2); }
 
-/* Floats of one thread's working memory for heads of width d. */
-static size_t work_floats(size_t d)
+/* Floats of one thread's working memory for that many rows and heads of width d. */
+static size_t work_floats(size_t rows, size_t d)
 {
-    return ATTEND_TILE * d + ATTEND_TILE * KV_BLOCK + 2 * KV_BLOCK * d + 2 * d + ATTEND_TILE * 17 + 2 * state_floats(ATTEND_TILE, d);
+    return rows * (d + KV_BLOCK + 17) + 2 * KV_BLOCK * d + 2 * d + 2 * state_floats(rows, d);
 }
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 /* Heads' widths rounded up to whole panels (attend_body.h). */
 static size_t room_for(int d) { return (size_t)(d + 31) & ~(size_t)31; }
 
 bool attend_scratch(const llm_limits *l, int n_thread, size_t *partial, size_t *thread)
 {
-    size_t narrow = state_floats(ATTEND_TILE, WIDE), state;
     size_t d = l->max_d_head < 1 ? 32 : l->max_d_head > ATTEND_MAX_D ? ATTEND_MAX_D : room_for(l->max_d_head);
+    size_t narrow = d < ATTEND_NARROW ? d : ATTEND_NARROW, rows = tile_rows(d, false);      /* other layers may be narrower, and have more rows */
+    size_t state = larger(state_floats(ATTEND_TILE, narrow), state_floats(rows, d));
 
-    state = state_floats((size_t)tile_rows(d), d);
-    if (d > WIDE && narrow > state) state = narrow;     /* other layers may be narrower, and have more rows */
-    *thread = work_floats(d) * sizeof(float);
+    *thread = larger(work_floats(ATTEND_TILE, narrow), work_floats(rows, d)) * sizeof(float);
     return ck_align(*thread, 64, thread)
         && ck_mul(state * sizeof(float), n_thread > 1 ? (size_t)n_thread * SLOTS : 0, partial);
 }
@@ -41,20 +42,20 @@ static attend_state state_at(float *at, int rows, int width)
 
 static attend_work work_of(const cpu_impl *impl, const llm_kv_layer *kv, int thread)
 {
-    int d_v = kv_round16(kv->d_v);
-    size_t d = room_for(kv->d_k > kv->d_v ? kv->d_k : kv->d_v);
+    int d_v = kv_round16(kv->d_v), d_most = kv->d_k > kv->d_v ? kv->d_k : kv->d_v;
+    size_t d = room_for(d_most), rows = tile_rows((size_t)d_most, kv->latent);
     attend_work w;
     float *at = (float *)(void *)(impl->thread + (size_t)thread * impl->thread_bytes);
 
-    w.q = at,    at += ATTEND_TILE * d;
-    w.p = at,    at += ATTEND_TILE * KV_BLOCK;
+    w.q = at,    at += rows * d;
+    w.p = at,    at += rows * KV_BLOCK;
     w.k = at,    at += KV_BLOCK * d;
     w.v = at,    at += KV_BLOCK * d;
     w.unit = at, at += 2 * d;
-    w.lane = at, at += ATTEND_TILE * 16;
-    w.corr = at, at += ATTEND_TILE;
-    w.chunk = state_at(at, ATTEND_TILE, d_v), at += state_floats(ATTEND_TILE, (size_t)d_v);
-    w.total = state_at(at, ATTEND_TILE, d_v);
+    w.lane = at, at += rows * 16;
+    w.corr = at, at += rows;
+    w.chunk = state_at(at, (int)rows, d_v), at += state_floats(rows, (size_t)d_v);
+    w.total = state_at(at, (int)rows, d_v);
     return w;
 }
 
@@ -68,9 +69,9 @@ typedef struct {
     int64_t wave, n_wave;               /* first chunk (from each tile's first), chunks of this wave */
 } plan;
 
-static plan make_plan(cpu_impl *impl, const attend_fns *fn, const attend_job *j)
+static plan cut(cpu_impl *impl, const attend_fns *fn, const attend_job *j, int most)
 {
-    int group = j->a->n_head / j->kv->n_kv_head, most = tile_rows((size_t)(j->kv->d_k > j->kv->d_v ? j->kv->d_k : j->kv->d_v)), longest = 0;
+    int group = j->a->n_head / j->kv->n_kv_head, longest = 0;
     plan p = { .j = j, .fn = fn, .impl = impl };
 
     p.parts = (group + most - 1) / most;
@@ -84,6 +85,16 @@ static plan make_plan(cpu_impl *impl, const attend_fns *fn, const attend_job *j)
     }
     p.rows = kv_round16((longest < p.pos ? longest : p.pos) * p.heads);
     p.n_tile = p.n_group * p.parts * j->kv->n_kv_head;
+    return p;
+}
+
+/* Tiles as large as their working memory allows; fewer positions where threads would wait for the last. */
+static plan make_plan(cpu_impl *impl, const attend_fns *fn, const attend_job *j)
+{
+    int d = j->kv->d_k > j->kv->d_v ? j->kv->d_k : j->kv->d_v, most = (int)tile_rows((size_t)d, j->kv->latent);
+    plan p = cut(impl, fn, j, most);
+
+    while (p.n_tile < FEW * impl->n_thread && p.rows > most / 2 && p.heads <= most / 2 && most > LEAST_ROWS) p = cut(impl, fn, j, most /= 2);
     return p;
 }
 

@@ -6,7 +6,9 @@
 
 enum {
     ATTEND_CHUNK = 512,                 /* positions whose result is computed on its own */
-    ATTEND_TILE = 96,                   /* query rows that share a load of K and V: eight times the micro-kernel's twelve */
+    ATTEND_TILE = 192,                  /* query rows that share a load of K and V: sixteen times the micro-kernel's twelve */
+    ATTEND_NARROW = 128,                /* heads wider than this, */
+    ATTEND_WIDE_TILE = 96,              /* and latent caches, take fewer rows, so that they stay in the second cache */
     ATTEND_MAX_D = 1024                 /* widest head */
 };
 
@@ -29,11 +31,11 @@ typedef struct { float *m, *l, *acc; int stride; } attend_state;
 
 /* One thread's working memory. */
 typedef struct {
-    float *q;                           /* times scale, [tile, d_k], or for a latent cache [d_k, tile]; Q8_0: attend_dots_body.h */
-    float *p;                           /* [tile, 64] scores, then weights; [64, tile] for a latent cache */
+    float *q;                           /* times scale, [tile, d_k], or for a latent cache [d_k, wide tile]; Q8_0: attend_dots_body.h */
+    float *p;                           /* [tile, 64] scores, then weights; [64, wide tile] for a latent cache */
     float *k, *v;                       /* a block as floats, in panels; rows of a latent cache */
     float *unit;                        /* [64, d_v / 32] factors of Q8_0 values */
-    float *lane, *corr;                 /* [tile, 16], or for a latent cache [16, tile]; [tile] */
+    float *lane, *corr;                 /* [tile, 16], or for a latent cache [16, wide tile]; [tile] */
     attend_state chunk, total;
 } attend_work;
 

@@ -157,10 +157,20 @@ static int group_at(const attend_tile *t, int i, int last, bool whole)
 /* The right operands of a block, and what to fetch while they are used. */
 typedef struct {
     operands k, v;                      /* b, ldb, next, form, unit */
-    const uint8_t *ahead_k, *ahead_v;
-    size_t k_bytes, v_bytes;
+    const uint8_t *ahead_k, *ahead_v;   /* while k, and v, is multiplied; NULL when they are panels, whose fma leave no room */
+    size_t k_bytes, v_bytes;            /* of those */
+    struct { const uint8_t *from; size_t bytes; } next[2];      /* the next block, while scores become weights; NULL: not panels */
     bool whole;                         /* every row takes all keys */
 } sides;
+
+/* Fetches part i of n of the next block. */
+SIMD_INLINE void fetch_part(const sides *s, int i, int n)
+{
+    for (int o = 0; o < 2 && s->next[0].from; o++) {
+        size_t part = (s->next[o].bytes / 64 + (size_t)n - 1) / (size_t)n * 64;
+        for (const uint8_t *at = s->next[o].from + (size_t)i * part, *end = at + part; at < end; at += 64) __builtin_prefetch(at, 0, 2);
+    }
+}
 
 /* Scores of rows first..last-1 into w->p. Columns that no row of a group sees are left as they are. */
 static void scores(const attend_job *j, const attend_tile *t, attend_work *w, const sides *s, int64_t base, int first, int last)
@@ -216,7 +226,7 @@ static void correct(attend_work *w, const float *most, int first, int last)
 }
 
 /* Scores of rows first..last-1 become weights, and the rows' largest score, lanes and correction follow. */
-static void soften(const attend_job *j, const attend_tile *t, attend_work *w, int64_t base, int first, int last)
+static void soften(const attend_job *j, const attend_tile *t, attend_work *w, const sides *sd, int64_t base, int first, int last)
 {
     float most[ATTEND_TILE], *m = w->chunk.m;
     uint8_t from[ATTEND_TILE], to[ATTEND_TILE];
@@ -238,6 +248,7 @@ static void soften(const attend_job *j, const attend_tile *t, attend_work *w, in
     for (int i = first; i < last; i++) {
         float *lane = w->lane + i * LANES, *s = w->p + i * KV_BLOCK;
         vf l[VL], top = v_set(m[i]), corr = v_set(w->corr[i]);
+        fetch_part(sd, i - first, last - first);
         UNROLL for (int c = 0; c < VL; c++) l[c] = v_mul(v_load(lane + c * VN), corr);
         if (from[i] == 0 && to[i] == N_SCORE) {
             UNROLL for (int k = 0; k < N_SCORE; k++) {
@@ -257,10 +268,10 @@ static void soften(const attend_job *j, const attend_tile *t, attend_work *w, in
     }
 }
 
-/* The same for scores that lie across, [64, ATTEND_TILE]: lanes are rows, and so are w->lane [16, ATTEND_TILE]. */
+/* The same for scores that lie across, [64, ATTEND_WIDE_TILE]: lanes are rows, and so are w->lane [16, ATTEND_WIDE_TILE]. */
 static void soften_across(const attend_job *j, const attend_tile *t, attend_work *w, int64_t base, int first, int last)
 {
-    float most[ATTEND_TILE], begin[ATTEND_TILE], end[ATTEND_TILE];
+    float most[ATTEND_WIDE_TILE], begin[ATTEND_WIDE_TILE], end[ATTEND_WIDE_TILE];
     bool whole = !(j->a->softcap > 0) && first == 0 && last == t->n_pos * t->heads;
     vf none = v_set(-INFINITY), cap = v_set(j->a->softcap);
     int round = kv_round16(t->n_pos * t->heads), from = first / LANES * LANES;
@@ -273,7 +284,7 @@ static void soften_across(const attend_job *j, const attend_tile *t, attend_work
     for (int i = from; i < round; i += VN) {
         float *s = w->p + i;
         vf top = none, b = v_load(begin + i), e = v_load(end + i);
-        for (int k = 0; k < KV_BLOCK; k++, s += ATTEND_TILE) {
+        for (int k = 0; k < KV_BLOCK; k++, s += ATTEND_WIDE_TILE) {
             vf x = v_load(s), at = v_set((float)k);
             if (!whole) {
                 if (j->a->softcap > 0) x = v_mul(cap, v_tanh(v_div(x, cap)));
@@ -288,15 +299,15 @@ static void soften_across(const attend_job *j, const attend_tile *t, attend_work
     for (int i = from; i < round; i += VN) {
         vf top = v_load(most + i), corr = v_load(w->corr + i), b = v_load(begin + i), e = v_load(end + i);
         for (int c = 0; c < LANES; c++) {
-            vf l = v_mul(v_load(w->lane + c * ATTEND_TILE + i), corr);
+            vf l = v_mul(v_load(w->lane + c * ATTEND_WIDE_TILE + i), corr);
             for (int k = c; k < KV_BLOCK; k += LANES) {
-                float *s = w->p + k * ATTEND_TILE + i;
+                float *s = w->p + k * ATTEND_WIDE_TILE + i;
                 vf p = v_exp(v_sub(v_load(s), top)), at = v_set((float)k);
                 if (!whole) p = v_lt(at, b, v_set(0.0f), v_lt(at, e, p, v_set(0.0f)));
                 v_store(s, p);
                 l = v_add(l, p);
             }
-            v_store(w->lane + c * ATTEND_TILE + i, l);
+            v_store(w->lane + c * ATTEND_WIDE_TILE + i, l);
         }
     }
 }
@@ -350,22 +361,49 @@ static void add_values(const attend_job *j, const attend_tile *t, attend_work *w
 }
 
 /* A block of keys as panels [64 / PANEL][d_k][PANEL] of floats, one of values as [.. / PANEL][64][PANEL]. */
-static void keys_to_panels(float *y, const operands *k, int d_k)
+SIMD_INLINE void keys_of(b_form form, float *y, const operands *k, int d_k)
 {
+    const uint8_t *b = k->b;
+    size_t ldb = k->ldb;
+
     for (int c = 0; c < KV_BLOCK; c += PANEL, y += d_k * PANEL)
         for (int d = 0; d < d_k; d++)
             UNROLL for (int v = 0; v < PANEL; v += VN)
-                v_store(y + d * PANEL + v, load_b(k->form, k->b + (size_t)d * k->ldb + (size_t)c * b_bytes(k->form), v, NULL));
+                v_store(y + d * PANEL + v, load_b(form, b + (size_t)d * ldb + (size_t)c * b_bytes(form), v, NULL));
 }
 
-static void values_to_panels(float *y, const operands *x, int n)
+SIMD_INLINE void values_of(b_form form, float *y, const operands *x, int n)
 {
+    const uint8_t *b = x->b;
+    const float *unit = x->unit;
+    size_t ldb = x->ldb;
+
     for (int at = 0; at < n; at += PANEL, y += KV_BLOCK * PANEL) {
         int w = n - at < PANEL ? n - at : PANEL;
         for (int k = 0; k < KV_BLOCK; k++)
             for (int v = 0; v < w; v += VN)
-                v_store(y + k * PANEL + v, load_b(x->form, x->b + (size_t)k * x->ldb + (size_t)at * b_bytes(x->form), v,
-                                                  x->form == B_I8 ? x->unit + k * x->units + at / KV_GROUP : NULL));
+                v_store(y + k * PANEL + v, load_b(form, b + (size_t)k * ldb + (size_t)at * b_bytes(form), v,
+                                                  form == B_I8 ? unit + k * x->units + at / KV_GROUP : NULL));
+    }
+}
+
+static void keys_to_panels(float *y, const operands *k, int d_k)
+{
+    switch (k->form) {
+    case B_F32: keys_of(B_F32, y, k, d_k); break;
+    case B_F16: keys_of(B_F16, y, k, d_k); break;
+    case B_F8:  keys_of(B_F8, y, k, d_k); break;
+    case B_I8:  break;                  /* scores are made of its codes */
+    }
+}
+
+static void values_to_panels(float *y, const operands *x, int n)
+{
+    switch (x->form) {
+    case B_F32: values_of(B_F32, y, x, n); break;
+    case B_F16: values_of(B_F16, y, x, n); break;
+    case B_F8:  values_of(B_F8, y, x, n); break;
+    case B_I8:  values_of(B_I8, y, x, n); break;
     }
 }
 
@@ -393,8 +431,8 @@ static sides cached(const attend_job *j, const attend_tile *t, attend_work *w, i
 static void latent_block(const attend_job *j, const attend_tile *t, attend_work *w, sides s, int64_t base, int first, int last)
 {
     int d_k = j->kv->d_k, stride = kv_v_stride(j->kv), rows = t->n_pos * t->heads;
-    operands x = { .c = w->p, .a = w->k, .b = (const uint8_t *)w->q, .ldb = ATTEND_TILE * sizeof(float), .next = PANEL * sizeof(float),
-                   .ldc = ATTEND_TILE, .lda = stride, .step = 1, .n_k = d_k, .form = B_F32 };
+    operands x = { .c = w->p, .a = w->k, .b = (const uint8_t *)w->q, .ldb = ATTEND_WIDE_TILE * sizeof(float), .next = PANEL * sizeof(float),
+                   .ldc = ATTEND_WIDE_TILE, .lda = stride, .step = 1, .n_k = d_k, .form = B_F32 };
 
     for (int i = 0; i < KV_BLOCK * stride; i += VN) {
         __builtin_prefetch(s.ahead_v + (size_t)i * b_bytes(s.k.form), 0, 2);
@@ -402,7 +440,7 @@ static void latent_block(const attend_job *j, const attend_tile *t, attend_work 
     }
     product(x, KV_BLOCK, kv_round16(rows), 0);
     soften_across(j, t, w, base, first, last);
-    s.v = (operands){ .b = (const uint8_t *)w->k, .ldb = (size_t)stride * sizeof(float), .next = PANEL * sizeof(float), .lda = 1, .step = ATTEND_TILE, .form = B_F32 };
+    s.v = (operands){ .b = (const uint8_t *)w->k, .ldb = (size_t)stride * sizeof(float), .next = PANEL * sizeof(float), .lda = 1, .step = ATTEND_WIDE_TILE, .form = B_F32 };
     s.ahead_v = NULL;
     add_values(j, t, w, &s, base, first, last);
 }
@@ -429,11 +467,13 @@ static void block(const attend_job *j, const attend_tile *t, attend_work *w, int
         }
         values_to_panels(w->v, &s.v, kv_round16(kv->d_v));
         s.v.b = (const uint8_t *)w->v, s.v.ldb = PANEL * sizeof(float), s.v.next = KV_BLOCK * PANEL * sizeof(float), s.v.form = B_F32;
+        s.next[0].from = s.ahead_v, s.next[0].bytes = s.v_bytes;
+        s.next[1].from = kv_v_block(kv, t->seq, t->kv_head, base + KV_BLOCK), s.next[1].bytes = s.k_bytes;
         s.ahead_k = s.ahead_v = NULL;
     }
     if (s.k.form == B_I8) dot_scores(j, t, w, &s, base, first, last);
     else scores(j, t, w, &s, base, first, last);
-    soften(j, t, w, base, first, last);
+    soften(j, t, w, &s, base, first, last);
     add_values(j, t, w, &s, base, first, last);
 }
 
@@ -447,7 +487,7 @@ static void gather(const attend_job *j, const attend_tile *t, attend_work *w)
         const float *q = row_at(j->q, t->row0 + i / t->heads) + (size_t)(t->head + i % t->heads) * (size_t)d_k;
         float *y = wide + (size_t)i * (size_t)d_k;
         if (j->kv->latent) {
-            for (d = 0; d < d_k; d++) w->q[(size_t)d * ATTEND_TILE + (size_t)i] = i < rows ? q[d] * scale : 0;
+            for (d = 0; d < d_k; d++) w->q[(size_t)d * ATTEND_WIDE_TILE + (size_t)i] = i < rows ? q[d] * scale : 0;
             continue;
         }
         if (j->kv->dtype == DT_Q8_0) y = wide;
@@ -463,12 +503,12 @@ static void chunk(const attend_job *j, const attend_tile *t, attend_work *w, int
     int64_t stop = (c + 1) * ATTEND_CHUNK, all = (int64_t)t->pos0 + t->n_pos;
 
     for (int i = 0; i < kv_round16(rows); i++) w->chunk.m[i] = -INFINITY;
-    memset(w->lane, 0, (size_t)(j->kv->latent ? ATTEND_TILE : rows) * LANES * sizeof(float));
+    memset(w->lane, 0, (size_t)(j->kv->latent ? ATTEND_WIDE_TILE : rows) * LANES * sizeof(float));
     memset(w->chunk.acc, 0, (size_t)rows * (size_t)w->chunk.stride * sizeof(float));
     for (int64_t base = c * ATTEND_CHUNK; base < stop && base < all; base += KV_BLOCK) block(j, t, w, base);
     for (int i = 0; i < rows; i++) {
         float *lane = w->lane + i * LANES, across[LANES];
-        for (int l = 0; l < LANES && j->kv->latent; l++) across[l] = w->lane[l * ATTEND_TILE + i];
+        for (int l = 0; l < LANES && j->kv->latent; l++) across[l] = w->lane[l * ATTEND_WIDE_TILE + i];
         w->chunk.l[i] = lanes_sum(j->kv->latent ? across : lane);
     }
 }
