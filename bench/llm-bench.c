@@ -57,7 +57,7 @@ static const opt_table table = {
     "llm-bench", "-m MODEL | --shape NAME[:TYPE] [-p LIST] [-n LIST] [-d LIST] [-s LIST] [-t LIST]",
     "Measures tokens per second. A LIST is numbers with commas, or FIRST-LAST, FIRST-LAST+STEP, FIRST-LAST*FACTOR.",
     rows, sizeof rows / sizeof rows[0],
-    "\"floor\" is the share of what this machine, or with --device the card, could do at best, measured in the same minute: the longer of\n"
+    "\"floor\" is the share of what this machine, or with --device the card, could do at best, measured between the repetitions: the longer of\n"
     "reading and computing. Read are the weights once a step (of experts those chosen) and the keys and values there are; products of\n"
     "quantized weights are counted at the int8 peak, attention and products of F32, F16 and BF16 weights at the float peak (on a card:\n"
     "of its matrix instructions).\n"
@@ -158,14 +158,6 @@ typedef struct { const char *name, *type; llm_model_info info; model_work work; 
 
 static bool on_gpu(void) { return device && strcmp(device, "cuda") == 0; }
 
-static measure_options options_of(bool paging)
-{
-    return (measure_options){ .kv_type = tool_kv_type(&table, kv_type), .memory_limit = tool_bytes(&table, "--memory-limit", limit_text), .allow_paging = paging,
-                          .warmup = !no_warmup, .repetitions = repetitions, .deterministic = deterministic, .pick = on_gpu() };
-}
-
-static llm_dtype kv_dtype(void) { return plan_kv_dtype(tool_kv_type(&table, kv_type)); }
-
 static machine_limits limits_of_device(llm_device *d)
 {
     llm_device_limits l;
@@ -175,18 +167,16 @@ static machine_limits limits_of_device(llm_device *d)
     return (machine_limits){ l.read_gbs, l.int8_gops, l.float_gflops };
 }
 
-/* Limits of this minute, of the model's device or the processor: those of the last row while they are younger than ten seconds. */
-static machine_limits limits(const llm_model *m, int threads)
-{
-    static machine_limits last;
-    static double taken;
-    static int with;
+/* Of the model's device or the processor. */
+static machine_limits limits(const llm_model *m, int threads) { return m->device ? limits_of_device(m->device) : limits_measure(threads); }
 
-    if (no_limits) return (machine_limits){ 0, 0, 0 };
-    if (with != threads || tool_seconds() - taken > 10)
-        last = m->device ? limits_of_device(m->device) : limits_measure(threads), taken = tool_seconds(), with = threads;
-    return last;
+static measure_options options_of(bool paging)
+{
+    return (measure_options){ .kv_type = tool_kv_type(&table, kv_type), .memory_limit = tool_bytes(&table, "--memory-limit", limit_text), .allow_paging = paging,
+                          .warmup = !no_warmup, .repetitions = repetitions, .deterministic = deterministic, .pick = on_gpu(), .limits = no_limits ? NULL : limits };
 }
+
+static llm_dtype kv_dtype(void) { return plan_kv_dtype(tool_kv_type(&table, kv_type)); }
 
 static bool known(const machine_limits *m) { return m->read_gbs > 0 && m->int8_gops > 0 && m->f32_gflops > 0; }
 
@@ -204,17 +194,17 @@ static void complain(const subject *s, const bench_test *t, const llm_error *err
     if (failures == 0) failures = tool_exit_code(err->status);
 }
 
-static void print_row(const subject *s, const bench_test *t, const measure_result *r, const machine_limits *m, const char *note)
+static void print_row(const subject *s, const bench_test *t, const measure_result *r, const char *note)
 {
     double tokens = (double)(t->what.prompt + t->what.generate) * t->what.n_seq;
     report_row row = { .model = s->name, .arch = s->info.arch, .type = s->type, .device = on_gpu() ? "cuda" : "cpu", .kernels = on_gpu() ? "cuda" : isa_name(s->isa),
                        .kv_type = kv_type ? kv_type : "f16", .note = note, .weight_bytes = s->info.weight_bytes, .n_param = s->info.n_param, .threads = t->threads,
-                       .batch = t->what.batch, .rate = r->rate, .deviation = r->rate_dev, .peak_mib = r->peak_mib, .limits = *m };
+                       .batch = t->what.batch, .rate = r->rate, .deviation = r->rate_dev, .peak_mib = r->peak_mib, .limits = r->limits };
     char name[64];
 
     measure_name(&t->what, name, sizeof name);
     row.test = name;
-    if (known(m)) row.floor_share = work_least(&s->work, &t->what, m).seconds * r->rate / tokens;
+    if (known(&r->limits)) row.floor_share = work_least(&s->work, &t->what, &r->limits).seconds * r->rate / tokens;
     if (!report_add(&out, &row)) tool_die_text(EXIT_FAILED, "standard output does not take the rows");
 }
 
@@ -276,12 +266,10 @@ static model_choice choice_of(const char *path, const llm_session_options *expec
 static void bench_tests(llm_model *m, const subject *s, const test_list *tests, const measure_options *o, const char *note)
 {
     for (int i = 0; i < tests->n; i++) {
-        machine_limits lim;
         measure_result r;
         llm_error err;
-        if (measure_test(m, &tests->test[i], o, &r, &err) != LLM_OK) { complain(s, &tests->test[i], &err); continue; }
-        lim = limits(m, tests->test[i].threads);
-        print_row(s, &tests->test[i], &r, &lim, note);
+        if (measure_test(m, &tests->test[i], o, &r, &err) == LLM_OK) print_row(s, &tests->test[i], &r, note);
+        else complain(s, &tests->test[i], &err);
     }
     llm_model_close(m);
 }
@@ -372,7 +360,7 @@ static int largest_cut(shape *s, const test_list *tests)
     return 0;
 }
 
-typedef struct { int n_layer; model_work work; uint64_t bytes; measure_result *result; machine_limits *limits; bool *good; } part;
+typedef struct { int n_layer; model_work work; uint64_t bytes; measure_result *result; bool *good; } part;
 
 static void measure_part(shape *s, const subject *whole, const test_list *tests, part *p)
 {
@@ -382,23 +370,21 @@ static void measure_part(shape *s, const subject *whole, const test_list *tests,
     cut(s, p->n_layer);
     p->work = work_of(shape_model(s), kv_dtype()), p->bytes = shape_bytes(s);
     p->result = tool_alloc((size_t)tests->n, sizeof *p->result), p->good = tool_alloc((size_t)tests->n, sizeof *p->good);
-    p->limits = tool_alloc((size_t)tests->n, sizeof *p->limits);
     m = open_shape(s);
     for (int i = 0; i < tests->n; i++) {
         llm_error err;
         p->good[i] = measure_test(m, &tests->test[i], &o, &p->result[i], &err) == LLM_OK;
-        if (p->good[i]) p->limits[i] = limits(m, tests->test[i].threads);
-        else complain(whole, &tests->test[i], &err);
+        if (!p->good[i]) complain(whole, &tests->test[i], &err);
     }
     llm_model_close(m);
 }
 
 /* A test of the whole model from two of its parts: what the layers of b add to those of a grows as their floor does. */
-static bool scale(const subject *whole, const bench_test *t, const part *a, const part *b, const measure_result *ra, const measure_result *rb,
-                  const machine_limits *m, measure_result *r)
+static bool scale(const subject *whole, const bench_test *t, const part *a, const part *b, const measure_result *ra, const measure_result *rb, measure_result *r)
 {
     double more = rb->seconds - ra->seconds, k = (double)(whole->work.n_layer - b->n_layer) / (b->n_layer - a->n_layer), dev;
     double tokens = (double)(t->what.prompt + t->what.generate) * t->what.n_seq;
+    const machine_limits *m = &rb->limits;
 
     if (known(m)) {
         double fa = work_least(&a->work, &t->what, m).seconds, fb = work_least(&b->work, &t->what, m).seconds;
@@ -409,6 +395,7 @@ static bool scale(const subject *whole, const bench_test *t, const part *a, cons
     dev = hypot((1 + k) * rb->seconds_dev, k * ra->seconds_dev);
     r->rate = tokens / r->seconds, r->rate_dev = r->rate * dev / r->seconds;
     r->peak_mib = rb->peak_mib + (double)(whole->info.weight_bytes - b->bytes) / (1 << 20);
+    r->limits = *m;
     return true;
 }
 
@@ -428,13 +415,12 @@ static void bench_parts(shape *s, const subject *whole, const test_list *tests, 
     measure_part(s, whole, tests, &b);
     for (int i = 0; i < tests->n; i++) {
         llm_error err = { LLM_ERR_INTERNAL, "more layers took no more time: it is too short to be scaled" };
-        const machine_limits *m = &b.limits[i];
         measure_result r;
         if (!a.good[i] || !b.good[i]) continue;
-        if (scale(whole, &tests->test[i], &a, &b, &a.result[i], &b.result[i], m, &r)) print_row(whole, &tests->test[i], &r, m, note);
+        if (scale(whole, &tests->test[i], &a, &b, &a.result[i], &b.result[i], &r)) print_row(whole, &tests->test[i], &r, note);
         else complain(whole, &tests->test[i], &err);
     }
-    free(a.result), free(a.limits), free(a.good), free(b.result), free(b.limits), free(b.good);
+    free(a.result), free(a.good), free(b.result), free(b.good);
 }
 
 static void bench_shape(const char *text, const test_list *tests)

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 enum { WARM_PROMPT = 64 };              /* tokens: enough that nearly every expert is used */
+static const double LIMITS_AGE = 1;     /* seconds after which limits are taken again: a shared machine is another one then */
 
 static volatile sig_atomic_t stopped;
 void measure_stop(void) { stopped = 1; }
@@ -146,18 +147,41 @@ static void add(moments *m, double x) { m->sum += x, m->squares += x * x; }
 static double mean(const moments *m, int n) { return m->sum / n; }
 static double deviation(const moments *m, int n) { return n > 1 ? sqrt(fmax(0, (m->squares - m->sum * m->sum / n) / (n - 1))) : 0; }
 
-static llm_status repeat(feeder *f, const measure_options *o, measure_result *out)
+/* The means of limits that are taken again as they grow old. */
+typedef struct { const llm_model *m; const measure_options *o; int threads, n; double taken; machine_limits sum; } limits_log;
+
+static void limits_take(limits_log *l)
+{
+    machine_limits x;
+
+    if (l->o->limits == NULL || (l->n > 0 && machine_seconds() - l->taken < LIMITS_AGE)) return;
+    x = l->o->limits(l->m, l->threads);
+    l->sum.read_gbs += x.read_gbs, l->sum.int8_gops += x.int8_gops, l->sum.f32_gflops += x.f32_gflops;
+    l->n++, l->taken = machine_seconds();
+}
+
+static machine_limits limits_mean(const limits_log *l)
+{
+    double n = l->n > 0 ? l->n : 1;
+    return (machine_limits){ l->sum.read_gbs / n, l->sum.int8_gops / n, l->sum.f32_gflops / n };
+}
+
+static llm_status repeat(feeder *f, const measure_options *o, limits_log *l, measure_result *out)
 {
     double tokens = (double)(f->t->prompt + f->t->generate) * f->t->n_seq, seconds;
     moments time = { 0 }, rate = { 0 };
     llm_status st = o->warmup ? warm(f) : LLM_OK;
 
     for (int i = 0; i < o->repetitions && st == LLM_OK; i++) {
-        if ((st = once(f, &seconds)) == LLM_OK) add(&time, seconds), add(&rate, tokens / seconds);
+        if ((st = once(f, &seconds)) != LLM_OK) break;
+        add(&time, seconds), add(&rate, tokens / seconds);
+        out->peak_mib = fmax(out->peak_mib, peak_mib());
+        limits_take(l);
+        peak_reset();                   /* which forgets the memory that limits took */
     }
     out->seconds = mean(&time, o->repetitions), out->seconds_dev = deviation(&time, o->repetitions);
     out->rate = mean(&rate, o->repetitions), out->rate_dev = deviation(&rate, o->repetitions);
-    out->peak_mib = peak_mib();
+    out->limits = limits_mean(l);
     return st;
 }
 
@@ -179,17 +203,20 @@ llm_status measure_test(llm_model *m, const bench_test *t, const measure_options
     llm_model_info info = { .size = sizeof info };
     int most = opt.n_ctx > t->what.n_seq ? opt.n_ctx : t->what.n_seq;
     feeder f = { .t = &t->what, .err = err };
+    limits_log log = { .m = m, .o = o, .threads = t->threads };
     llm_status st;
 
+    *out = (measure_result){ 0 };
     llm_model_get_info(m, &info);
     f.n_vocab = info.n_vocab;
+    limits_take(&log);
     peak_reset();
     st = feeder_open(&f, most);
     if (st == LLM_OK) st = llm_session_open(&f.s, m, &opt, err);
     if (st == LLM_OK && o->pick) st = llm_sampler_open(&f.greedy, m, &greedy, err);
     if (st == LLM_OK) {
         llm_session_set_progress(f.s, on_progress, NULL);
-        st = repeat(&f, o, out);
+        st = repeat(&f, o, &log, out);
     }
     llm_sampler_close(f.greedy), llm_session_close(f.s);
     free(f.row), free(f.pick), free(f.pos), free(f.next);

@@ -2,14 +2,24 @@
 #ifndef BENCH_MEASURE_H
 #define BENCH_MEASURE_H
 #include "llm.h"
+#include "machine.h"
 #include "work.h"
 
 typedef struct { work_test what; int threads; } bench_test;     /* see work.h; threads of the session */
-/* pick: after each step of generating the token of every sequence is picked where the logits lie, as a program would (greedily). */
-typedef struct { llm_kv_type kv_type; uint64_t memory_limit; bool allow_paging, warmup; int repetitions; bool deterministic, pick; } measure_options;
+/* pick: after each step of generating the token of every sequence is picked where the logits lie, as a program would (greedily).
+ * limits: what model and threads could do at best, just now; called before the first repetition and between them. NULL: not wanted. */
+typedef struct {
+    llm_kv_type kv_type;
+    uint64_t memory_limit;
+    bool allow_paging, warmup;
+    int repetitions;
+    bool deterministic, pick;
+    machine_limits (*limits)(const llm_model *m, int threads);
+} measure_options;
 
-/* Means and standard deviations over the repetitions. rate: tokens of all sequences per second. peak_mib: resident memory at most. */
-typedef struct { double seconds, seconds_dev, rate, rate_dev, peak_mib; } measure_result;
+/* Means and standard deviations over the repetitions. rate: tokens of all sequences per second. peak_mib: resident memory at most.
+ * limits: the means of those that were taken, or zeros. */
+typedef struct { double seconds, seconds_dev, rate, rate_dev, peak_mib; machine_limits limits; } measure_result;
 
 /* "pp512", "tg128 x8 @ d4096", "pp512+tg128". */
 void measure_name(const work_test *t, char *out, size_t cap);
