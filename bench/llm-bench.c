@@ -26,7 +26,7 @@ static opt_list models, shapes, pg_text;
 static const char *p_text = "512", *n_text = "128", *d_text = "0", *s_text = "1", *t_text, *b_text = "512", *o_text = "md";
 static const char *kv_type, *cpu, *device, *compare_path, *limit_text;
 static int repetitions = 5;
-static bool no_warmup, no_repack, no_limits, list_shapes, deterministic;
+static bool no_warmup, no_repack, no_limits, list_shapes, deterministic, fill_depth;
 static model_choice where;              /* what goes to the device */
 
 static const opt_row rows[] = {
@@ -37,6 +37,7 @@ static const opt_row rows[] = {
     { "What to run", "n-gen", 'n', OPT_STR, "LIST", &n_text, 0, 0, "tokens to generate (default 128; 0: none)", false },
     { "What to run", "pg", 0, OPT_STRS, "P,N", &pg_text, 0, 0, "a prompt of P, then N tokens, as one test", false },
     { "What to run", "n-depth", 'd', OPT_STR, "LIST", &d_text, 0, 0, "tokens in the cache beforehand (default 0)", false },
+    { "What to run", "fill-depth", 0, OPT_FLAG, NULL, &fill_depth, 0, 0, "fill the cache with made-up keys and values instead of computing them", false },
     { "What to run", "n-seq", 's', OPT_STR, "LIST", &s_text, 0, 0, "sequences that generate together (default 1)", false },
     { "What to run", "threads", 't', OPT_STR, "LIST", &t_text, 0, 0, "threads (default: the cores there are)", false },
     { "What to run", "batch", 'b', OPT_STR, "LIST", &b_text, 0, 0, "rows computed at once (default 512)", false },
@@ -173,7 +174,8 @@ static machine_limits limits(const llm_model *m, int threads) { return m->device
 static measure_options options_of(bool paging)
 {
     return (measure_options){ .kv_type = tool_kv_type(&table, kv_type), .memory_limit = tool_bytes(&table, "--memory-limit", limit_text), .allow_paging = paging,
-                          .warmup = !no_warmup, .repetitions = repetitions, .deterministic = deterministic, .pick = on_gpu(), .limits = no_limits ? NULL : limits };
+                          .warmup = !no_warmup, .repetitions = repetitions, .deterministic = deterministic, .pick = on_gpu(), .fill = fill_depth,
+                          .limits = no_limits ? NULL : limits };
 }
 
 static llm_dtype kv_dtype(void) { return plan_kv_dtype(tool_kv_type(&table, kv_type)); }
@@ -200,10 +202,11 @@ static void print_row(const subject *s, const bench_test *t, const measure_resul
     report_row row = { .model = s->name, .arch = s->info.arch, .type = s->type, .device = on_gpu() ? "cuda" : "cpu", .kernels = on_gpu() ? "cuda" : isa_name(s->isa),
                        .kv_type = kv_type ? kv_type : "f16", .note = note, .weight_bytes = s->info.weight_bytes, .n_param = s->info.n_param, .threads = t->threads,
                        .batch = t->what.batch, .rate = r->rate, .deviation = r->rate_dev, .peak_mib = r->peak_mib, .limits = r->limits };
-    char name[64];
+    char name[64], notes[160];
 
     measure_name(&t->what, name, sizeof name);
     row.test = name;
+    if (fill_depth && t->what.depth > 0) snprintf(notes, sizeof notes, "%s%sdepth filled, not computed", note, note[0] ? "; " : ""), row.note = notes;
     if (known(&r->limits)) row.floor_share = work_least(&s->work, &t->what, &r->limits).seconds * r->rate / tokens;
     if (!report_add(&out, &row)) tool_die_text(EXIT_FAILED, "standard output does not take the rows");
 }

@@ -1,4 +1,5 @@
 #include "measure.h"
+#include "session.h"
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -61,7 +62,7 @@ static double peak_mib(void)
 /* ---- tokens ---------------------------------------------------------------------------- */
 
 /* filled: every sequence begins with the depth tokens of the test. greedy: picks every sequence's next token, or NULL; pick, pos, next [n_seq]. */
-typedef struct { llm_session *s; const work_test *t; llm_row *row; int n_vocab; bool filled; llm_sampler *greedy, **pick; uint64_t *pos; llm_token *next; llm_error *err; } feeder;
+typedef struct { llm_session *s; const work_test *t; const measure_options *o; llm_row *row; int n_vocab; bool filled; llm_sampler *greedy, **pick; uint64_t *pos; llm_token *next; llm_error *err; } feeder;
 
 static llm_token token(const feeder *f, int seq, int i) { return (llm_token)((((uint64_t)i * 257 + (uint64_t)seq) * 2654435761u + 17) % (uint64_t)f->n_vocab); }
 
@@ -101,6 +102,35 @@ static llm_status truncate_all(const feeder *f, int n)
     return st;
 }
 
+/* Puts depth tokens into an empty sequence, all with the same keys and values: finite ones, whatever the type. */
+static llm_status fill(const feeder *f, int seq, int depth)
+{
+    llm_kv *kv = &f->s->kv;
+    size_t bytes = kv_block_bytes(kv);
+    char *rows = malloc(bytes);
+
+    if (rows == NULL) return llm_fail_memory(f->err, bytes, "made-up keys and values");
+    memset(rows, 0x2a, bytes);
+    kv_reserve(kv, seq, depth);
+    for (int il = 0; il < kv->n_layer; il++) {
+        llm_kv_layer *l = &kv->layer[il];
+        for (int pos = kv_first(kv, il, depth); pos < depth; pos += KV_BLOCK)
+            kv_op(kv, il)->kv_put(l, seq, pos, depth - pos < KV_BLOCK ? depth - pos : KV_BLOCK, rows, l->latent ? NULL : rows + KV_BLOCK * kv_row_bytes(l, false));
+    }
+    for (int i = 0; i < depth; i++) kv_tokens(kv, seq)[i] = token(f, seq, i);
+    kv_commit(kv, seq, depth);
+    free(rows);
+    return LLM_OK;
+}
+
+/* The same computed, once, and copied to the other sequences. */
+static llm_status compute(const feeder *f, int depth)
+{
+    llm_status st = prompt(f, 0, depth);
+    for (int seq = 1; seq < f->t->n_seq && st == LLM_OK; seq++) st = llm_session_copy(f->s, 0, seq, f->err);
+    return st;
+}
+
 /* Every sequence holds depth tokens: again, where the window of some layer lets it go back, else anew. */
 static llm_status reset(feeder *f)
 {
@@ -109,8 +139,8 @@ static llm_status reset(feeder *f)
 
     if (f->filled && truncate_all(f, depth) == LLM_OK) return LLM_OK;
     st = truncate_all(f, 0);
-    if (st == LLM_OK) st = prompt(f, 0, depth);
-    for (int seq = 1; depth > 0 && seq < f->t->n_seq && st == LLM_OK; seq++) st = llm_session_copy(f->s, 0, seq, f->err);
+    if (depth > 0 && st == LLM_OK && !f->o->fill) st = compute(f, depth);
+    for (int seq = 0; depth > 0 && f->o->fill && seq < f->t->n_seq && st == LLM_OK; seq++) st = fill(f, seq, depth);
     f->filled = st == LLM_OK;
     return st;
 }
@@ -166,8 +196,9 @@ static machine_limits limits_mean(const limits_log *l)
     return (machine_limits){ l->sum.read_gbs / n, l->sum.int8_gops / n, l->sum.f32_gflops / n };
 }
 
-static llm_status repeat(feeder *f, const measure_options *o, limits_log *l, measure_result *out)
+static llm_status repeat(feeder *f, limits_log *l, measure_result *out)
 {
+    const measure_options *o = f->o;
     double tokens = (double)(f->t->prompt + f->t->generate) * f->t->n_seq, seconds;
     moments time = { 0 }, rate = { 0 };
     llm_status st = o->warmup ? warm(f) : LLM_OK;
@@ -202,7 +233,7 @@ llm_status measure_test(llm_model *m, const bench_test *t, const measure_options
     llm_session_options opt = measure_session(t, o);
     llm_model_info info = { .size = sizeof info };
     int most = opt.n_ctx > t->what.n_seq ? opt.n_ctx : t->what.n_seq;
-    feeder f = { .t = &t->what, .err = err };
+    feeder f = { .t = &t->what, .o = o, .err = err };
     limits_log log = { .m = m, .o = o, .threads = t->threads };
     llm_status st;
 
@@ -216,7 +247,7 @@ llm_status measure_test(llm_model *m, const bench_test *t, const measure_options
     if (st == LLM_OK && o->pick) st = llm_sampler_open(&f.greedy, m, &greedy, err);
     if (st == LLM_OK) {
         llm_session_set_progress(f.s, on_progress, NULL);
-        st = repeat(&f, o, &log, out);
+        st = repeat(&f, &log, out);
     }
     llm_sampler_close(f.greedy), llm_session_close(f.s);
     free(f.row), free(f.pick), free(f.pos), free(f.next);

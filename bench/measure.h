@@ -7,13 +7,14 @@
 
 typedef struct { work_test what; int threads; } bench_test;     /* see work.h; threads of the session */
 /* pick: after each step of generating the token of every sequence is picked where the logits lie, as a program would (greedily).
+ * fill: the depth of a test is not computed: every key and value there is the same made-up one, which takes as long to read.
  * limits: what model and threads could do at best, just now; called before the first repetition and between them. NULL: not wanted. */
 typedef struct {
     llm_kv_type kv_type;
     uint64_t memory_limit;
     bool allow_paging, warmup;
     int repetitions;
-    bool deterministic, pick;
+    bool deterministic, pick, fill;
     machine_limits (*limits)(const llm_model *m, int threads);
 } measure_options;
 

@@ -22,6 +22,18 @@ void memory_unmap(void *p, size_t n)
     if (p != NULL) munmap(p, n);
 }
 
+#if !defined(MADV_COLLAPSE)
+#define MADV_COLLAPSE 25                    /* Linux 6.1 */
+#endif
+
+void memory_large(void *p, size_t n)
+{
+    uintptr_t begin = ((uintptr_t)p + LARGE_PAGE - 1) & ~(uintptr_t)(LARGE_PAGE - 1), end = ((uintptr_t)p + n) & ~(uintptr_t)(LARGE_PAGE - 1);
+
+    if (begin >= end || madvise((void *)begin, end - begin, MADV_HUGEPAGE) != 0) return;
+    for (; begin < end; begin += LARGE_PAGE) (void)madvise((void *)begin, LARGE_PAGE, MADV_COLLAPSE);   /* refused where nothing is yet */
+}
+
 /* How the two versions of control groups name things. */
 typedef struct { const char *mount, *controller, *limit, *usage, *active, *inactive; } group_kind;
 static const group_kind kinds[] = {

@@ -4,9 +4,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { LARGE_PAGE = 2 << 20 };              /* bytes; of x86-64, and of AArch64 with pages of 4 KiB */
+
 /* n > 0 bytes of zeros on a page border, or NULL. Pages cost memory from their first write on. */
 void *memory_map(size_t n);
 void memory_unmap(void *p, size_t n);       /* NULL is fine */
+/* What lies whole within p..p+n in units of LARGE_PAGE goes into large pages, that which is there already too. A system without them
+ * leaves all as it is. */
+void memory_large(void *p, size_t n);
 
 /* Bytes this process may still take: the least of what the system calls available, what its control
  * groups leave, and its address-space limit. UINT64_MAX when none of them can be read. */

@@ -20,7 +20,7 @@ struct llm_repack {
     _Atomic uint64_t resident;
 };
 
-enum { LARGE_PAGE = 2 << 20, STRETCH = 4 << 20 };
+enum { STRETCH = 4 << 20 };
 static const uint64_t spare = 512 << 20;        /* left to the system beside the copy */
 
 double repack_clock(void)

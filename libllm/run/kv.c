@@ -4,6 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    LARGE_FROM = 1024,                  /* tokens of a sequence: before that its cells are few beside the weights, and large pages mostly air */
+    LARGE_ROWS = 16                     /* rows of a step for each layer that goes into large pages with it: that takes milliseconds */
+};
+
 static llm_status too_big(const llm_kv *kv, llm_error *err)
 {
     return llm_fail(err, LLM_ERR_ARG, "the cache of %d sequences of %d tokens has more bytes than an address can say",
@@ -43,7 +48,8 @@ llm_status kv_plan(llm_kv *kv, const llm_model *m, llm_error *err)
     kv->window = calloc((size_t)c->n_layer, sizeof *kv->window);
     kv->site = calloc((size_t)c->n_layer, sizeof *kv->site);
     kv->seq = calloc((size_t)kv->n_seq, sizeof *kv->seq);
-    if (kv->layer == NULL || kv->window == NULL || kv->site == NULL || kv->seq == NULL)
+    kv->n_large = calloc((size_t)kv->n_seq, sizeof *kv->n_large);
+    if (kv->layer == NULL || kv->window == NULL || kv->site == NULL || kv->seq == NULL || kv->n_large == NULL)
         return llm_fail_memory(err, (size_t)c->n_layer * sizeof *kv->layer, "the layers of the cache");
     for (int il = 0; il < c->n_layer; il++) {
         llm_kv_layer *l = &kv->layer[il];
@@ -93,7 +99,7 @@ void kv_close(llm_kv *kv)
 {
     for (int i = 0; i < N_SITE; i++) backend_release(kv->be[i], kv->map[i], kv->map_bytes[i]);
     memory_unmap(kv->token, kv->token_bytes);
-    free(kv->layer), free(kv->window), free(kv->site), free(kv->seq);
+    free(kv->layer), free(kv->window), free(kv->site), free(kv->seq), free(kv->n_large);
     memset(kv, 0, sizeof *kv);
 }
 
@@ -101,11 +107,36 @@ int kv_room(const llm_kv *kv, int seq) { return kv->n_ctx - kv->seq[seq].length;
 
 llm_token *kv_tokens(const llm_kv *kv, int seq) { return kv->token + (size_t)seq * (size_t)kv->n_ctx; }
 
+/* n bytes at p, and what shares their first and last large page, go into large ones. */
+static void enlarge(const llm_kv *kv, void *p, size_t n)
+{
+    char *map = kv->map[SITE_HOST];
+    size_t begin = (size_t)((char *)p - map), end = begin + n, more = LARGE_PAGE - 1;
+
+    begin = begin > more ? begin - more : 0;
+    end = kv->map_bytes[SITE_HOST] - end > more ? end + more : kv->map_bytes[SITE_HOST];
+    memory_large(map + begin, end - begin);
+}
+
+/* A long sequence's cells go into large pages, from which they are read a fifth faster: some layers with every step. */
+static void enlarge_some(llm_kv *kv, int seq, int n)
+{
+    int *il = &kv->n_large[seq], stop = *il + 1 + n / LARGE_ROWS;
+
+    for (; kv->seq[seq].top >= LARGE_FROM && *il < kv->n_layer && *il < stop; (*il)++) {
+        llm_kv_layer *l = &kv->layer[*il];
+        if (kv->site[*il] != SITE_HOST || l->k == NULL) continue;
+        enlarge(kv, (char *)l->k + (size_t)seq * l->k_seq_bytes, l->k_seq_bytes);
+        if (l->v) enlarge(kv, (char *)l->v + (size_t)seq * l->v_seq_bytes, l->v_seq_bytes);
+    }
+}
+
 void kv_reserve(llm_kv *kv, int seq, int n)
 {
     kv_seq *q = &kv->seq[seq];
 
     if (q->length + n > q->top) q->top = q->length + n;
+    enlarge_some(kv, seq, n);
 }
 
 void kv_commit(llm_kv *kv, int seq, int n) { kv->seq[seq].length += n; }

@@ -18,6 +18,7 @@ typedef struct {
     int *window;                        /* [n_layer] 0: all */
     llm_site *site;                     /* [n_layer] whose memory its cells are in */
     kv_seq *seq;                        /* [n_seq] */
+    int *n_large;                       /* [n_seq] layers whose cells of the sequence are in large pages */
     llm_token *token;                   /* [n_seq, n_ctx] */
     const llm_ops *op[N_SITE];          /* kv_size, kv_get, kv_put */
     llm_backend *be[N_SITE];            /* whose memory it is; NULL: the process's own */
