@@ -95,6 +95,7 @@ static bool rig_open(rig *r, const options *o, llm_dtype dtype, const shape *s, 
                               .n_cell = (cells + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK, .n_seq = 1, .latent = s->latent };
         if (!r->be.op.kv_size(kv) || (kv->k = memory_map(kv->k_seq_bytes)) == NULL) return false;
         if (!s->latent && (kv->v = memory_map(kv->v_seq_bytes)) == NULL) return false;
+        memory_large(kv->k, kv->k_seq_bytes), memory_large(kv->v, kv->v_seq_bytes);      /* as those of long sequences are */
         bytes += kv->k_seq_bytes + kv->v_seq_bytes;
     }
     for (int at = 0; at < cells; at += 64) store(r, at, cells - at < 64 ? cells - at : 64);

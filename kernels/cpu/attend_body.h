@@ -47,13 +47,34 @@ SIMD_INLINE vf load_b(b_form form, const uint8_t *b, int i, const float *unit)
 /* Rows of a are reached from every third one, through pointers that compilers cannot turn into a register for each row. */
 #define HIDDEN(x) __asm__("" : "+r"(x))
 
+SIMD_INLINE void fetch(const uint8_t *p, size_t n)
+{
+    for (const uint8_t *end = p + n; p < end; p += 64) __builtin_prefetch(p, 0, 2);
+}
+
+/* Where b is converted on the way, and rows are few enough that counting and fetching show, STEP values of k come at a time. */
+enum { STEP = 4, STEP_ROWS = 6 };
+
+/* acc += a at `at` of each row * b. */
+SIMD_INLINE void micro_step(int mr, int nv, b_form form, vf (*acc)[FEW_NV], const uint8_t *const *a, size_t lda, size_t at, const uint8_t *b, const float *unit)
+{
+    vf y[FEW_NV];
+
+    UNROLL for (int v = 0; v < nv; v++) y[v] = load_b(form, b, v * VN, unit);
+    UNROLL for (int i = 0; i < mr; i++) {
+        vf s = v_set(*(const float *)(const void *)(a[i / 3] + (size_t)(i % 3) * lda + at));
+        UNROLL for (int v = 0; v < nv; v++) acc[i][v] = v_fma(s, y[v], acc[i][v]);
+    }
+}
+
 SIMD_INLINE void micro(int mr, int nv, b_form form, bool add, const operands *x)
 {
     vf acc[MANY > FEW ? MANY : FEW][FEW_NV];
     const float *unit = x->unit;
     const uint8_t *a[(MANY + 2) / 3], *b = x->b, *ahead = x->ahead;
-    size_t ldb = x->ldb, pace = x->pace, lda = (size_t)x->lda * sizeof(float), step = (size_t)x->step * sizeof(float);
-    int n_k = x->n_k, units = x->units;
+    bool steps = form != B_F32 && mr <= STEP_ROWS;
+    size_t ldb = x->ldb, pace = ahead ? x->pace : 0, lda = (size_t)x->lda * sizeof(float), step = (size_t)x->step * sizeof(float);
+    int n_k = x->n_k, units = x->units, k = 0;
 
     HIDDEN(lda);
     UNROLL for (int i = 0; i < mr; i += 3) { a[i / 3] = (const uint8_t *)x->a + (size_t)i * lda; HIDDEN(a[i / 3]); }
@@ -61,18 +82,18 @@ SIMD_INLINE void micro(int mr, int nv, b_form form, bool add, const operands *x)
     UNROLL for (int i = 0; i < mr; i++)
         UNROLL for (int v = 0; v < nv; v++)
             acc[i][v] = add ? v_mul(v_load(x->c + i * x->ldc + v * VN), v_set(x->scale[i])) : v_set(0.0f);
-    for (int k = 0; k < n_k; k++) {
-        vf y[FEW_NV];
-        if (form != B_F32 && ahead) {
-            __builtin_prefetch(ahead, 0, 2);
-            if (pace > 64) __builtin_prefetch(ahead + 64, 0, 2);
-            ahead += pace;
+    for (; steps && k + STEP <= n_k; k += STEP) {       /* elements of a lie side by side then */
+        fetch(ahead, STEP * pace), ahead += STEP * pace;
+        UNROLL for (int i = 0; i < STEP; i++) {
+            micro_step(mr, nv, form, acc, a, lda, (size_t)i * sizeof(float), b, unit);
+            b += ldb;
+            if (form == B_I8) unit += units;
         }
-        UNROLL for (int v = 0; v < nv; v++) y[v] = load_b(form, b, v * VN, unit);
-        UNROLL for (int i = 0; i < mr; i++) {
-            vf s = v_set(*(const float *)(const void *)(a[i / 3] + (size_t)(i % 3) * lda));
-            UNROLL for (int v = 0; v < nv; v++) acc[i][v] = v_fma(s, y[v], acc[i][v]);
-        }
+        UNROLL for (int i = 0; i < mr; i += 3) a[i / 3] += STEP * sizeof(float);
+    }
+    for (; k < n_k; k++) {
+        if (form != B_F32) fetch(ahead, pace), ahead += pace;
+        micro_step(mr, nv, form, acc, a, lda, 0, b, unit);
         UNROLL for (int i = 0; i < mr; i += 3) a[i / 3] += step;
         b += ldb;
         if (form == B_I8) unit += units;
@@ -82,7 +103,7 @@ SIMD_INLINE void micro(int mr, int nv, b_form form, bool add, const operands *x)
 }
 
 /* nv vectors wide, in rows as equal as can be and at most `most` at a time. */
-#define TILE_OF(rows) case rows: micro(rows <= most ? rows : 1, nv, form, add, &x); break;
+#define TILE_OF(rows) case rows: if (rows <= most) micro(rows, nv, form, add, &x); break;
 SIMD_INLINE void column(int most, int nv, b_form form, bool add, operands x, int rows)
 {
     for (int m; rows > 0; rows -= m) {
@@ -168,7 +189,7 @@ SIMD_INLINE void fetch_part(const sides *s, int i, int n)
 {
     for (int o = 0; o < 2 && s->next[0].from; o++) {
         size_t part = (s->next[o].bytes / 64 + (size_t)n - 1) / (size_t)n * 64;
-        for (const uint8_t *at = s->next[o].from + (size_t)i * part, *end = at + part; at < end; at += 64) __builtin_prefetch(at, 0, 2);
+        fetch(s->next[o].from + (size_t)i * part, part);
     }
 }
 
