@@ -428,42 +428,49 @@ static void values_to_panels(float *y, const operands *x, int n)
     }
 }
 
+/* What b is; the rest is set where it is multiplied. (A compound literal would first fill all with zeros, for each block.) */
+static void right_side(operands *x, const uint8_t *b, size_t ldb, size_t next, b_form form)
+{
+    x->b = b, x->ldb = ldb, x->next = next, x->form = form, x->scale = x->unit = NULL, x->units = 0;
+}
+
 /* The block of position base as it lies in the cache; its last keys are never read past the block. */
-static sides cached(const attend_job *j, const attend_tile *t, attend_work *w, int64_t base)
+static void cached(sides *s, const attend_job *j, const attend_tile *t, attend_work *w, int64_t base)
 {
     const llm_kv_layer *kv = j->kv;
     size_t e = kv->dtype == DT_Q8_0 ? 1 : kv_element(kv), stride = (size_t)kv_v_stride(kv);
     b_form form = kv->dtype == DT_F16 ? B_F16 : kv->dtype == DT_F32 ? B_F32 : kv->dtype == DT_F8_E4M3 ? B_F8 : B_I8;
     uint8_t *k = kv_k_block(kv, t->seq, t->kv_head, base), *v = kv_v_block(kv, t->seq, t->kv_head, base);
-    sides s = { .k = { .b = k, .ldb = KV_BLOCK * e, .next = PANEL * e, .form = form },
-                .v = { .b = v, .ldb = stride * e, .next = PANEL * e, .form = form, .lda = KV_BLOCK, .step = 1 },
-                .ahead_k = v, .ahead_v = kv_k_block(kv, t->seq, t->kv_head, base + KV_BLOCK),
-                .k_bytes = kv_v_bytes(kv), .v_bytes = kv_k_bytes(kv) };
 
+    right_side(&s->k, k, KV_BLOCK * e, PANEL * e, form);
+    right_side(&s->v, v, stride * e, PANEL * e, form);
+    s->v.lda = KV_BLOCK, s->v.step = 1;
+    s->ahead_k = v, s->ahead_v = kv_k_block(kv, t->seq, t->kv_head, base + KV_BLOCK), s->next[0].from = NULL;
+    s->k_bytes = kv_v_bytes(kv), s->v_bytes = kv_k_bytes(kv);
     if (form == B_I8) {
-        s.v.b = v + (size_t)(KV_BLOCK * 2 * (kv->d_v / KV_GROUP)), s.v.ldb = (size_t)kv->d_v;
-        s.v.unit = w->unit, s.v.units = kv->d_v / KV_GROUP;
-        for (int i = 0; i < KV_BLOCK * s.v.units; i += VN) v_store(w->unit + i, v_load_f16((const uint16_t *)(const void *)v + i));
+        s->v.b = v + (size_t)(KV_BLOCK * 2 * (kv->d_v / KV_GROUP)), s->v.ldb = (size_t)kv->d_v;
+        s->v.unit = w->unit, s->v.units = kv->d_v / KV_GROUP;
+        for (int i = 0; i < KV_BLOCK * s->v.units; i += VN) v_store(w->unit + i, v_load_f16((const uint16_t *)(const void *)v + i));
     }
-    return s;
 }
 
 /* Rows of a latent cache as floats; scores and sums come from the same rows. */
-static void latent_block(const attend_job *j, const attend_tile *t, attend_work *w, sides s, int64_t base, int first, int last)
+static void latent_block(const attend_job *j, const attend_tile *t, attend_work *w, sides *s, int64_t base, int first, int last)
 {
     int d_k = j->kv->d_k, stride = kv_v_stride(j->kv), rows = t->n_pos * t->heads;
     operands x = { .c = w->p, .a = w->k, .b = (const uint8_t *)w->q, .ldb = ATTEND_WIDE_TILE * sizeof(float), .next = PANEL * sizeof(float),
                    .ldc = ATTEND_WIDE_TILE, .lda = stride, .step = 1, .n_k = d_k, .form = B_F32 };
 
     for (int i = 0; i < KV_BLOCK * stride; i += VN) {
-        __builtin_prefetch(s.ahead_v + (size_t)i * b_bytes(s.k.form), 0, 2);
-        v_store(w->k + i, load_b(s.k.form, s.k.b, i, NULL));
+        __builtin_prefetch(s->ahead_v + (size_t)i * b_bytes(s->k.form), 0, 2);
+        v_store(w->k + i, load_b(s->k.form, s->k.b, i, NULL));
     }
     product(x, KV_BLOCK, kv_round16(rows), 0);
     soften_across(j, t, w, base, first, last);
-    s.v = (operands){ .b = (const uint8_t *)w->k, .ldb = (size_t)stride * sizeof(float), .next = PANEL * sizeof(float), .lda = 1, .step = ATTEND_WIDE_TILE, .form = B_F32 };
-    s.ahead_v = NULL;
-    add_values(j, t, w, &s, base, first, last);
+    right_side(&s->v, (const uint8_t *)w->k, (size_t)stride * sizeof(float), PANEL * sizeof(float), B_F32);
+    s->v.lda = 1, s->v.step = ATTEND_WIDE_TILE;
+    s->ahead_v = NULL;
+    add_values(j, t, w, s, base, first, last);
 }
 
 static void block(const attend_job *j, const attend_tile *t, attend_work *w, int64_t base)
@@ -475,12 +482,12 @@ static void block(const attend_job *j, const attend_tile *t, attend_work *w, int
     sides s;
 
     if (first >= last) return;
-    s = cached(j, t, w, base);
+    cached(&s, j, t, w, base);
     key_range(j, t, base, first / t->heads, &begin, &end);
     s.whole = end == KV_BLOCK;
     key_range(j, t, base, (last - 1) / t->heads, &begin, &end);
     s.whole = s.whole && begin == 0;
-    if (kv->latent) { latent_block(j, t, w, s, base, first, last); return; }
+    if (kv->latent) { latent_block(j, t, w, &s, base, first, last); return; }
     if (last - first > 2 * MANY) {
         if (s.k.form != B_I8) {
             keys_to_panels(w->k, &s.k, kv->d_k);

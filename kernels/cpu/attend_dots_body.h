@@ -55,7 +55,8 @@ static void dot_query(const attend_job *j, attend_work *w, int row, const float 
     }
 }
 
-/* Scores of mr rows against DOT_COLS keys, the first of which is at `key` of the block's first group. */
+/* Scores of mr rows against DOT_COLS keys, the first of which is at `key` of the block's first group. ahead: fetched meanwhile, pace bytes
+ * with each group. */
 SIMD_INLINE void dot_micro(int mr, float *p, dot_rows r, const uint8_t *block, int key, const uint8_t *ahead, size_t pace)
 {
     vf s[DOT_ROWS][DOT_NV];
@@ -64,13 +65,10 @@ SIMD_INLINE void dot_micro(int mr, float *p, dot_rows r, const uint8_t *block, i
     for (int g = 0; g < r.groups; g++, block += KV_GROUP_BYTES) {
         const uint8_t *codes = block + KV_BLOCK * 2 + key * 4;
         vi acc[DOT_ROWS][DOT_NV];
+        fetch(ahead, pace), ahead += pace;
         UNROLL for (int i = 0; i < mr; i++) UNROLL for (int v = 0; v < DOT_NV; v++) acc[i][v] = i_start(r.sum[i * r.groups + g]);
         for (int d = 0; d < KV_GROUP; d += 4, codes += KV_BLOCK * 4) {
             vi y[DOT_NV];
-            if (ahead) {
-                for (size_t at = 0; at < pace; at += 64) __builtin_prefetch(ahead + at, 0, 2);
-                ahead += pace;
-            }
             UNROLL for (int v = 0; v < DOT_NV; v++) y[v] = i_keys(codes + v * VN * 4);
             UNROLL for (int i = 0; i < mr; i++) {
                 int32_t q;
@@ -98,8 +96,8 @@ static void dot_scores(const attend_job *j, const attend_tile *t, attend_work *w
         key_range(j, t, base, i / t->heads, &b, &e0);
         key_range(j, t, base, (i + m - 1) / t->heads, &b1, &e);
         b = b / DOT_COLS * DOT_COLS;
-        int steps = ((e - b + DOT_COLS - 1) / DOT_COLS) * (r.d_k / 4);
-        size_t pace = (s->k_bytes / (size_t)steps + 63) & ~(size_t)63;
+        int groups = (e - b + DOT_COLS - 1) / DOT_COLS * r.groups;
+        size_t pace = ahead ? (s->k_bytes / (size_t)groups + 63) & ~(size_t)63 : 0;
         for (; b < e; b += DOT_COLS) {
             float *p = w->p + i * KV_BLOCK + b;
             switch (m) {
@@ -110,7 +108,7 @@ static void dot_scores(const attend_job *j, const attend_tile *t, attend_work *w
             case 5: dot_micro(DOT_ROWS > 4 ? 5 : 1, p, r, s->k.b, b, ahead, pace); break;
             case 6: dot_micro(DOT_ROWS > 4 ? 6 : 1, p, r, s->k.b, b, ahead, pace); break;
             }
-            if (ahead) ahead += (size_t)(r.d_k / 4) * pace;
+            ahead += (size_t)r.groups * pace;
         }
     }
 }
