@@ -159,15 +159,18 @@ typedef struct { const char *name, *type; llm_model_info info; model_work work; 
 
 static bool on_gpu(void) { return device && strcmp(device, "cuda") == 0; }
 
-/* Of the model's device or the processor. */
+/* Of the model's device or the processor; zeros, said once, where the model leaves a device too little memory for it. */
 static machine_limits limits(const llm_model *m, int threads)
 {
+    static bool told;
     machine_limits l;
     llm_error err;
 
     if (m->device == NULL) return limits_measure(threads);
-    if (limits_of_device(m->device, &l, &err) != LLM_OK) tool_die(&err);
-    return l;
+    if (limits_of_device(m->device, &l, &err) == LLM_OK) return l;
+    if (err.status != LLM_ERR_MEMORY) tool_die(&err);
+    if (!told) told = true, fprintf(stderr, "llm-bench: no floor: %s\n", err.text);
+    return (machine_limits){ 0, 0, 0 };
 }
 
 static measure_options options_of(bool paging)

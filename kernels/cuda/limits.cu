@@ -4,9 +4,9 @@
 extern int cuda_n_sm(const llm_device *d);
 
 #ifdef __CUDACC__
-enum { READ_BYTES = 1 << 30, LOOPS = 20000, ROUNDS = 5, SIDE = 8192 };
+enum { READ_BYTES = 1 << 30, LEAST_BYTES = 256 << 20, LOOPS = 20000, ROUNDS = 5, SIDE = 8192 };
 #else
-enum { READ_BYTES = 1 << 16, LOOPS = 2, ROUNDS = 1, SIDE = 16 };    /* the shim only shows that it runs */
+enum { READ_BYTES = 1 << 16, LEAST_BYTES = 1 << 12, LOOPS = 2, ROUNDS = 1, SIDE = 16 };    /* the shim only shows that it runs */
 #endif
 enum { BLOCK = 256, CHAINS = 8, WORK_BYTES = 32 << 20 };    /* WORK: cuBLAS's, as much as its documentation recommends for Hopper */
 
@@ -122,7 +122,9 @@ extern "C" llm_status cuda_limits(llm_device *d, llm_device_limits *out, llm_err
     cudaError_t e;
 
     if (half < p.bytes) p.bytes = (size_t)(half / 4096 * 4096);
-    e = p.bytes ? measure_all(&p, out) : cudaErrorMemoryAllocation;
+    if (p.bytes < LEAST_BYTES)                              /* less may be in a cache when it is read again */
+        return llm_fail(err, LLM_ERR_MEMORY, "limits of the device: %.1f MiB of its memory are free, %.1f MiB are needed to measure them", (double)half / 524288, LEAST_BYTES / 524288.0);
+    e = measure_all(&p, out);
     (void)cudaFree(p.sink), (void)cudaFree(p.mem), (void)cudaFree(p.work), clock_close(&p.clock), blas_close(p.blas);
     if (p.stream) (void)cudaStreamDestroy(p.stream);
     if (p.status != 0) return llm_fail(err, LLM_ERR_INTERNAL, "limits of the device: cuBLAS: a product of %d by %d: status %d", p.side, p.side, p.status);
