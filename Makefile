@@ -73,9 +73,11 @@ TESTS  := $(patsubst test/%.c,$(B)/test/%,$(wildcard test/*/*_test.c))
 # The CUDA kernels: the tests in test/cuda run them on the processor, through kernels/cuda/shim.h and a C++ compiler.
 CXX    := $(if $(filter default,$(origin CXX)),$(if $(filter clang%,$(CC)),clang++,g++),$(CXX))
 SHIM   := $(patsubst %.cu,$(B)/shim/%.o,$(wildcard kernels/cuda/*.cu)) $(B)/shim/kernels/backend.o
+SHIM_BENCH := $(B)/shim/kernel-bench $(B)/shim/attend-bench
 SHIM_CXXFLAGS = -std=c++17 -D_GNU_SOURCE -U_FORTIFY_SOURCE $(OPT) -fPIC -fvisibility=hidden -ffp-contract=off -fno-strict-aliasing -Wall -Wextra $(INC) -Ikernels/cuda
 ifneq ($(filter tsan fuzz,$(MODE))$(if $(shell command -v $(CXX)),,none),)
 TESTS  := $(filter-out $(B)/test/cuda/%,$(TESTS))
+SHIM_BENCH :=
 endif
 
 all: $(B)/libllm.a $(TOOLS:%=$(B)/%)
@@ -108,7 +110,8 @@ $(B)/llm-run: $(RUN)
 EDIT   = $(shell pkg-config --exists libedit 2>/dev/null && echo yes)
 $(B)/tools/run/line_edit.o: DEP_CFLAGS += $(if $(EDIT),-DLLM_EDIT $(shell pkg-config --cflags libedit))
 $(B)/llm-run: LIBS += $(if $(EDIT),$(shell pkg-config --libs libedit))
-$(B)/kernel-bench $(B)/attend-bench $(B)/tokenizer-bench $(B)/sampler-bench: $(B)/%: $(B)/bench/%.o $(filter $(B)/bench/machine%,$(BENCH)) $(B)/libllm.a
+YARDSTICK := $(filter $(B)/bench/machine% $(B)/bench/target%,$(BENCH))
+$(B)/kernel-bench $(B)/attend-bench $(B)/tokenizer-bench $(B)/sampler-bench: $(B)/%: $(B)/bench/%.o $(YARDSTICK) $(B)/libllm.a
 	$(Q)$(CC) $(OPT) -o $@ $^ $(LIBS)
 $(B)/llm-%: $(B)/bench/llm-%.o $(SHARED) $(BENCH) $(B)/libllm.a
 	$(Q)$(CC) $(OPT) -o $@ $(filter %.o,$^) $(B)/libllm.a $(LIBS)
@@ -129,6 +132,9 @@ $(SHIM): | third_party-ok
 $(B)/test/cuda/%: $(B)/test/cuda/%.o $(SHIM) $(B)/libllm.a
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(OPT) -o $@ $(filter %.o,$^) $(B)/libllm.a $(shell pkg-config --libs check) $(LIBS)
+
+$(SHIM_BENCH): $(B)/shim/%: $(B)/bench/%.o $(YARDSTICK) $(SHIM) $(B)/libllm.a
+	$(Q)$(CXX) $(OPT) -o $@ $(filter %.o,$^) $(B)/libllm.a $(LIBS)
 
 # Tests that fail the n-th allocation stand between the library and these (test/hard/alloc_fail.h).
 $(B)/test/hard/%: LDWRAP = $(foreach f,malloc calloc realloc free strdup strndup posix_memalign aligned_alloc mmap munmap,-Wl,--wrap=$(f))
@@ -151,7 +157,7 @@ run: all
 bench: all
 	$(Q)BUILD=$(B) MODEL='$(MODEL)' SHAPES='$(SHAPES)' ARGS='$(ARGS)' sh bench/standard.sh
 
-# The tests of the CUDA kernels on the GPU itself: make CUDA=1 check-cuda.
+# The tests of the CUDA kernels on the GPU itself: make check-cuda. SANITIZE=memcheck|racecheck|initcheck: under NVIDIA's compute-sanitizer.
 CUDA_TESTS := $(patsubst test/cuda/%.c,$(B)/gpu/%,$(wildcard test/cuda/*_test.c))
 $(B)/gpu/%: $(B)/test/cuda/%.o $(B)/tools/npy.o $(B)/libllm.a
 	@mkdir -p $(@D)
@@ -159,10 +165,10 @@ $(B)/gpu/%: $(B)/test/cuda/%.o $(B)/tools/npy.o $(B)/libllm.a
 check-cuda:
 	$(Q)if [ -n "$(NVCC)" ]; then $(MAKE) --no-print-directory CUDA=1 gpu-run; \
 	    else echo "SKIP check-cuda: nvcc is missing"; echo "0 passed, 0 failed, 1 skipped"; fi
-gpu-run: $(CUDA_TESTS)
-	$(Q)sh test/run-tests.sh $(B) $(CUDA_TESTS)
+gpu-run: $(CUDA_TESTS) $(B)/kernel-bench $(B)/attend-bench
+	$(Q)$(if $(SANITIZE),LLM_TEST_RUN='$(CUDA_HOME)/bin/compute-sanitizer --tool $(SANITIZE) --error-exitcode 1') DEVICE_BENCH=$(B) sh test/run-tests.sh $(B) $(CUDA_TESTS) test/bench/op_bench_test.sh
 
-tests: $(TESTS)
+tests: $(TESTS) $(SHIM_BENCH) $(B)/kernel-bench $(B)/attend-bench
 # Under a name of its own: a line that says MAKE would run with make -n, too.
 SUBMAKE = $(MAKE)
 check: all tests $(B)/install/libllm.a

@@ -159,17 +159,19 @@ typedef struct { const char *name, *type; llm_model_info info; model_work work; 
 
 static bool on_gpu(void) { return device && strcmp(device, "cuda") == 0; }
 
-static machine_limits limits_of_device(llm_device *d)
+/* Of the model's device or the processor; zeros, said once, where the model leaves a device too little memory for it. */
+static machine_limits limits(const llm_model *m, int threads)
 {
-    llm_device_limits l;
+    static bool told;
+    machine_limits l;
     llm_error err;
 
-    if (device_limits(d, &l, &err) != LLM_OK) tool_die(&err);
-    return (machine_limits){ l.read_gbs, l.int8_gops, l.float_gflops };
+    if (m->device == NULL) return limits_measure(threads);
+    if (limits_of_device(m->device, &l, &err) == LLM_OK) return l;
+    if (err.status != LLM_ERR_MEMORY) tool_die(&err);
+    if (!told) told = true, fprintf(stderr, "llm-bench: no floor: %s\n", err.text);
+    return (machine_limits){ 0, 0, 0 };
 }
-
-/* Of the model's device or the processor. */
-static machine_limits limits(const llm_model *m, int threads) { return m->device ? limits_of_device(m->device) : limits_measure(threads); }
 
 static measure_options options_of(bool paging)
 {
@@ -201,7 +203,7 @@ static void print_row(const subject *s, const bench_test *t, const measure_resul
     double tokens = (double)(t->what.prompt + t->what.generate) * t->what.n_seq;
     report_row row = { .model = s->name, .arch = s->info.arch, .type = s->type, .device = on_gpu() ? "cuda" : "cpu", .kernels = on_gpu() ? "cuda" : isa_name(s->isa),
                        .kv_type = kv_type ? kv_type : "f16", .note = note, .weight_bytes = s->info.weight_bytes, .n_param = s->info.n_param, .threads = t->threads,
-                       .batch = t->what.batch, .rate = r->rate, .deviation = r->rate_dev, .peak_mib = r->peak_mib, .limits = r->limits };
+                       .batch = t->what.batch, .rate = r->rate, .deviation = r->rate_dev, .peak_mib = r->peak_mib, .device_share = r->device_share, .limits = r->limits };
     char name[64], notes[160];
 
     measure_name(&t->what, name, sizeof name);
@@ -397,6 +399,7 @@ static bool scale(const subject *whole, const bench_test *t, const part *a, cons
     r->seconds = rb->seconds + k * more;
     dev = hypot((1 + k) * rb->seconds_dev, k * ra->seconds_dev);
     r->rate = tokens / r->seconds, r->rate_dev = r->rate * dev / r->seconds;
+    r->device_share = rb->device_share;
     r->peak_mib = rb->peak_mib + (double)(whole->info.weight_bytes - b->bytes) / (1 << 20);
     r->limits = *m;
     return true;

@@ -25,6 +25,15 @@ double machine_seconds(void)
 
 int limits_cores(void) { return threads_available(); }
 
+llm_status limits_of_device(llm_device *d, machine_limits *out, llm_error *err)
+{
+    llm_device_limits l = { 0, 0, 0 };
+    llm_status st = device_limits(d, &l, err);
+
+    *out = (machine_limits){ l.read_gbs, l.int8_gops, l.float_gflops };
+    return st;
+}
+
 /* Each returns something that depends on all it did, so that nothing is optimised away. */
 static uint64_t read_plain(const uint64_t *p, size_t n)
 {

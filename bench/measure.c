@@ -158,9 +158,25 @@ static llm_status once(feeder *f, double *seconds)
     llm_status st = reset(f);
     double start = machine_seconds();
 
+    f->s->be[SITE_DEVICE].seconds = 0;
     for (int seq = 0; seq < f->t->n_seq && st == LLM_OK; seq++) st = prompt(f, seq, f->t->prompt);
     if (st == LLM_OK) st = generate(f, f->t->generate);
     *seconds = machine_seconds() - start;
+    return st;
+}
+
+/* One more run, by the device's clock, which takes a little time itself. */
+static llm_status measure_device(feeder *f, measure_result *out)
+{
+    llm_backend *be = &f->s->be[SITE_DEVICE];
+    llm_status st;
+    double seconds;
+
+    out->device_share = 0;
+    if (be->remote == NULL) return LLM_OK;
+    be->timed = true;
+    if ((st = once(f, &seconds)) == LLM_OK) out->device_share = be->seconds / seconds;
+    be->timed = false;
     return st;
 }
 
@@ -213,7 +229,7 @@ static llm_status repeat(feeder *f, limits_log *l, measure_result *out)
     out->seconds = mean(&time, o->repetitions), out->seconds_dev = deviation(&time, o->repetitions);
     out->rate = mean(&rate, o->repetitions), out->rate_dev = deviation(&rate, o->repetitions);
     out->limits = limits_mean(l);
-    return st;
+    return st == LLM_OK ? measure_device(f, out) : st;
 }
 
 static llm_status feeder_open(feeder *f, int n_row)

@@ -18,9 +18,10 @@ typedef struct {
     machine_limits (*limits)(const llm_model *m, int threads);
 } measure_options;
 
-/* Means and standard deviations over the repetitions. rate: tokens of all sequences per second. peak_mib: resident memory at most.
+/* Means and standard deviations over the repetitions. rate: tokens of all sequences per second. peak_mib: resident memory at most. device_share: of
+ * the time of one more run, by the device's own clock, what passed there between the first and the last op of each step; 0: on the processor.
  * limits: the means of those that were taken, or zeros. */
-typedef struct { double seconds, seconds_dev, rate, rate_dev, peak_mib; machine_limits limits; } measure_result;
+typedef struct { double seconds, seconds_dev, rate, rate_dev, peak_mib, device_share; machine_limits limits; } measure_result;
 
 /* "pp512", "tg128 x8 @ d4096", "pp512+tg128". */
 void measure_name(const work_test *t, char *out, size_t cap);

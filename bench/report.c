@@ -47,10 +47,10 @@ bool report_open(report *r, report_form form, const char *compare, char *why, si
 
 static json_t *row_json(const report_row *r)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s}", "machine", report_machine(),
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s}", "machine", report_machine(),
                      "model", r->model, "arch", r->arch, "type", r->type, "device", r->device, "kernels", r->kernels, "kv_type", r->kv_type, "threads", r->threads,
                      "batch", r->batch, "test", r->test, "size_gib", (double)r->weight_bytes / (1 << 30), "params_b", (double)r->n_param / 1e9,
-                     "tokens_per_second", r->rate, "deviation", r->deviation, "floor_share", r->floor_share, "peak_rss_mib", r->peak_mib,
+                     "tokens_per_second", r->rate, "deviation", r->deviation, "floor_share", r->floor_share, "device_share", r->device_share, "peak_rss_mib", r->peak_mib,
                      "read_gbs", r->limits.read_gbs, "int8_gops", r->limits.int8_gops, "f32_gflops", r->limits.f32_gflops, "note", r->note);
 }
 

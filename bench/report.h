@@ -13,6 +13,7 @@ typedef struct {
     int threads, batch;
     double rate, deviation;             /* tokens per second */
     double floor_share;                 /* of the rate that the limits allow; 0: not measured */
+    double device_share;                /* of the time, on the device (measure.h); 0: none. In JSON alone */
     double peak_mib;                    /* resident memory at most while the row was measured */
     machine_limits limits;              /* zeros: not measured */
 } report_row;

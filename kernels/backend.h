@@ -163,9 +163,9 @@ typedef struct {
     /* bytes of one sequence's keys and values for this shape (n_cell, d_k, ... filled in; sets the two seq_bytes) */
     bool (*kv_size)(llm_kv_layer *kv);
     /* copies positions pos..pos+n-1 (n <= n_cell) of one sequence out of their cells, or into them, as plain rows of kv->dtype:
-     * k [n, n_kv_head*d_k], v [n, n_kv_head*d_v] (NULL when latent) */
-    void (*kv_get)(const llm_kv_layer *kv, int seq, int pos, int n, void *k, void *v);
-    void (*kv_put)(llm_kv_layer *kv, int seq, int pos, int n, const void *k, const void *v);
+     * k [n, n_kv_head*d_k], v [n, n_kv_head*d_v] (NULL when latent). False: a device did not copy them, and what there is now is not said */
+    bool (*kv_get)(const llm_kv_layer *kv, int seq, int pos, int n, void *k, void *v);
+    bool (*kv_put)(llm_kv_layer *kv, int seq, int pos, int n, const void *k, const void *v);
 } llm_ops;
 
 /* Several ops in one. Each may be NULL, and stands for what its comment says. */
@@ -214,6 +214,8 @@ struct llm_backend {
     void *impl;                         /* the backend's own state: threads, scratch */
     int layer;                          /* under way, for messages; -1 outside the layers */
     const llm_remote *remote;           /* NULL: rows and cells are the process's own memory */
+    bool timed;                         /* remote: each step adds to seconds what passed on the device from its first op to its last */
+    double seconds;
 };
 
 /* ---- backend.c: the one place that knows which backends there are ---- */
@@ -238,7 +240,8 @@ void device_close(llm_device *d);               /* after its backends; NULL is f
 /* What a session may still take: of the device's memory, or of this machine's. UINT64_MAX: unknown. */
 uint64_t device_available(llm_device *d);
 /* What d can do at best, measured on it in less than a second: 1e9 bytes read, 8-bit and 16-bit float operations of its matrix
- * instructions (multiply and add count as two) per second. LLM_ERR_UNSUPPORTED for the CPU. */
+ * instructions (multiply and add count as two; of floats what the vendor's library does, where that is more) per second. LLM_ERR_UNSUPPORTED for
+ * the CPU. */
 typedef struct { double read_gbs, int8_gops, float_gflops; } llm_device_limits;
 llm_status device_limits(llm_device *d, llm_device_limits *out, llm_error *err);
 /* kv_size, kv_get and kv_put, which need no open backend; the other entries are NULL. */

@@ -191,11 +191,16 @@ static void copy_rows(const llm_kv_layer *kv, int seq, int pos, int n, uint8_t *
         }
 }
 
-static void kv_get(const llm_kv_layer *kv, int seq, int pos, int n, void *k, void *v) { copy_rows(kv, seq, pos, n, k, v, true); }
+static bool kv_get(const llm_kv_layer *kv, int seq, int pos, int n, void *k, void *v)
+{
+    copy_rows(kv, seq, pos, n, k, v, true);
+    return true;
+}
 
-static void kv_put(llm_kv_layer *kv, int seq, int pos, int n, const void *k, const void *v)
+static bool kv_put(llm_kv_layer *kv, int seq, int pos, int n, const void *k, const void *v)
 {
     copy_rows(kv, seq, pos, n, (uint8_t *)(uintptr_t)k, (uint8_t *)(uintptr_t)v, false);
+    return true;
 }
 
 void kv_ops(llm_ops *op)

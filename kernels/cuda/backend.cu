@@ -188,6 +188,7 @@ static void step_begin(llm_backend *be, const llm_batch *b, const uint8_t *want)
     drop_capture(impl);
     impl->batch = b, impl->coded.data = NULL;
     send_batch(be, b);
+    if (be->timed) cuda_check(be, clock_start(&impl->clock, impl->stream), "begin", b->n, 0, 0);
     impl->mode = choose_mode(impl, shape_of(b, want)), impl->stretch = 0;
     begin_stretch(impl);
 }
@@ -251,12 +252,22 @@ static void device_download(llm_backend *be, void *to, const void *from, size_t 
     begin_stretch(impl);
 }
 
+/* What passed on the device since the step began is added to what it took so far. */
+static void stop_clock(llm_backend *be)
+{
+    cuda_impl *impl = cuda_of(be);
+    double seconds = 0;
+
+    if (cuda_check(be, clock_stop(&impl->clock, impl->stream), "end", 0, 0, 0) && cuda_check(be, clock_seconds(&impl->clock, &seconds), "end", 0, 0, 0)) be->seconds += seconds;
+}
+
 static void step_end(llm_backend *be)
 {
     cuda_impl *impl = cuda_of(be);
 
     if (be->err.status == LLM_OK && impl->mode != STEP_NONE) {
         launch_stretch(be);
+        if (be->timed) stop_clock(be);
         cuda_check(be, cudaStreamSynchronize(impl->stream), "end", impl->batch ? impl->batch->n : 0, 0, 0);
         if (be->err.status == LLM_OK && impl->mode == STEP_CAPTURE) impl->graph[impl->graph_now].complete = true;
         impl->mode = STEP_NONE;
@@ -335,7 +346,7 @@ llm_status backend_cuda_open(llm_backend *be, llm_device *d, const llm_limits *l
     be->impl = impl, be->remote = &remote;
     impl->device = d, impl->limits = *limits, impl->n_sm = cuda_n_sm(d), impl->scratch_bytes = a.total;
     if (cudaSetDevice(0) != cudaSuccess || cudaStreamCreateWithFlags(&impl->stream, cudaStreamNonBlocking) != cudaSuccess
-        || cudaStreamCreateWithFlags(&impl->side, cudaStreamNonBlocking) != cudaSuccess) {
+        || cudaStreamCreateWithFlags(&impl->side, cudaStreamNonBlocking) != cudaSuccess || clock_open(&impl->clock) != cudaSuccess) {
         backend_cuda_close(be);
         return llm_fail(err, LLM_ERR_UNSUPPORTED, "device cuda: no stream: %s", cudaGetErrorString(cudaGetLastError()));
     }
@@ -361,7 +372,7 @@ void backend_cuda_close(llm_backend *be)
     if (impl != NULL) {
         if (impl->stream) drop_capture(impl), (void)cudaStreamSynchronize(impl->stream), (void)cudaStreamDestroy(impl->stream);
         if (impl->side) (void)cudaStreamDestroy(impl->side);
-        graphs_clear(impl);
+        graphs_clear(impl), clock_close(&impl->clock);
         (void)cudaFree(impl->scratch), (void)cudaFreeHost(impl->pinned);
         free(impl);
     }

@@ -157,32 +157,44 @@ static __global__ void finish_kernel(llm_rows y, const float *mul, const float *
     *p = bias ? v + bias[k] : v;
 }
 
-static int call(llm_backend *be, cuda_blas *b, const cuda_weight *w, llm_rows y, const blas_x *x)
+/* y [n, rows] = x [n, cols] w^T, in elements of type from one row to the next. */
+typedef struct { const void *w, *x; float *y; int type, rows, n, cols; int64_t w_row, x_row, y_row; } gemm_job;
+
+static int call(cuda_blas *b, cudaStream_t s, void *work, size_t work_bytes, const gemm_job *g)
 {
-    cuda_impl *impl = cuda_of(be);
     const float one = 1, zero = 0;
-    int element = w->dtype == DT_F32 ? 4 : 2, st;
+    int st;
 
     pthread_mutex_lock(&b->one);
     /* in this order: the stream takes the workspace back */
-    if ((st = b->set_stream(b->h, impl->stream)) == 0 && (st = b->set_workspace(b->h, impl->partial, impl->partial_bytes)) == 0)
-        st = b->gemm(b->h, OP_T, OP_N, (int)w->rows, y.n, (int)w->cols, &one, w->a, x->type, (int)(w->a_row / element), x->data, x->type, (int)x->stride, &zero,
-                     y.data, R_32F, (int)y.stride, x->type == R_32F ? COMPUTE_32F_PEDANTIC : COMPUTE_32F, GEMM_DEFAULT);
+    if ((st = b->set_stream(b->h, s)) == 0 && (st = b->set_workspace(b->h, work, work_bytes)) == 0)
+        st = b->gemm(b->h, OP_T, OP_N, g->rows, g->n, g->cols, &one, g->w, g->type, (int)g->w_row, g->x, g->type, (int)g->x_row, &zero, g->y, R_32F, (int)g->y_row,
+                     g->type == R_32F ? COMPUTE_32F_PEDANTIC : COMPUTE_32F, GEMM_DEFAULT);
     pthread_mutex_unlock(&b->one);
     return st;
 }
 
+int blas_square(cuda_blas *b, cudaStream_t s, void *mem, int side, void *work, size_t work_bytes)
+{
+    uint16_t *w = (uint16_t *)mem, *x = w + (size_t)side * (size_t)side, *y = x + (size_t)side * (size_t)side;
+    gemm_job g = { w, x, (float *)(void *)y, R_16BF, side, side, side, side, side, side };
+
+    return call(b, s, work, work_bytes, &g);
+}
+
 void blas_product(llm_backend *be, cuda_blas *b, const cuda_weight *w, llm_rows y, const blas_x *x, const float *bias)
 {
+    cuda_impl *impl = cuda_of(be);
+    gemm_job g = { w->a, x->data, y.data, x->type, (int)w->rows, y.n, (int)w->cols, w->a_row / (w->dtype == DT_F32 ? 4 : 2), x->stride, y.stride };
     int st;
 
     cuda_writes(be, y.data);
-    if ((st = call(be, b, w, y, x)) != 0) {
+    if ((st = call(b, impl->stream, impl->partial, impl->partial_bytes, &g)) != 0) {
         cuda_fail(be, LLM_ERR_INTERNAL, "device cuda: cuBLAS %d: product of layer %d (%d rows, %lld by %lld of %s): status %d", b->version, be->layer, y.n, (long long)w->rows,
                   (long long)w->cols, dtype_name(w->dtype), st);
         return;
     }
     if (x->mul == NULL && bias == NULL) { cuda_check(be, cudaSuccess, "cuBLAS product", y.n, w->rows, w->cols); return; }
-    LAUNCH(finish_kernel, dim3((unsigned)y.n, (unsigned)((y.width + 255) / 256)), dim3(256), 0, cuda_of(be)->stream, y, x->mul, bias);
+    LAUNCH(finish_kernel, dim3((unsigned)y.n, (unsigned)((y.width + 255) / 256)), dim3(256), 0, impl->stream, y, x->mul, bias);
     cuda_check(be, cudaSuccess, "cuBLAS product", y.n, w->rows, w->cols);
 }

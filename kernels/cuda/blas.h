@@ -16,4 +16,6 @@ typedef struct { const void *data; int64_t stride; const float *mul; int type; }
 bool blas_prepare(llm_backend *be, const x_source *s, const cuda_weight *w, blas_x *out);
 /* y = w x (+ bias [rows]), y.width == w->rows. */
 void blas_product(llm_backend *be, cuda_blas *b, const cuda_weight *w, llm_rows y, const blas_x *x, const float *bias);
+/* What limits.cu measures: one product of two BF16 matrices, side by side values each, at mem, its result behind them: 8 side^2 bytes. cuBLAS's status. */
+int blas_square(cuda_blas *b, cudaStream_t s, void *mem, int side, void *work, size_t work_bytes);
 #endif

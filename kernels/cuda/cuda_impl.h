@@ -1,6 +1,7 @@
 /* cuda_impl.h - what the files of the CUDA backend share: a weight on the device, a backend, its scratch. */
 #ifndef LLM_CUDA_IMPL_H
 #define LLM_CUDA_IMPL_H
+#include "clock.h"
 #include "device.h"
 extern "C" {
 #include "cuda.h"
@@ -64,6 +65,7 @@ typedef struct {
     step_graph graph[GRAPH_MAX];
     int n_graph, graph_now, stretch;    /* of the step: its graph, and which stretch of it is next */
     bool no_graphs;                     /* recording failed, of memory for instance */
+    cuda_clock clock;                   /* of the step, where the backend is timed */
     struct { float *host, *device; int n; } freq[FREQ_TABLES];  /* tables of frequencies met so far; n 0: none yet */
 } cuda_impl;
 

@@ -93,45 +93,45 @@ static void q8_row(uint8_t *cell, uint8_t *row, int64_t width, bool out)
     }
 }
 
-/* Positions pos..pos+n-1 of one sequence between the device and plain rows. What cannot be copied reads as zeros; the next op of
- * the session reports why. */
-static void move(const llm_kv_layer *kv, int seq, int pos, int n, uint8_t *rows, bool value, bool out)
+/* Positions pos..pos+n-1 of one sequence between the device and plain rows. */
+static bool move(const llm_kv_layer *kv, int seq, int pos, int n, uint8_t *rows, bool value, bool out)
 {
     int64_t width = kv->n_kv_head * (int64_t)(value ? kv->d_v : kv->d_k), size = kv_row_size(kv->dtype, width);
     size_t plain = kv->dtype == DT_Q8_0 ? (size_t)(width / 32 * 34) : (size_t)width * (kv->dtype == DT_F16 ? 2 : kv->dtype == DT_F8_E4M3 ? 1 : 4);
     uint8_t *base = value ? (uint8_t *)kv->v + (size_t)seq * kv->v_seq_bytes : (uint8_t *)kv->k + (size_t)seq * kv->k_seq_bytes;
     uint8_t *cell = (uint8_t *)malloc((size_t)n * (size_t)size);
 
-    if (cell == NULL) { if (out) memset(rows, 0, (size_t)n * plain); return; }
-    for (int i = 0, m; i < n; i += m) {
+    cudaError_t e = cell != NULL ? cudaSuccess : cudaErrorMemoryAllocation;
+
+    for (int i = 0, m; i < n && e == cudaSuccess; i += m) {
         int first = (pos + i) % kv->n_cell;
         size_t bytes = (size_t)(m = n - i < kv->n_cell - first ? n - i : kv->n_cell - first) * (size_t)size;
-        if (out && cudaMemcpy(cell, base + (size_t)first * (size_t)size, bytes, cudaMemcpyDeviceToHost) != cudaSuccess) memset(cell, 0, bytes);
-        if (!out) memset(cell, 0, bytes);
-        for (int j = 0; j < m; j++) {
+        if (out) e = cudaMemcpy(cell, base + (size_t)first * (size_t)size, bytes, cudaMemcpyDeviceToHost);
+        else memset(cell, 0, bytes);
+        for (int j = 0; j < m && e == cudaSuccess; j++) {
             uint8_t *row = rows + (size_t)(i + j) * plain, *c = cell + j * size;
             if (kv->dtype == DT_Q8_0) q8_row(c, row, width, out);
             else if (out) memcpy(row, c, plain);
             else memcpy(c, row, plain);
         }
-        if (!out) (void)cudaMemcpy(base + (size_t)first * (size_t)size, cell, bytes, cudaMemcpyHostToDevice);
+        if (!out) e = cudaMemcpy(base + (size_t)first * (size_t)size, cell, bytes, cudaMemcpyHostToDevice);
     }
     /* A copy from pageable memory may still be under way, and the session's stream does not wait for it. Not the whole device: another session may be
      * recording a step, which must not be waited for. */
-    if (!out) (void)cudaStreamSynchronize(0);
+    if (!out && e == cudaSuccess) e = cudaStreamSynchronize(0);
+    if (e != cudaSuccess) (void)cudaGetLastError();
     free(cell);
+    return e == cudaSuccess;
 }
 
-static void kv_get(const llm_kv_layer *kv, int seq, int pos, int n, void *k, void *v)
+static bool kv_get(const llm_kv_layer *kv, int seq, int pos, int n, void *k, void *v)
 {
-    move(kv, seq, pos, n, (uint8_t *)k, false, true);
-    if (!kv->latent) move(kv, seq, pos, n, (uint8_t *)v, true, true);
+    return move(kv, seq, pos, n, (uint8_t *)k, false, true) && (kv->latent || move(kv, seq, pos, n, (uint8_t *)v, true, true));
 }
 
-static void kv_put(llm_kv_layer *kv, int seq, int pos, int n, const void *k, const void *v)
+static bool kv_put(llm_kv_layer *kv, int seq, int pos, int n, const void *k, const void *v)
 {
-    move(kv, seq, pos, n, (uint8_t *)(uintptr_t)k, false, false);
-    if (!kv->latent) move(kv, seq, pos, n, (uint8_t *)(uintptr_t)v, true, false);
+    return move(kv, seq, pos, n, (uint8_t *)(uintptr_t)k, false, false) && (kv->latent || move(kv, seq, pos, n, (uint8_t *)(uintptr_t)v, true, false));
 }
 
 void cuda_kv_ops(llm_ops *op, llm_blocks *block) { block->rope_store = rope_store, op->kv_size = kv_size, op->store = store, op->kv_get = kv_get, op->kv_put = kv_put; }

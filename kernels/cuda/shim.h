@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <ucontext.h>
 #include <atomic>
 #include <functional>
@@ -290,8 +291,8 @@ struct shim_stream { cudaGraph_t graph; int strict; };
 typedef shim_stream *cudaStream_t;
 
 /* What is left on the device; tests lower it. Launches so far, recorded ones each time they run, bytes brought to the host, copies to the host and to the
- * device, and how often the host waited. */
-extern "C" { inline size_t shim_memory_left = (size_t)8 << 30, shim_launches = 0, shim_downloaded = 0, shim_copies[2] = { 0, 0 }, shim_waits = 0; }
+ * device, how often the host waited, and how often a stream began to record. The shim_fail_in-th launch or copy to come fails; 0: none. */
+extern "C" { inline size_t shim_memory_left = (size_t)8 << 30, shim_launches = 0, shim_downloaded = 0, shim_copies[2] = { 0, 0 }, shim_waits = 0, shim_records = 0, shim_fail_in = 0; }
 /* The library that is taken for cuBLAS; NULL: there is none. */
 extern "C" { inline const char *shim_cublas = nullptr; }
 
@@ -317,6 +318,16 @@ inline bool shared_good(const void *kernel, size_t n)
     return n <= SHARED_FREELY || (at != allowed.end() && n <= at->second);
 }
 
+/* The error that cudaGetLastError has for this thread. */
+inline thread_local cudaError_t last = cudaSuccess;
+
+inline bool failing()
+{
+    if (shim_fail_in == 0 || --shim_fail_in > 0) return false;
+    last = cudaErrorInvalidValue;
+    return true;
+}
+
 inline void enqueue(cudaStream_t s, std::function<void()> work)
 {
     if (s != nullptr && s->graph != nullptr) s->graph->push_back(work);
@@ -333,6 +344,7 @@ template <class... P, class... A> inline void launch(const char *name, void (*ke
     static_assert(sizeof all <= ARGUMENTS, "the arguments of a kernel fit");
     e.name = name;
     if (!shared_good((const void *)kernel, shared)) fail("more dynamic shared memory than it is allowed");
+    if (failing()) return;
     enqueue(s, [=] { shim_launches++, run(name, grid, block, shared, [&] { std::apply(kernel, all); }); });
 }
 }
@@ -362,9 +374,15 @@ static inline cudaError_t cudaFree(void *p)
 
 static inline cudaError_t cudaMallocHost(void **p, size_t n) { return (*p = malloc(n)) ? cudaSuccess : cudaErrorMemoryAllocation; }
 static inline cudaError_t cudaFreeHost(void *p) { free(p); return cudaSuccess; }
-static inline cudaError_t cudaMemcpy(void *to, const void *from, size_t n, cudaMemcpyKind) { memcpy(to, from, n); return cudaSuccess; }
+static inline cudaError_t cudaMemcpy(void *to, const void *from, size_t n, cudaMemcpyKind)
+{
+    if (shim::failing()) return shim::last;
+    memcpy(to, from, n);
+    return cudaSuccess;
+}
 static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind kind, cudaStream_t s)
 {
+    if (shim::failing()) return shim::last;
     shim::enqueue(s, [=] { memcpy(to, from, n), shim_downloaded += kind == cudaMemcpyDeviceToHost ? n : 0, shim_copies[kind == cudaMemcpyHostToDevice]++; });
     return cudaSuccess;
 }
@@ -397,7 +415,29 @@ static inline cudaError_t cudaDeviceSynchronize()
     shim_waits++;
     return cudaSuccess;
 }
-static inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+
+/* An event is when the processor came to it: what was launched before is done by then. */
+typedef struct shim_event { timespec at; } *cudaEvent_t;
+static inline cudaError_t cudaEventCreate(cudaEvent_t *e) { return (*e = (cudaEvent_t)calloc(1, sizeof **e)) ? cudaSuccess : cudaErrorMemoryAllocation; }
+static inline cudaError_t cudaEventDestroy(cudaEvent_t e) { free(e); return cudaSuccess; }
+static inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
+{
+    if (s != nullptr && s->graph != nullptr) shim::forbidden("cudaEventRecord of an event that is asked for its time");
+    clock_gettime(CLOCK_MONOTONIC, &e->at);
+    return cudaSuccess;
+}
+static inline cudaError_t cudaEventSynchronize(cudaEvent_t) { shim_waits++; return cudaSuccess; }
+static inline cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
+{
+    *ms = (float)((double)(to->at.tv_sec - from->at.tv_sec) * 1e3 + (double)(to->at.tv_nsec - from->at.tv_nsec) * 1e-6);
+    return cudaSuccess;
+}
+static inline cudaError_t cudaGetLastError()
+{
+    cudaError_t e = shim::last;
+    shim::last = cudaSuccess;
+    return e;
+}
 static inline const char *cudaGetErrorString(cudaError_t s) { return s == cudaErrorMemoryAllocation ? "out of memory" : s ? "invalid argument" : "no error"; }
 template <class F> static inline cudaError_t cudaFuncSetAttribute(F kernel, cudaFuncAttribute, int n)
 {
@@ -409,7 +449,7 @@ template <class F> static inline cudaError_t cudaFuncSetAttribute(F kernel, cuda
 static inline cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode)
 {
     s->graph = new std::vector<std::function<void()>>, s->strict = mode != cudaStreamCaptureModeRelaxed;
-    shim::recording++, shim::strict += s->strict;
+    shim::recording++, shim::strict += s->strict, shim_records++;
     return cudaSuccess;
 }
 static inline cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g)

@@ -197,10 +197,26 @@ size_t kv_block_bytes(const llm_kv *kv)
     return most * KV_BLOCK;
 }
 
+static llm_status not_copied(int il, int pos, int n, llm_error *err)
+{
+    return llm_fail(err, LLM_ERR_INTERNAL, "the device did not copy the cells of layer %d, positions %d to %d", il, pos, pos + n - 1);
+}
+
+llm_status kv_read(const llm_kv *kv, int il, int seq, int pos, int n, void *k, void *v, llm_error *err)
+{
+    return kv_op(kv, il)->kv_get(&kv->layer[il], seq, pos, n, k, v) ? LLM_OK : not_copied(il, pos, n, err);
+}
+
+llm_status kv_write(const llm_kv *kv, int il, int seq, int pos, int n, const void *k, const void *v, llm_error *err)
+{
+    return kv_op(kv, il)->kv_put(&kv->layer[il], seq, pos, n, k, v) ? LLM_OK : not_copied(il, pos, n, err);
+}
+
 llm_status kv_copy(llm_kv *kv, int from, int to, llm_error *err)
 {
     const kv_seq *q = &kv->seq[from];
     size_t bytes = kv_block_bytes(kv);
+    llm_status st = LLM_OK;
     char *buf;
 
     if (from == to) return LLM_OK;
@@ -208,14 +224,14 @@ llm_status kv_copy(llm_kv *kv, int from, int to, llm_error *err)
     kv_clear(kv, to);
     for (int il = 0; il < kv->n_layer; il++) {
         llm_kv_layer *l = &kv->layer[il];
-        char *v = buf + KV_BLOCK * kv_row_bytes(l, false);
-        for (int pos = oldest(kv, il, q), n; pos < q->length; pos += n) {
+        char *v = l->latent ? NULL : buf + KV_BLOCK * kv_row_bytes(l, false);
+        for (int pos = oldest(kv, il, q), n; pos < q->length && st == LLM_OK; pos += n) {
             n = q->length - pos < KV_BLOCK ? q->length - pos : KV_BLOCK;
-            kv_op(kv, il)->kv_get(l, from, pos, n, buf, l->latent ? NULL : v);
-            kv_op(kv, il)->kv_put(l, to, pos, n, buf, l->latent ? NULL : v);
+            if ((st = kv_read(kv, il, from, pos, n, buf, v, err)) == LLM_OK) st = kv_write(kv, il, to, pos, n, buf, v, err);
         }
     }
     free(buf);
+    if (st != LLM_OK) return st;
     memcpy(kv_tokens(kv, to), kv_tokens(kv, from), (size_t)q->length * sizeof(llm_token));
     kv->seq[to] = *q;
     return LLM_OK;

@@ -44,6 +44,9 @@ size_t kv_row_bytes(const llm_kv_layer *l, bool value); /* one position's keys, 
 /* Greatest of (keys + values) of KV_BLOCK positions over all layers: a buffer for moving cells. */
 size_t kv_block_bytes(const llm_kv *kv);
 llm_status kv_copy(llm_kv *kv, int from, int to, llm_error *err);
+/* Layer il's cells of positions pos .. pos + n - 1 as plain rows, out of the cache or into it (kv_get, kv_put of kernels/backend.h). */
+llm_status kv_read(const llm_kv *kv, int il, int seq, int pos, int n, void *k, void *v, llm_error *err);
+llm_status kv_write(const llm_kv *kv, int il, int seq, int pos, int n, const void *k, const void *v, llm_error *err);
 /* The ops on layer il's cells. */
 static inline const llm_ops *kv_op(const llm_kv *kv, int il) { return kv->op[kv->site[il]]; }
 

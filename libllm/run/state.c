@@ -81,10 +81,9 @@ static llm_status cells(state_file *f, const llm_kv *kv, int il, int seq, int le
         size_t bytes = (size_t)n * (k_bytes + v_bytes);
         char *v = l->latent ? NULL : buf + (size_t)n * k_bytes;
         if (save) {
-            kv_op(kv, il)->kv_get(l, seq, pos, n, buf, v);
-            st = put(f, buf, bytes);
+            if ((st = kv_read(kv, il, seq, pos, n, buf, v, f->err)) == LLM_OK) st = put(f, buf, bytes);
         } else if ((st = get(f, buf, bytes)) == LLM_OK) {
-            kv_op(kv, il)->kv_put(l, seq, pos, n, buf, v);
+            st = kv_write(kv, il, seq, pos, n, buf, v, f->err);
         }
     }
     return st;

@@ -221,4 +221,26 @@ START_TEST(a_prompt_through_the_library)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/blas", float_weights_with_many_rows, gated_products, a_library_that_is_not_there_is_said, a_failure_names_the_product, a_prompt_through_the_library)
+/* The rate of float products is that of the library where it is higher: it is asked. */
+START_TEST(the_library_is_measured)
+{
+    llm_device_limits l = { 0, 0, 0 };
+    llm_device *d;
+    llm_error err;
+    llm_status st = device_open(&d, LLM_BACKEND_CUDA, 0, &err);
+
+    if (st == LLM_ERR_UNSUPPORTED) { test_skip("cuda/blas limits", err.text); return; }
+    find_fake();
+    ck_assert_msg(device_limits(d, &l, &err) == LLM_OK && l.float_gflops > 0, "%s", err.text);
+#ifdef LLM_CUDA_SHIM
+    ck_assert(calls->products == 2 && calls->wrong == 0 && calls->open == 0 && calls->m == calls->n && calls->n == calls->k && calls->a_type == 14);
+    calls->fail = 13;
+    ck_assert(device_limits(d, &l, &err) == LLM_ERR_INTERNAL && calls->open == 0);
+    ck_assert_msg(strstr(err.text, "cuBLAS: a product of 16 by 16: status 13") != NULL, "%s", err.text);
+    calls->fail = 0;
+#endif
+    device_close(d);
+}
+END_TEST
+
+LLM_TEST_MAIN("cuda/blas", float_weights_with_many_rows, gated_products, a_library_that_is_not_there_is_said, a_failure_names_the_product, a_prompt_through_the_library, the_library_is_measured)

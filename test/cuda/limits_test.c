@@ -17,6 +17,28 @@ START_TEST(every_limit_is_measured)
 }
 END_TEST
 
+/* What fits into a cache says nothing of the memory. */
+START_TEST(too_little_memory_is_said)
+{
+#ifdef LLM_CUDA_SHIM
+    extern size_t shim_memory_left;
+    size_t all = shim_memory_left;
+    llm_device_limits l;
+    llm_device *d;
+    llm_error err;
+
+    ck_assert(device_open(&d, LLM_BACKEND_CUDA, 0, &err) == LLM_OK);
+    shim_memory_left = (128 << 20) + 4096;
+    ck_assert(device_limits(d, &l, &err) == LLM_ERR_MEMORY && shim_memory_left == (128 << 20) + 4096);
+    ck_assert_msg(strstr(err.text, "MiB of its memory are free") != NULL, "%s", err.text);
+    shim_memory_left = all;
+    device_close(d);
+#else
+    test_skip("cuda/limits memory", "the memory of a real device is not taken away");
+#endif
+}
+END_TEST
+
 START_TEST(none_of_the_processor)
 {
     llm_device_limits l;
@@ -26,4 +48,4 @@ START_TEST(none_of_the_processor)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/limits", every_limit_is_measured, none_of_the_processor)
+LLM_TEST_MAIN("cuda/limits", every_limit_is_measured, too_little_memory_is_said, none_of_the_processor)

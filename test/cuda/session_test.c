@@ -363,6 +363,79 @@ START_TEST(launches_of_a_decoding_step)
 }
 END_TEST
 
+/* A shape of a step is recorded once and then replayed. The host waits when a step begins, for its arrays, and when it ends, and not in between. */
+START_TEST(steps_are_recorded_once)
+{
+#ifdef LLM_CUDA_SHIM
+    enum { STEPS = 8 };
+    extern size_t shim_records, shim_waits;
+    llm_token p[PROMPT];
+    llm_model *m;
+    llm_error err;
+
+    if (!open_model(&m, LLM_BACKEND_CUDA, "cuda/records")) return;
+    llm_session *s = open_session(m, 1);
+    prompt(m, p);
+    ck_assert_msg(llm_session_decode(s, p, 2, &err) == LLM_OK, "%s", err.text);
+    size_t records = shim_records;
+    for (int i = 0; i < STEPS; i++) {
+        size_t waits = shim_waits;
+        ck_assert_msg(llm_session_decode(s, p + 2 + i, 1, &err) == LLM_OK, "%s", err.text);
+        ck_assert_msg(shim_waits - waits == 2, "step %d: %zu waits", i, shim_waits - waits);
+        ck_assert_msg(shim_records - records == (i > 0), "step %d: %zu recordings", i, shim_records - records);
+    }
+    llm_session_close(s), llm_model_close(m);
+#else
+    test_skip("cuda/records", "they are counted in the shim");
+#endif
+}
+END_TEST
+
+/* Whatever call of a step fails, the error says in which op, layer and shape, and the session goes on as if nothing had been. */
+START_TEST(a_call_that_fails_is_named)
+{
+#ifdef LLM_CUDA_SHIM
+    enum { N = 4, EACH = 3 };
+    static const llm_token p[N] = { 1, 2, 3, 4 };
+    extern size_t shim_fail_in;
+    llm_model_options mo = { .size = sizeof mo, .path = "test/data/ref/gpt-oss/model.gguf", .backend = LLM_BACKEND_CUDA };
+    llm_model *m;
+    llm_error err;
+    int failed = 0;
+
+    ck_assert_msg(llm_model_open(&m, &mo, &err) == LLM_OK, "%s", err.text);
+    size_t bytes = (size_t)n_vocab(m) * sizeof(float);
+    float *want = malloc(bytes);
+    llm_session *s;
+    for (size_t at = 0;; at += EACH, llm_session_close(s)) {
+        llm_status st = LLM_OK;
+        s = open_session(m, 2);             /* whose first step is run as it comes, and the second recorded */
+        shim_fail_in = at;
+        for (int i = 0; i < N && st == LLM_OK; i++) st = llm_session_decode(s, p + i, 1, &err);
+        int met = at > 0 && shim_fail_in == 0;
+        shim_fail_in = 0;
+        if (at > 0 && !met) break;
+        ck_assert_int_eq(st, met ? LLM_ERR_INTERNAL : LLM_OK);
+        if (met) {
+            ck_assert_msg(strstr(err.text, "device cuda: ") && strstr(err.text, " of layer ") && strstr(err.text, " rows, ") && strstr(err.text, "invalid argument"), "%s", err.text);
+            ck_assert(llm_session_truncate(s, 0, 0, &err) == LLM_OK);
+            for (int i = 0; i < N; i++) ck_assert_msg(llm_session_decode(s, p + i, 1, &err) == LLM_OK, "%s", err.text);
+            ck_assert_msg(memcmp(want, llm_session_logits(s), bytes) == 0, "after call %zu failed", at);
+            failed++;
+        } else memcpy(want, llm_session_logits(s), bytes);
+    }
+    ck_assert_int_gt(failed, 20);
+    shim_fail_in = 2;
+    ck_assert_int_eq(llm_session_copy(s, 0, 1, &err), LLM_ERR_INTERNAL);
+    ck_assert_msg(strstr(err.text, "did not copy the cells of layer 0, positions 0 to 3") != NULL, "%s", err.text);
+    ck_assert(llm_session_length(s, 1) == 0 && llm_session_copy(s, 0, 1, &err) == LLM_OK && llm_session_length(s, 1) == N);
+    llm_session_close(s), llm_model_close(m), free(want);
+#else
+    test_skip("cuda/failures", "calls fail in the shim");
+#endif
+}
+END_TEST
+
 /* The shim's device can be made small. */
 START_TEST(memory_that_runs_out_is_an_error)
 {
@@ -401,4 +474,5 @@ START_TEST(memory_that_runs_out_is_an_error)
 END_TEST
 
 LLM_TEST_MAIN("cuda/session", greedy_tokens_equal_the_cpu, logits_are_close_to_the_cpus, runs_and_recorded_steps_give_the_same_bits, sequences_side_by_side, picks_on_the_device, picks_of_a_batch, deterministic_logits_depend_on_their_sequence_alone,
-              copies_and_files_go_on_alike, launches_of_a_decoding_step, memory_that_runs_out_is_an_error)
+              copies_and_files_go_on_alike, launches_of_a_decoding_step, steps_are_recorded_once, a_call_that_fails_is_named,
+              memory_that_runs_out_is_an_error)

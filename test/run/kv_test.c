@@ -15,22 +15,24 @@ static char *cell(const llm_kv_layer *l, void *base, size_t seq_bytes, int seq, 
     return (char *)base + seq_bytes * (size_t)seq + kv_row_bytes(l, value) * (size_t)(pos % l->n_cell);
 }
 
-static void plain_get(const llm_kv_layer *l, int seq, int pos, int n, void *k, void *v)
+static bool plain_get(const llm_kv_layer *l, int seq, int pos, int n, void *k, void *v)
 {
     for (int i = 0; i < n; i++) {
         size_t kb = kv_row_bytes(l, false), vb = kv_row_bytes(l, true);
         memcpy((char *)k + kb * (size_t)i, cell(l, l->k, l->k_seq_bytes, seq, pos + i, false), kb);
         if (v) memcpy((char *)v + vb * (size_t)i, cell(l, l->v, l->v_seq_bytes, seq, pos + i, true), vb);
     }
+    return true;
 }
 
-static void plain_put(llm_kv_layer *l, int seq, int pos, int n, const void *k, const void *v)
+static bool plain_put(llm_kv_layer *l, int seq, int pos, int n, const void *k, const void *v)
 {
     for (int i = 0; i < n; i++) {
         size_t kb = kv_row_bytes(l, false), vb = kv_row_bytes(l, true);
         memcpy(cell(l, l->k, l->k_seq_bytes, seq, pos + i, false), (const char *)k + kb * (size_t)i, kb);
         if (v) memcpy(cell(l, l->v, l->v_seq_bytes, seq, pos + i, true), (const char *)v + vb * (size_t)i, vb);
     }
+    return true;
 }
 
 static const llm_ops op = { .kv_size = plain_size, .kv_get = plain_get, .kv_put = plain_put };
