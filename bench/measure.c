@@ -108,19 +108,20 @@ static llm_status fill(const feeder *f, int seq, int depth)
     llm_kv *kv = &f->s->kv;
     size_t bytes = kv_block_bytes(kv);
     char *rows = malloc(bytes);
+    llm_status st = LLM_OK;
 
     if (rows == NULL) return llm_fail_memory(f->err, bytes, "made-up keys and values");
     memset(rows, 0x2a, bytes);
     kv_reserve(kv, seq, depth);
     for (int il = 0; il < kv->n_layer; il++) {
-        llm_kv_layer *l = &kv->layer[il];
-        for (int pos = kv_first(kv, il, depth); pos < depth; pos += KV_BLOCK)
-            kv_op(kv, il)->kv_put(l, seq, pos, depth - pos < KV_BLOCK ? depth - pos : KV_BLOCK, rows, l->latent ? NULL : rows + KV_BLOCK * kv_row_bytes(l, false));
+        char *v = kv->layer[il].latent ? NULL : rows + KV_BLOCK * kv_row_bytes(&kv->layer[il], false);
+        for (int pos = kv_first(kv, il, depth); pos < depth && st == LLM_OK; pos += KV_BLOCK)
+            st = kv_write(kv, il, seq, pos, depth - pos < KV_BLOCK ? depth - pos : KV_BLOCK, rows, v, f->err);
     }
     for (int i = 0; i < depth; i++) kv_tokens(kv, seq)[i] = token(f, seq, i);
-    kv_commit(kv, seq, depth);
+    if (st == LLM_OK) kv_commit(kv, seq, depth);
     free(rows);
-    return LLM_OK;
+    return st;
 }
 
 /* The same computed, once, and copied to the other sequences. */
