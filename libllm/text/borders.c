@@ -24,14 +24,22 @@ static uint32_t token_ranks(const llm_bpe *t, uint32_t *rank)
     for (int32_t id = 0; id < v->n; id++)
         rank[id] = t->first || v->type[id] != TOK_NORMAL ? UINT32_MAX : t->rank ? t->rank[id] : (uint32_t)id;
     for (int32_t id = 0; t->first && id < v->n; id++)
-        for (uint32_t i = t->first[id]; i < t->first[id + 1]; i++)
-            if (t->cut[i] != 0 && bpe_order(t, i) < rank[id]) rank[id] = bpe_order(t, i);
+        for (uint32_t i = t->first[id]; i < t->first[id + 1] && rank[id] == UINT32_MAX; i++)    /* those of a token are in order */
+            if (t->cut[i] != 0) rank[id] = bpe_order(t, i);
     for (int32_t id = 0; id < v->n; id++)
         if (rank[id] != UINT32_MAX && rank[id] > highest) highest = rank[id];
     return highest;
 }
 
 static void lower(uint16_t *x, unsigned rank) { if (rank < *x) *x = (uint16_t)rank; }
+
+static bool is_ascii(const uint8_t *s, size_t n)
+{
+    uint8_t all = 0;
+
+    for (size_t i = 0; i < n; i++) all |= s[i];
+    return all < 0x80;
+}
 
 static void add_token(llm_borders *b, const uint8_t *s, size_t n, unsigned rank)
 {
@@ -62,7 +70,7 @@ static void add_tokens(llm_borders *b, const llm_bpe *t, const uint32_t *rank, b
         const uint8_t *s = (const uint8_t *)vocab_bytes(v, id, &n);
         uint32_t cp;
 
-        if (rank[id] == UINT32_MAX || n < 2) continue;
+        if (rank[id] == UINT32_MAX || n < 2 || is_ascii(s, n)) continue;
         add_token(b, s, n, border_lower(rank[id] >> b->shift, MOST_RANK));
         if (n <= 3 && s[0] >= 0xc2 && utf8_decode(s, s + n, &cp) == (int)n) add_char(b, t, s, n, cp, w);
     }

@@ -252,8 +252,6 @@ static llm_status read_decoder(llm_tokenizer *t, const json_t *o, int depth, llm
 static llm_status read_vocab(llm_tokenizer *t, const scan_span *span, const hf_source *src, llm_error *err)
 {
     scan_list list = { .p = span->s, .end = span->end, .text = src->text, .path = src->path };
-    quick_fn quick = tok_quick(t);
-    char token[2 * QUICK_BYTES];
     text_buf b = { 0 };
     const char *s;
     size_t n;
@@ -262,10 +260,6 @@ static llm_status read_vocab(llm_tokenizer *t, const scan_span *span, const hf_s
     llm_status st = LLM_OK;
 
     while (st == LLM_OK && !done) {
-        if (quick && scan_vocab_quick(&list, quick, token, &n, &id)) {
-            st = vocab_set(&t->vocab, id, token, n, TOK_NORMAL, err);
-            continue;
-        }
         st = scan_vocab_next(&list, &s, &n, &id, &done, err);
         if (st == LLM_OK && !done) st = tok_set_spelled(t, id, s, n, &b, err);
     }
@@ -287,6 +281,7 @@ static llm_status read_merges(llm_tokenizer *t, const scan_span *span, const hf_
         st = scan_merge_next(&list, &x, &n_x, &y, &n_y, &done, err);
         if (st == LLM_OK && !done) st = tok_add_merge(t, x, n_x, y, n_y, &q, err);
     }
+    if (st == LLM_OK && list.p != span->end) st = llm_fail(err, LLM_ERR_FORMAT, "%s: the merges are not the last list", src->path);
     st = tok_end_merges(t, &q, st, err);
     buf_free(&list.b[0]), buf_free(&list.b[1]);
     return st;
@@ -408,21 +403,31 @@ static llm_status read_tree(llm_tokenizer *t, const json_t *root, const hf_sourc
     return read_model(t, root, src, dir, err);
 }
 
+static llm_status load(llm_tokenizer *t, const file_map *file, const char *path, const char *dir, bool merges_last, llm_error *err)
+{
+    hf_source src = { .path = path, .text = file->data ? (const char *)file->data : "" };
+    json_t *root = NULL;
+    llm_status st = hf_scan(&src.lists, src.text, file->size, path, merges_last, err);
+
+    if (st == LLM_OK) st = json_read_text(&root, src.lists.rest.data ? src.lists.rest.data : "", src.lists.rest.len, path, err);
+    if (st == LLM_OK) st = read_tree(t, root, &src, dir, err);
+    if (st == LLM_OK && src.lists.end_taken && t->model == MODEL_UNIGRAM)       /* which reads no merges */
+        st = llm_fail(err, LLM_ERR_FORMAT, "%s: merges beside pieces with scores", path);
+    json_decref(root);
+    buf_free(&src.lists.rest);
+    return st;
+}
+
+/* The merges are most of the file and mostly the last thing in it: then they need not be passed over to find their end. Where anything is wrong with that,
+ * the file is read once more without it. */
 llm_status tok_load_hf(llm_tokenizer *t, const char *path, const char *dir, llm_error *err)
 {
-    hf_source src = { .path = path };
-    json_t *root = NULL;
     file_map file;
     llm_status st = file_map_open(&file, path, err);
 
     if (st != LLM_OK) return st;
-    src.text = file.data ? (const char *)file.data : "";
     if (file.size > MAX_FILE) st = llm_fail(err, LLM_ERR_FORMAT, "%s: got %zu bytes, wanted at most %d", file_label(path), file.size, MAX_FILE);
-    if (st == LLM_OK) st = hf_scan(&src.lists, src.text, file.size, path, err);
-    if (st == LLM_OK) st = json_read_text(&root, src.lists.rest.data ? src.lists.rest.data : "", src.lists.rest.len, path, err);
-    if (st == LLM_OK) st = read_tree(t, root, &src, dir, err);
-    json_decref(root);
-    buf_free(&src.lists.rest);
+    else if ((st = load(t, &file, path, dir, true, err)) != LLM_OK && st != LLM_ERR_MEMORY) tok_renew(t), st = load(t, &file, path, dir, false, err);
     file_map_close(&file);
     return st;
 }

@@ -25,7 +25,12 @@ static inline void blanks(cursor *c)
 
     while (p < end && is_blank(*p)) {
         p++;
-        for (uint64_t w; end - p >= 8 && (memcpy(&w, p, 8), w == 0x2020202020202020u); p += 8) { }      /* most of them indent */
+        for (uint64_t w; end - p >= 8; p += 8) {            /* most of them indent */
+            memcpy(&w, p, 8);
+            if ((w ^= 0x2020202020202020u) == 0) continue;
+            p += __builtin_ctzll(w) / 8;
+            break;
+        }
     }
     c->p = p;
 }
@@ -80,41 +85,6 @@ static bool escape(cursor *c, text_buf *b)
     return true;
 }
 
-/* A string, blanks in front allowed. *s [*n] lies in the text, or in b where there were escapes. */
-static llm_status string(cursor *c, text_buf *b, const char **s, size_t *n, llm_error *err)
-{
-    const char *from;
-
-    if (!take(c, '"')) return broken(c, "a string is missing", err);
-    b->len = 0;
-    from = c->p;
-    for (bool copied = false; c->p < c->end;) {
-        uint8_t ch = (uint8_t)*c->p;
-        uint32_t cp;
-        int len;
-
-        if (ch == '"') {
-            *s = from, *n = (size_t)(c->p++ - from);
-            if (copied) buf_add(b, *s, *n), *s = b->data, *n = b->len;
-            return b->failed ? llm_fail_memory(err, b->len, "a string") : LLM_OK;
-        }
-        if (ch == '\\') {
-            copied = true;
-            buf_room(b, 1);
-            buf_add(b, from, (size_t)(c->p++ - from));
-            if (!escape(c, b)) return broken(c, "a wrong escape in a string", err);
-            from = c->p;
-            continue;
-        }
-        if (ch >= 0x20 && ch < 0x80) { c->p++; continue; }
-        if (ch < 0x20) return broken(c, "a control character in a string", err);
-        len = utf8_decode((const uint8_t *)c->p, (const uint8_t *)c->end, &cp);
-        if (cp == UC_INVALID) return broken(c, "a string is not UTF-8", err);
-        c->p += len;
-    }
-    return broken(c, "a string does not end", err);
-}
-
 /* Bit i: byte i of the sixteen at s is ch; the second form takes { and [, or } and ], as the same. */
 #ifdef __SSE2__
 static inline unsigned same(const char *s, char ch)
@@ -143,6 +113,82 @@ static inline unsigned same_bracket(const char *s, char ch)
     return m;
 }
 #endif
+
+/* Passes over what means only itself in a string: ASCII without quotes, backslashes and control characters. */
+static const char *pass_plain(const char *p, const char *end)
+{
+#ifdef __SSE2__
+    for (; end - p >= 16; p += 16) {
+        __m128i x = _mm_loadu_si128((const __m128i *)(const void *)p), other = _mm_cmplt_epi8(x, _mm_set1_epi8(0x20));     /* from 0x80 on, too */
+        unsigned m;
+
+        other = _mm_or_si128(other, _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('"')), _mm_cmpeq_epi8(x, _mm_set1_epi8('\\'))));
+        if ((m = (unsigned)_mm_movemask_epi8(other)) != 0) return p + __builtin_ctz(m);
+    }
+#endif
+    while (p < end && *p >= 0x20 && (uint8_t)*p < 0x80 && *p != '"' && *p != '\\') p++;
+    return p;
+}
+
+#ifdef __SSE2__
+/* Behind a string of less than sixteen bytes, s its first; NULL: it is longer, or has escapes, or characters of other than one, two and the usual kind
+ * of three bytes. */
+static const char *pass_short(const char *s, const char *end)
+{
+    const __m128i x = end - s < 16 ? _mm_setzero_si128() : _mm_loadu_si128((const __m128i *)(const void *)s);
+    unsigned stop = (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('"')), _mm_cmpeq_epi8(x, _mm_set1_epi8('\\'))));
+    unsigned in = (stop & -stop) - 1, high = (unsigned)_mm_movemask_epi8(x) & in, two, three, next;
+
+    if (stop == 0 || s[__builtin_ctz(stop)] != '"' || ((unsigned)_mm_movemask_epi8(_mm_cmplt_epi8(x, _mm_set1_epi8(0x20))) & in) != high) return NULL;
+    /* Bytes are compared as signed ones: -64 is c0. */
+    two = in & (unsigned)_mm_movemask_epi8(_mm_and_si128(_mm_cmpgt_epi8(x, _mm_set1_epi8(-63)), _mm_cmplt_epi8(x, _mm_set1_epi8(-32))));     /* c2..df */
+    three = in & (unsigned)_mm_movemask_epi8(_mm_and_si128(_mm_cmpgt_epi8(x, _mm_set1_epi8(-32)), _mm_cmplt_epi8(x, _mm_set1_epi8(-19))));   /* e1..ec */
+    next = in & (unsigned)_mm_movemask_epi8(_mm_cmplt_epi8(x, _mm_set1_epi8(-64)));                                                          /* 80..bf */
+    return (two | three | next) == high && ((two | three) << 1 | three << 2) == next ? s + __builtin_ctz(stop) + 1 : NULL;
+}
+#else
+static const char *pass_short(const char *s, const char *end) { return (void)s, (void)end, NULL; }
+#endif
+
+/* A string behind its opening quote. *s [*n] lies in the text, or in b where there were escapes. */
+static llm_status string_end(cursor *c, text_buf *b, const char **s, size_t *n, llm_error *err)
+{
+    const char *from = c->p, *behind = pass_short(from, c->end);
+    bool copied = false;
+
+    if (behind) return *s = from, *n = (size_t)(behind - 1 - from), c->p = behind, LLM_OK;
+    b->len = 0;
+    while ((c->p = pass_plain(c->p, c->end)) < c->end) {
+        uint8_t ch = (uint8_t)*c->p;
+        uint32_t cp;
+
+        if (ch == '"') {
+            *s = from, *n = (size_t)(c->p++ - from);
+            if (copied) buf_add(b, *s, *n), *s = b->data, *n = b->len;
+            return b->failed ? llm_fail_memory(err, b->len, "a string") : LLM_OK;
+        }
+        if (ch == '\\') {
+            copied = true;
+            buf_room(b, 1);
+            buf_add(b, from, (size_t)(c->p++ - from));
+            if (!escape(c, b)) return broken(c, "a wrong escape in a string", err);
+            from = c->p;
+            continue;
+        }
+        if (ch < 0x20) return broken(c, "a control character in a string", err);
+        do {
+            c->p += utf8_decode((const uint8_t *)c->p, (const uint8_t *)c->end, &cp);
+            if (cp == UC_INVALID) return broken(c, "a string is not UTF-8", err);
+        } while (c->p < c->end && (uint8_t)*c->p >= 0x80);
+    }
+    return broken(c, "a string does not end", err);
+}
+
+/* The same, blanks and the quote in front. */
+static llm_status string(cursor *c, text_buf *b, const char **s, size_t *n, llm_error *err)
+{
+    return take(c, '"') ? string_end(c, b, s, n, err) : broken(c, "a string is missing", err);
+}
 
 #define SIXTY_FOUR(f, s, ch) ((uint64_t)f(s, ch) | (uint64_t)f((s) + 16, ch) << 16 | (uint64_t)f((s) + 32, ch) << 32 | (uint64_t)f((s) + 48, ch) << 48)
 
@@ -229,13 +275,25 @@ static llm_status members(cursor *c, hf_lists *out, member_fn found, llm_error *
     return take(c, '}') ? LLM_OK : broken(c, "a comma or bracket is missing", err);
 }
 
+/* Where a list of the model ends that is the last thing in the file; NULL: the file does not end in one. */
+static const char *last_list_end(const cursor *c)
+{
+    const char *p = c->end;
+    int n = 0;
+
+    while (p > c->p && (is_blank(p[-1]) || p[-1] == '}')) n += *--p == '}';
+    return n == 2 && p > c->p && p[-1] == ']' ? p : NULL;
+}
+
 static llm_status in_model(cursor *c, hf_lists *out, const char *key, size_t n, llm_error *err)
 {
     scan_span *span = is(key, n, "vocab") && c->p < c->end && *c->p == '{' ? &out->vocab
                     : is(key, n, "merges") && c->p < c->end && *c->p == '[' ? &out->merges : NULL;
-    const char *from = c->p;
-    llm_status st = skip(c, err);
+    const char *from = c->p, *end = out->merges_last && span == &out->merges ? last_list_end(c) : NULL;
+    llm_status st = LLM_OK;
 
+    if (end) c->p = end, out->end_taken = true;
+    else st = skip(c, err);
     if (st != LLM_OK || span == NULL) return st;
     if (span->s) return broken(c, "the vocabulary or the merges are there twice", err);
     *span = (scan_span){ from, c->p };
@@ -248,13 +306,13 @@ static llm_status in_file(cursor *c, hf_lists *out, const char *key, size_t n, l
     return skip(c, err);
 }
 
-llm_status hf_scan(hf_lists *out, const char *text, size_t len, const char *path, llm_error *err)
+llm_status hf_scan(hf_lists *out, const char *text, size_t len, const char *path, bool merges_last, llm_error *err)
 {
     cursor c = { .p = text, .end = text + len, .text = text, .path = path };
     scan_span first, second;
     llm_status st;
 
-    *out = (hf_lists){ 0 };
+    *out = (hf_lists){ .merges_last = merges_last };
     blanks(&c);
     st = c.p < c.end && *c.p == '{' ? members(&c, out, in_file, err) : LLM_OK;
     buf_free(&c.b[0]);
@@ -286,17 +344,58 @@ static llm_status next(scan_list *l, char open, char close, bool *done, llm_erro
     return first ? LLM_OK : broken(l, "a comma is missing", err);
 }
 
+static inline uint64_t eight(const char *s)
+{
+    uint64_t x;
+
+    memcpy(&x, s, 8);
+    return x;
+}
+
+/* How many bytes of s [n] are at p too; eight more can be read behind n of either. */
+static inline size_t common(const char *p, const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t x = eight(p + i) ^ eight(s + i);
+
+        if (x == 0) continue;
+        i += (size_t)__builtin_ctzll(x) / 8;
+        return i < n ? i : n;
+    }
+    return n;
+}
+
+/* Behind what is at p the same as mark, or NULL: the brackets, commas and blanks of a list are mostly the same throughout. */
+static inline const char *jump(const char *p, const char *end, const scan_span *mark)
+{
+    size_t n = (size_t)(mark->end - mark->s);
+
+    return n > 0 && (size_t)(end - p) >= n + 8 && common(p, mark->s, n) == n ? p + n : NULL;
+}
+
 llm_status scan_vocab_next(scan_list *l, const char **s, size_t *n, int64_t *id, bool *done, llm_error *err)
 {
-    bool minus;
+    const char *from = l->p, *p;
+    bool minus, more = l->begun;
     int digits = 0;
-    llm_status st = next(l, '{', '}', done, err);
+    llm_status st;
 
-    if (st != LLM_OK || *done) return st;
-    if ((st = string(l, &l->b[0], s, n, err)) != LLM_OK) return st;
-    if (!take(l, ':')) return broken(l, "a colon is missing", err);
-    minus = take(l, '-');
-    if (!minus) blanks(l);
+    *done = false;
+    if ((p = jump(from, l->end, &l->lead)) != NULL) l->p = p;
+    else {
+        if ((st = next(l, '{', '}', done, err)) != LLM_OK || *done) return st;
+        if (!take(l, '"')) return broken(l, "a string is missing", err);
+        if (more) l->lead = (scan_span){ from, l->p };
+    }
+    if ((st = string_end(l, &l->b[0], s, n, err)) != LLM_OK) return st;
+    from = l->p;
+    if ((p = jump(from, l->end, &l->mid)) != NULL) l->p = p;
+    else {
+        if (!take(l, ':')) return broken(l, "a colon is missing", err);
+        blanks(l);
+        l->mid = (scan_span){ from, l->p };
+    }
+    if ((minus = l->p < l->end && *l->p == '-')) l->p++;
     for (*id = 0; l->p < l->end && *l->p >= '0' && *l->p <= '9' && digits < 18; l->p++, digits++) *id = *id * 10 + (*l->p - '0');
     if (minus) *id = -*id;
     if (digits == 0 || (l->p < l->end && *l->p != ',' && *l->p != '}' && !is_blank(*l->p)))
@@ -304,50 +403,44 @@ llm_status scan_vocab_next(scan_list *l, const char **s, size_t *n, int64_t *id,
     return LLM_OK;
 }
 
+/* Keeps what stands around a merge, whose halves are a to a_end and c to c_end, for those that follow. */
+static void learn(scan_list *l, const char *from, const char *a, const char *a_end, const char *c, const char *c_end)
+{
+    l->lead = (scan_span){ from, a }, l->mid = (scan_span){ a_end, c }, l->tail = (scan_span){ c_end, l->p };
+}
+
 llm_status scan_merge_next(scan_list *l, const char **a, size_t *n_a, const char **c, size_t *n_c, bool *done, llm_error *err)
 {
+    const char *from = l->p, *blank;
+    bool more = l->begun;
     llm_status st = next(l, '[', ']', done, err);
 
     *c = NULL, *n_c = 0;
     if (st != LLM_OK || *done) return st;
     blanks(l);
-    if (l->p < l->end && *l->p == '"') return string(l, &l->b[0], a, n_a, err);
+    if (l->p < l->end && *l->p == '"') {
+        if ((st = string(l, &l->b[0], a, n_a, err)) != LLM_OK) return st;
+        blank = *n_a > 1 && *a != l->b[0].data ? memchr(*a + 1, ' ', *n_a - 1) : NULL;
+        if (more && blank) learn(l, from, *a, blank, blank + 1, *a + *n_a);
+        return LLM_OK;
+    }
     if (!take(l, '[')) return broken(l, "a merge is neither \"A B\" nor [\"A\", \"B\"]", err);
     if ((st = string(l, &l->b[0], a, n_a, err)) != LLM_OK) return st;
     if (!take(l, ',')) return broken(l, "a merge is not [\"A\", \"B\"]", err);
     if ((st = string(l, &l->b[1], c, n_c, err)) != LLM_OK) return st;
-    return take(l, ']') ? LLM_OK : broken(l, "a merge is not [\"A\", \"B\"]", err);
+    if (!take(l, ']')) return broken(l, "a merge is not [\"A\", \"B\"]", err);
+    if (more && *a != l->b[0].data && *c != l->b[1].data) learn(l, from, *a, *a + *n_a, *c, *c + *n_c);
+    return LLM_OK;
 }
 
-/* A comma, then what opens the next member of a list that has begun. */
-static bool quick_open(scan_list *c, char ch) { return c->begun && take(c, ',') && take(c, ch); }
-
-bool scan_vocab_quick(scan_list *l, quick_fn fn, char *out, size_t *n, int64_t *id)
+size_t scan_merge_of(scan_list *l, const char *text, size_t n)
 {
-    scan_list c = *l;
-    char *o = out;
-    int digits = 0;
+    const char *p = jump(l->p, l->end, &l->lead);
+    size_t k;
 
-    if (!quick_open(&c, '"') || (c.p = fn(c.p, c.end, &o)) == NULL || c.p >= c.end || *c.p++ != '"' || !take(&c, ':')) return false;
-    blanks(&c);
-    for (*id = 0; c.p < c.end && *c.p >= '0' && *c.p <= '9' && digits < 9; c.p++, digits++) *id = *id * 10 + (*c.p - '0');
-    if (digits == 0 || c.p >= c.end || (*c.p != ',' && !is_blank(*c.p))) return false;
-    *n = (size_t)(o - out), l->p = c.p;
-    return true;
-}
-
-bool scan_merge_quick(scan_list *l, quick_fn fn, char *out, size_t *n_a, size_t *n)
-{
-    scan_list c = *l;
-    char *o = out;
-    bool pair;
-
-    if (!c.begun || !take(&c, ',')) return false;
-    pair = take(&c, '[');
-    if (!take(&c, '"') || (c.p = fn(c.p, c.end, &o)) == NULL || c.p >= c.end || *c.p++ != (pair ? '"' : ' ')) return false;
-    *n_a = (size_t)(o - out);
-    if (pair && (!take(&c, ',') || !take(&c, '"'))) return false;
-    if ((c.p = fn(c.p, c.end, &o)) == NULL || c.p >= c.end || *c.p++ != '"' || (pair && !take(&c, ']'))) return false;
-    *n = (size_t)(o - out), l->p = c.p;
-    return *n_a > 0 && *n > *n_a;
+    if (p == NULL || (size_t)(l->end - p) < n + 8 || (k = common(p, text, n)) == 0 || k == n || p[k] != *l->mid.s) return 0;
+    if ((p = jump(p + k, l->end, &l->mid)) == NULL || (size_t)(l->end - p) < n + 8 || common(p, text + k, n - k) < n - k) return 0;
+    if ((p = jump(p + n - k, l->end, &l->tail)) == NULL) return 0;
+    l->p = p;
+    return k;
 }

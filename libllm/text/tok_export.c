@@ -15,11 +15,9 @@ static llm_status no_words(const char *what, llm_error *err)
 /* Bytes in the alphabet of byte-level vocabularies (the inverse of byte_level_decode). */
 static void spell_bytes(const char *s, size_t n, text_buf *out)
 {
-    for (size_t i = 0; i < n; i++) {
-        unsigned c = (uint8_t)s[i], k = c <= 0x20 ? 0x100 + c : c >= 0x7f && c <= 0xa0 ? 0x100 + 33 + c - 0x7f : c == 0xad ? 0x100 + 67 : c;
-        if (k < 0x80) { buf_byte(out, (char)k); continue; }
-        buf_byte(out, (char)(0xc0 | k >> 6)), buf_byte(out, (char)(0x80 | (k & 63)));
-    }
+    char text[2];
+
+    for (size_t i = 0; i < n; i++) buf_add(out, text, byte_level_char((uint8_t)s[i], text));
 }
 
 static void spell_blanks(const char *s, size_t n, text_buf *out)

@@ -10,27 +10,46 @@ enum {
     LONG_TEXT = 1024                    /* bytes from which on words are expected to come again */
 };
 
+/* All zero but for the table of classes. */
+static void begin(llm_tokenizer *t, uni_table *classes)
+{
+    *t = (llm_tokenizer){ .classes = classes, .unk = -1, .bos = -1, .eos = -1 };
+    for (int i = 0; i < 256; i++) t->byte_id[i] = -1;
+}
+
 llm_status tok_new(llm_tokenizer **out, llm_error *err)
 {
-    llm_tokenizer *t = calloc(1, sizeof *t);
+    llm_tokenizer *t = malloc(sizeof *t);
+    uni_table *classes = malloc(sizeof *classes);
 
+    *out = NULL;
+    if (t == NULL || classes == NULL) return free(t), free(classes), llm_fail_memory(err, sizeof *t + sizeof *classes, "a tokenizer");
+    uni_init(classes);
+    begin(t, classes);
     *out = t;
-    if (t == NULL || (t->classes = malloc(sizeof *t->classes)) == NULL)
-        return llm_fail_memory(err, sizeof *t + sizeof *t->classes, "a tokenizer");
-    uni_init(t->classes);
-    t->unk = t->bos = t->eos = -1;
-    for (int i = 0; i < 256; i++) t->byte_id[i] = -1;
     return LLM_OK;
+}
+
+static void release(llm_tokenizer *t)
+{
+    vocab_free(&t->vocab), bpe_free(&t->bpe), unigram_free(&t->unigram);
+    added_free(&t->added), added_free(&t->added_late), added_free(&t->own);
+    pretok_free(&t->pre), charsmap_free(&t->charsmap), borders_free(&t->borders);
+    for (int i = 0; i < t->n_norm; i++) free(t->norm[i].a), free(t->norm[i].b);
+    free(t->joins), free(t->end);
+}
+
+void tok_renew(llm_tokenizer *t)
+{
+    release(t);
+    begin(t, t->classes);
 }
 
 void tokenizer_close(llm_tokenizer *t)
 {
     if (t == NULL) return;
-    vocab_free(&t->vocab), bpe_free(&t->bpe), unigram_free(&t->unigram);
-    added_free(&t->added), added_free(&t->added_late), added_free(&t->own);
-    pretok_free(&t->pre), charsmap_free(&t->charsmap), borders_free(&t->borders);
-    for (int i = 0; i < t->n_norm; i++) free(t->norm[i].a), free(t->norm[i].b);
-    free(t->classes), free(t->joins), free(t->end);
+    release(t);
+    free(t->classes);
     free(t);
 }
 
@@ -105,30 +124,46 @@ llm_status tok_build_bytes_by_rank(llm_tokenizer *t, llm_error *err)
     return bpe_init(&t->bpe, &t->vocab, err);
 }
 
+#define FOUR(k) (k), (k) + 1, (k) + 2, (k) + 3
+#define SIXTEEN(k) FOUR(k), FOUR((k) + 4), FOUR((k) + 8), FOUR((k) + 12)
+#define THIRTY_TWO(k) SIXTEEN(k), SIXTEEN((k) + 16)
+/* By character: the byte that it stands for, and 1; 0: it is not of the alphabet. Bytes 00-20, 7f-a0 and ad, which are not their own character, are
+ * U+0100 and on. */
+static const uint16_t ALPHABET[0x200] = {
+    [0x21] = THIRTY_TWO(0x22), THIRTY_TWO(0x42), SIXTEEN(0x62), FOUR(0x72), FOUR(0x76), FOUR(0x7a), 0x7e, 0x7f,
+    [0xa1] = FOUR(0xa2), FOUR(0xa6), FOUR(0xaa),
+    [0xae] = THIRTY_TWO(0xaf), THIRTY_TWO(0xcf), SIXTEEN(0xef), 0xff, 0x100,
+    [0x100] = THIRTY_TWO(0x01), 0x21, THIRTY_TWO(0x80), 0xa0, 0xa1, 0xae,
+};
+
 bool byte_level_decode(const char *text, size_t n, text_buf *out)
 {
-    const uint8_t *s = (const uint8_t *)text, *end = s + n;
+    const uint8_t *s = (const uint8_t *)text, *last = s + n - 1;
     char *o;
+    bool wrong = false;
 
+    if (n == 0) return !out->failed;
     if (!buf_room(out, n)) return false;
-    for (o = out->data + out->len; s < end; o++) {
-        unsigned k;
+    for (o = out->data + out->len; s < last; o++) {         /* without a branch by the length of a character, which could not be predicted */
+        unsigned wide = *s >> 7, k = wide ? (*s & 31u) << 6 | (s[1] & 63u) : *s;
 
-        if (*s > 0x20 && *s < 0x7f) { *o = (char)*s++; continue; }
-        if (*s < 0xc2 || *s > 0xc5 || end - s < 2 || (s[1] & 0xc0) != 0x80) return false;
-        k = (unsigned)(*s & 31) << 6 | (s[1] & 63);
-        s += 2;
-        /* Bytes that are not their own character, 00-20, 7f-a0 and ad, are U+0100 and on. */
-        if (k < 0x100) {
-            if (k <= 0xa0 || k == 0xad) return false;
-            *o = (char)k;
-            continue;
-        }
-        if ((k -= 0x100) > 67) return false;
-        *o = (char)(k < 33 ? k : k < 67 ? k - 33 + 0x7f : 0xad);
+        wrong |= wide & ((*s - 0xc2u > 3) | (s[1] >> 6 != 2));
+        wrong |= ALPHABET[k & 0x1ff] == 0;
+        *o = (char)(ALPHABET[k & 0x1ff] - 1);
+        s += 1 + wide;
     }
-    out->len = (size_t)(o - out->data);
-    return true;
+    if (s == last) wrong |= *s >= 0x80 || ALPHABET[*s] == 0, *o++ = (char)(ALPHABET[*s & 0x7f] - 1);
+    if (!wrong) out->len = (size_t)(o - out->data);
+    return !wrong;
+}
+
+size_t byte_level_char(uint8_t byte, char *out)
+{
+    unsigned c = byte, k = c <= 0x20 ? 0x100 + c : c >= 0x7f && c <= 0xa0 ? 0x121 + c - 0x7f : c == 0xad ? 0x143 : c;
+
+    if (k < 0x80) return *out = (char)k, 1;
+    out[0] = (char)(0xc0 | k >> 6), out[1] = (char)(0x80 | (k & 63));
+    return 2;
 }
 
 static int hex(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
@@ -429,7 +464,7 @@ static llm_status bytes_part(tok_encoder *e, const char *s, size_t n, llm_error 
     if (w->n == 1) return emit_symbols(e, err);
     key = vocab_key(s, n);
     if (n <= CACHED_BYTES && e->cache.slot) {
-        c = word_cache_at(&e->cache, key, n);
+        c = word_cache_at(&e->cache, key);
         if (word_cache_is(c, key, s, n, true)) return emit_word(e, c->id, c->n), LLM_OK;
     }
     if ((st = merge_symbols(e, n <= v->longest ? vocab_find_key(v, s, n, key) : -1, err)) != LLM_OK) return st;
@@ -477,7 +512,7 @@ static llm_status new_word(tok_encoder *e, const queued_word *q, cached_word *c,
 
 static llm_status one_word(tok_encoder *e, const queued_word *q, llm_error *err)
 {
-    cached_word *c = q->n <= CACHED_BYTES && e->cache.slot ? word_cache_at(&e->cache, q->key, q->n) : NULL;
+    cached_word *c = q->n <= CACHED_BYTES && e->cache.slot ? word_cache_at(&e->cache, q->key) : NULL;
 
     if (c == NULL || !word_cache_is(c, q->key, q->s, q->n, false)) return new_word(e, q, c, err);
     for (int i = 0; i < c->n; i++) tok_emit(e, c->id[i]);
@@ -493,8 +528,8 @@ static llm_status queued_words(tok_encoder *e, llm_error *err)
 
     for (int i = 0; i < n; i++) {
         const queued_word *q = &e->queue[i];
-        if (q->n <= CACHED_BYTES && e->cache.slot && word_cache_at(&e->cache, q->key, q->n)->key == q->key) continue;
-        vocab_soon(v, q->key, q->n);
+        if (q->n <= CACHED_BYTES && e->cache.slot && word_cache_at(&e->cache, q->key)->key == q->key) continue;
+        vocab_soon(v, q->key);
     }
     for (int i = 0; st == LLM_OK && i < n; i++) st = one_word(e, &e->queue[i], err);
     e->n_queue = 0;
@@ -507,7 +542,7 @@ static llm_status bytes_word(void *user, const char *s, size_t n, llm_error *err
     tok_encoder *e = user;
     uint64_t key = vocab_key(s, n);
 
-    if (e->cache.slot) __builtin_prefetch(word_cache_at(&e->cache, key, n));
+    if (e->cache.slot) __builtin_prefetch(word_cache_at(&e->cache, key));
     e->queue[e->n_queue++] = (queued_word){ s, n, key };
     return e->n_queue == WORD_QUEUE ? queued_words(e, err) : LLM_OK;
 }

@@ -51,6 +51,7 @@ struct llm_tokenizer {
 };
 
 llm_status tok_new(llm_tokenizer **out, llm_error *err);
+void tok_renew(llm_tokenizer *t);       /* makes it as new */
 llm_status tok_add_norm(llm_tokenizer *t, norm_kind kind, const char *a, size_t n_a, const char *b, size_t n_b, llm_error *err);
 /* The last step of every loader: fills what follows from the vocabulary (added tokens by type, end tokens, n_vocab). */
 llm_status tok_finish(llm_tokenizer *t, llm_error *err);
@@ -61,30 +62,38 @@ llm_status tok_add_special(llm_tokenizer *t, int64_t id, const char *s, size_t l
 llm_status tok_build_bytes_by_rank(llm_tokenizer *t, llm_error *err);           /* rank = id */
 llm_status tok_build_chars_by_score(llm_tokenizer *t, const float *score, llm_error *err);    /* [vocab.n] */
 llm_status tok_build_joins(llm_tokenizer *t, llm_error *err);
-/* Merges that were read and not yet looked up: the memory is asked for their places first. All zero to begin with. */
+/* A token as merges spell it, byte by byte from the alphabet. cut[i]: how many of its bytes are text [i]; 0: none, or i is inside a character. */
+enum { SPELLED_BYTES = 128, SPELLED_TEXT = 3 * SPELLED_BYTES + 8 };
+typedef struct { char text[3]; uint8_t n; } spelled_byte;
+typedef struct { int32_t id; size_t n; char text[SPELLED_TEXT]; uint8_t cut[SPELLED_TEXT]; } spelled_token;
+/* A list of merges while it is read. The halves of the last n are not looked up yet: the memory is asked for their lines of the index first. All zero
+ * to begin with. */
 enum { MERGE_QUEUE = 64 };
-typedef struct { size_t from, cut, end; uint64_t key[2]; } queued_merge;    /* of the halves */
+typedef struct { uint64_t key; size_t line; } queued_half;
 typedef struct {
-    text_buf bytes;
-    queued_merge merge[MERGE_QUEUE];
-    int n;
-    int32_t last;                       /* the token that was made last */
-    size_t n_room;
     bpe_list list;
+    size_t n_room;
+    queued_half half[MERGE_QUEUE][2];
+    int n;
+    spelled_byte alphabet[256];
+    spelled_token token;                /* that was made last */
+    text_buf bytes;
 } merge_queue;
 /* Merges, in order: begin after the vocabulary is in, then add each, then end. */
 llm_status tok_begin_merges(llm_tokenizer *t, size_t n, bool strict, merge_queue *q, llm_error *err);   /* strict: the same token twice is an error */
 /* The merge a c; c NULL: a is "A B", cut at the first blank behind its first character. */
 llm_status tok_add_merge(llm_tokenizer *t, const char *a, size_t n_a, const char *c, size_t n_c, merge_queue *q, llm_error *err);
-/* The next one of a list in tokenizer.json, where it is of the common form; *st: how that went. False: it is not, nothing was read. */
+/* The next one of a list in tokenizer.json, where it makes the same token as the one before or the next; *st: how that went. False: it does not, and
+ * nothing was read. */
 bool tok_read_merge(llm_tokenizer *t, scan_list *l, merge_queue *q, llm_status *st, llm_error *err);
 /* st: how it went so far, which is returned unless this fails; q is freed in any case. */
 llm_status tok_end_merges(llm_tokenizer *t, merge_queue *q, llm_status st, llm_error *err);
-quick_fn tok_quick(const llm_tokenizer *t);     /* how its tokens are spelled; NULL: neither in bytes nor escaped */
 /* A token as a byte-level or escaped vocabulary spells it. */
 llm_status tok_set_spelled(llm_tokenizer *t, int64_t id, const char *s, size_t n, text_buf *b, llm_error *err);
 /* Byte-level alphabet of GPT-2: the text of a token as bytes; false where a character is not of the alphabet. */
 bool byte_level_decode(const char *s, size_t n, text_buf *out);
+/* The character that stands for a byte: its length, at most 2. */
+size_t byte_level_char(uint8_t byte, char *out);
 /* <0xNN>: the byte, or -1. */
 int byte_token(const char *s, size_t n);
 

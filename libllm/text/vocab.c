@@ -79,22 +79,10 @@ static llm_status trim(llm_vocab *v, llm_error *err)
 
     if (st == LLM_OK) v->cap = (size_t)v->n;
     if (st != LLM_OK || v->pool.len == 0) return st;
-    if ((pool = realloc(v->pool.data, v->pool.len)) == NULL) return llm_fail_memory(err, v->pool.len, "the vocabulary");
-    v->pool.data = pool, v->pool.cap = v->pool.len;
+    if ((pool = realloc(v->pool.data, v->pool.len + 8)) == NULL) return llm_fail_memory(err, v->pool.len, "the vocabulary");
+    memset(pool + v->pool.len, 0, 8);
+    v->pool.data = pool, v->pool.cap = v->pool.len + 8;
     return LLM_OK;
-}
-
-/* The place of these bytes, or the first empty one for them; NULL where that is too far away. */
-static vocab_slot *find_slot(llm_vocab *v, const char *s, size_t len, uint64_t key, size_t home)
-{
-    size_t i = vocab_place(v, home);
-
-    for (int probes = 0; probes < MAX_PROBES; probes++, i = vocab_after(v, i))
-        for (int k = 0; k < VOCAB_LINE; k++) {
-            vocab_slot *p = &v->line[i].slot[k];
-            if (p->tag == 0 || vocab_slot_is(v, p, s, len, key)) return p;
-        }
-    return NULL;
 }
 
 static llm_status too_many(llm_error *err)
@@ -102,51 +90,24 @@ static llm_status too_many(llm_error *err)
     return llm_fail(err, LLM_ERR_FORMAT, "tokenizer: more than %d tokens share one place of the index; no real vocabulary does", MAX_PROBES);
 }
 
-/* Two places of three are taken at most. */
-static llm_status resize(llm_vocab *v, size_t n, llm_error *err)
+/* One more token. */
+static llm_status index_one(llm_vocab *v, int32_t id, bool strict, llm_error *err)
 {
-    vocab_line *line = aligned_alloc(sizeof *line, n * sizeof *line), *old = v->line;
-    size_t n_old = old ? v->n_line : 0;
-    bool ok = true;
-
-    if (line == NULL) return llm_fail_memory(err, n * sizeof *line, "the token index");
-    memset(line, 0, n * sizeof *line);
-    v->line = line, v->n_line = n;
-    for (size_t i = 0; i < VOCAB_LINE * n_old && ok; i++) {
-        const vocab_slot *p = &old[i / VOCAB_LINE].slot[i % VOCAB_LINE];
-        size_t len;
-        const char *s;
-        uint64_t key;
-        vocab_slot *to;
-
-        if (p->tag == 0) continue;
-        s = vocab_bytes(v, vocab_slot_id(p), &len), key = vocab_key(s, len);
-        ok = (to = find_slot(v, s, len, key, vocab_home(key, len))) != NULL;
-        if (ok) *to = *p;
-    }
-    free(old);
-    return ok ? LLM_OK : too_many(err);
-}
-
-llm_status vocab_index_one(llm_vocab *v, int32_t id, bool strict, llm_error *err)
-{
-    size_t len, home;
+    size_t len, home, i;
     const char *s = vocab_bytes(v, id, &len);
-    uint64_t key = vocab_key(s, len);
-    vocab_slot *p;
-    llm_status st;
+    uint64_t key = vocab_key_padded(s, len);
+    vocab_line *p;
+    int k;
 
     if (len == 0) return LLM_OK;
+    home = vocab_home(key), i = vocab_place(v, home);
+    for (int probes = 0; (k = vocab_in_line(v, p = &v->line[i], s, len, key)) < 0 && p->n == VOCAB_LINE; i = vocab_after(v, i))
+        if (++probes == MAX_PROBES) return too_many(err);
+    if (k >= 0 && strict)
+        return llm_fail(err, LLM_ERR_FORMAT, "tokenizer: tokens %d and %d are the same, \"%.*s\"", p->id[k], id, (int)(len < 40 ? len : 40), s);
+    if (k >= 0) p->id[k] = id, v->n_same++;
+    else p->key[p->n] = key, p->id[p->n++] = id;
     if (len == 2) v->two[(uint8_t)s[0] << 8 | (uint8_t)s[1]] = id;
-    if (3 * v->n_index + 3 > 2 * VOCAB_LINE * v->n_line && (st = resize(v, 2 * v->n_line, err)) != LLM_OK) return st;
-    home = vocab_home(key, len);
-    if ((p = find_slot(v, s, len, key, home)) == NULL) return too_many(err);
-    if (p->tag && strict)
-        return llm_fail(err, LLM_ERR_FORMAT, "tokenizer: tokens %d and %d are the same, \"%.*s\"", vocab_slot_id(p), id, (int)(len < 40 ? len : 40), s);
-    if (p->tag) v->n_same++;
-    else v->n_index++;
-    memcpy(p->key, &key, sizeof key);
-    p->tag = (uint32_t)id | vocab_tag_len(len) << 22;
     if (len > v->longest) v->longest = len;
     v->filter[home >> 34] |= (uint64_t)1 << (home >> 28 & 63);
     return LLM_OK;
@@ -157,7 +118,7 @@ static void index_soon(const llm_vocab *v, int32_t id)
     size_t len;
     const char *s = vocab_bytes(v, id, &len);
 
-    vocab_soon(v, vocab_key(s, len), len);
+    vocab_soon(v, vocab_key_padded(s, len));
 }
 
 llm_status vocab_index(llm_vocab *v, unsigned types, bool strict, llm_error *err)
@@ -168,15 +129,18 @@ llm_status vocab_index(llm_vocab *v, unsigned types, bool strict, llm_error *err
     if (st != LLM_OK) return st;
     for (int i = 0; i < v->n; i++) n += types >> v->type[i] & 1;
     free(v->line), free(v->filter), free(v->two);
-    v->line = NULL, v->filter = NULL, v->n_line = v->n_index = v->n_same = v->longest = 0;
+    v->line = NULL, v->filter = NULL, v->n_same = v->longest = 0;
     if ((v->two = malloc(65536 * sizeof *v->two)) == NULL) return llm_fail_memory(err, 65536 * sizeof *v->two, "the token index");
     memset(v->two, 0xff, 65536 * sizeof *v->two);
     if ((v->filter = calloc(VOCAB_FILTER_BITS / 64, sizeof *v->filter)) == NULL)
         return llm_fail_memory(err, VOCAB_FILTER_BITS / 8, "the token index");
-    if ((st = resize(v, 3 * n / (2 * VOCAB_LINE) + 4, err)) != LLM_OK) return st;
+    v->n_line = 3 * n / (2 * VOCAB_LINE) + 4;               /* two places of three are taken */
+    if ((v->line = aligned_alloc(sizeof *v->line, v->n_line * sizeof *v->line)) == NULL)
+        return llm_fail_memory(err, v->n_line * sizeof *v->line, "the token index");
+    memset(v->line, 0, v->n_line * sizeof *v->line);
     for (int i = 0; i < v->n; i++) {
         if (i + INDEX_AHEAD < v->n) index_soon(v, i + INDEX_AHEAD);
-        if ((types >> v->type[i] & 1) && (st = vocab_index_one(v, i, strict, err)) != LLM_OK) return st;
+        if ((types >> v->type[i] & 1) && (st = index_one(v, i, strict, err)) != LLM_OK) return st;
     }
     return LLM_OK;
 }

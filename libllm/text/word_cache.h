@@ -22,15 +22,15 @@ bool word_cache_init(word_cache *c, size_t n);
 /* Puts the tokens id [n] of s [len] at p. */
 void word_cache_put(cached_word *p, uint64_t key, const char *s, size_t len, bool part, const int32_t *id, size_t n);
 
-static inline cached_word *word_cache_at(const word_cache *c, uint64_t key, size_t len) { return &c->slot[vocab_home(key, len) >> 4 & c->mask]; }
+static inline cached_word *word_cache_at(const word_cache *c, uint64_t key) { return &c->slot[vocab_home(key) >> 4 & c->mask]; }
 
-/* Are these the bytes at p? Up to eight are their own key. */
+/* Are these the bytes at p? */
 static inline bool word_cache_is(const cached_word *p, uint64_t key, const char *s, size_t len, bool part)
 {
     uint64_t a, b;
 
     if (p->key != key || p->len != len || p->part != part) return false;
-    if (len <= 8) return true;
+    if (len <= VOCAB_OWN_KEY) return true;
     for (size_t i = 0; i + 8 < len; i += 8) {
         memcpy(&a, s + i, 8), memcpy(&b, p->text + i, 8);
         if (a != b) return false;

@@ -152,6 +152,90 @@ START_TEST(lists_of_merges)
 }
 END_TEST
 
+#define BYTES_ "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false},"
+
+/* Wherever the list of merges stands, and whatever behind it looks like its end. */
+START_TEST(merges_anywhere)
+{
+    static const struct { const char *model; size_t n; } rows[] = {
+        { "\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"ba\":3},\"merges\":[\"a b\"]", 2 },
+        { "\"merges\":[\"a b\"],\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"ba\":3},\"x\":[1]", 2 },
+        { "\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"ba\":3},\"merges\":[\"a b\"],\"ignore_merges\":true,\"x\":[\"]\"]", 1 },
+        { "\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"ba\":3},\"merges\":[[\"a\",\"b\"]],\"ignore_merges\":true,\"x\":[\"a b\"]", 1 },
+    };
+    llm_tokenizer *t;
+    llm_token ids[16];
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char json[1024];
+
+        snprintf(json, sizeof json, "{" BYTES_ "\"model\":{\"type\":\"BPE\",%s}\n}\n", rows[i].model);
+        t = open_json(json);
+        ck_assert_uint_eq(encode(t, "ab", 2, 0, ids, 16), 1);
+        ck_assert_uint_eq(encode(t, "ba", 2, 0, ids, 16), rows[i].n);
+        tokenizer_close(t);
+    }
+    t = open_json("{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<unk>\",0],[\"a\",-1]],\"merges\":[],\"byte_fallback\":true,\"x\":[]}}");
+    ck_assert(t->byte_fallback);
+    tokenizer_close(t);
+}
+END_TEST
+
+/* What is wrong in the middle of a list whose members are all written alike. */
+START_TEST(broken_merges)
+{
+    static const struct { const char *text, *word; } rows[] = {
+        { "[\"\xc4\", \"\xa0" "ab\"]", "UTF-8" },          { "[\"abc\", \"\"]", "second" },       { "[\"\", \"abc\"]", "first" },
+        { "[\"a\", \"bc\"]", "second" },                  { "[\"ab\" \"c\"]", "a merge is not" }, { "[\"a\", \"b\"[[\"a\", \"b\"]", "line 1" },
+        { "[\"ab\", \"c\", \"\"]", "a merge is not" },    { "[\"b\", \"a\"]", "together" },       { "[\"ab\", \"c\\\"]", "does not end" },
+        { "[\"ab\", \"c\n\"]", "control" },               { "[\"ab\", \"c\"]]", "line 1" },
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char json[1024];
+        int n = snprintf(json, sizeof json, "{" BYTES_ "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"abc\":4,\"\xc4\xa0\":5,"
+                         "\"\xc4\xa0" "a\":6,\"\xc4\xa0" "ab\":7,\"\xc4\xa0" "abc\":8},\"merges\":[[\"a\", \"b\"], [\"a\", \"b\"], [\"ab\", \"c\"], %s, "
+                         "[\"\xc4\xa0\", \"a\"], [\"\xc4\xa0\", \"ab\"], [\"\xc4\xa0" "ab\", \"c\"], [\"\xc4\xa0\", \"abc\"]]}}", rows[i].text);
+
+        refused("tokenizer.json", json, (size_t)n, LLM_ERR_FORMAT, rows[i].word);
+    }
+}
+END_TEST
+
+static size_t spell(char *out, const uint64_t *w, size_t n)
+{
+    size_t len = 0;
+
+    for (size_t i = 0; i < 8 * n; i++) {
+        size_t k = byte_level_char(((const uint8_t *)w)[i], out + len);
+        if (out[len] == '"' || out[len] == '\\') out[len + 1] = out[len], out[len] = '\\', k = 2;
+        len += k;
+    }
+    return out[len] = 0, len;
+}
+
+/* The halves of a merge are compared with tokens to the last byte: here is one that is none and has the hash of one. */
+START_TEST(halves_with_the_hash_of_a_token)
+{
+    uint64_t token[3] = { 1, 2, 3 }, forged[3] = { 4, 0, 3 };
+    char json[2048], a[128], b[128];
+    uint64_t h[2];
+    int n;
+
+    for (int i = 0; i < 2; i++) h[i] = vocab_mix((24 * 0xff51afd7ed558ccdu) ^ (i ? forged : token)[0]) * 0xc4ceb9fe1a85ec53u;
+    forged[1] = token[1] ^ h[0] ^ h[1];
+    ck_assert(vocab_key((char *)token, 24) == vocab_key((char *)forged, 24));
+    spell(a, token, 3), spell(b, forged, 3);
+    for (int i = 0; i < 2; i++) {
+        const char *half = i ? b : a;
+
+        n = snprintf(json, sizeof json, "{" BYTES_ "\"model\":{\"type\":\"BPE\",\"vocab\":{\"x\":0,\"%s\":1,\"%sx\":2},\"merges\":[[\"%s\",\"x\"]]}}", a, half, half);
+        if (i) refused("tokenizer.json", json, (size_t)n, LLM_ERR_FORMAT, "first");
+        else tokenizer_close(open_json(json));
+    }
+}
+END_TEST
+
 START_TEST(broken_json)
 {
     static const struct { const char *text; llm_status status; const char *word; } rows[] = {
@@ -487,7 +571,6 @@ START_TEST(threads_share_a_tokenizer)
 }
 END_TEST
 
-LLM_TEST_MAIN("text/tokenizer", user_text_is_never_a_control_token, counts_and_cuts, bytes_without_a_token_are_named, lists_of_merges,
-              broken_json, broken_tiktoken,
-              broken_model, cut_models, any_bytes_come_back, long_runs, long_words_ask_for_few_pairs, a_text_is_the_sum_of_its_lines,
+LLM_TEST_MAIN("text/tokenizer", user_text_is_never_a_control_token, counts_and_cuts, bytes_without_a_token_are_named, lists_of_merges, merges_anywhere, broken_merges,
+              halves_with_the_hash_of_a_token, broken_json, broken_tiktoken, broken_model, cut_models, any_bytes_come_back, long_runs, long_words_ask_for_few_pairs, a_text_is_the_sum_of_its_lines,
               stream_holds_back_half_characters, stream_and_control_tokens, threads_share_a_tokenizer)
