@@ -126,18 +126,31 @@ static void graphs_clear(cuda_impl *impl)
     impl->n_graph = 0;
 }
 
+/* A place for a shape that is new: a free one, or that of the shape which has not come for longest. */
+static int graph_place(cuda_impl *impl)
+{
+    int oldest = 0;
+
+    if (impl->n_graph < GRAPH_MAX) {
+        impl->graph[impl->n_graph] = step_graph{ 0, 0, NULL, 0, 0, false };
+        return impl->n_graph++;
+    }
+    for (int i = 1; i < GRAPH_MAX; i++) if (impl->graph[i].used < impl->graph[oldest].used) oldest = i;
+    graph_clear(&impl->graph[oldest]);
+    return oldest;
+}
+
 static step_mode choose_mode(cuda_impl *impl, uint64_t key)
 {
+    int i = 0;
+    bool known;
+
     if (key == 0 || impl->no_graphs) return STEP_EAGER;
-    for (int i = 0; i < impl->n_graph; i++)
-        if (impl->graph[i].key == key) {
-            impl->graph_now = i;
-            return impl->graph[i].complete ? STEP_REPLAY : STEP_CAPTURE;
-        }
-    if (impl->n_graph == GRAPH_MAX) graphs_clear(impl);
-    impl->graph_now = impl->n_graph++;
-    impl->graph[impl->graph_now] = step_graph{ key, NULL, 0, 0, false };
-    return STEP_EAGER;
+    while (i < impl->n_graph && impl->graph[i].key != key) i++;
+    if (!(known = i < impl->n_graph)) i = graph_place(impl);
+    impl->graph_now = i;
+    impl->graph[i].key = key, impl->graph[i].used = ++impl->n_step;
+    return !known ? STEP_EAGER : impl->graph[i].complete ? STEP_REPLAY : STEP_CAPTURE;
 }
 
 /* Ends a recording that was given up: a step that failed or was stopped. */

@@ -37,7 +37,7 @@ enum { FREQ_TABLES = 4 };
 typedef enum { STEP_NONE, STEP_EAGER, STEP_CAPTURE, STEP_REPLAY } step_mode;
 
 /* One shape of a step, recorded: a graph for each stretch up to a download or the end, NULL where nothing was launched. */
-typedef struct { uint64_t key; cudaGraphExec_t *exec; int n, cap; bool complete; } step_graph;
+typedef struct { uint64_t key, used; cudaGraphExec_t *exec; int n, cap; bool complete; } step_graph;     /* used: the number of the step that last was of it */
 
 typedef struct {
     llm_device *device;
@@ -64,6 +64,7 @@ typedef struct {
     step_mode mode;
     step_graph graph[GRAPH_MAX];
     int n_graph, graph_now, stretch;    /* of the step: its graph, and which stretch of it is next */
+    uint64_t n_step;
     bool no_graphs;                     /* recording failed, of memory for instance */
     cuda_clock clock;                   /* of the step, where the backend is timed */
     struct { float *host, *device; int n; } freq[FREQ_TABLES];  /* tables of frequencies met so far; n 0: none yet */

@@ -391,6 +391,38 @@ START_TEST(steps_are_recorded_once)
 }
 END_TEST
 
+/* One token for each of the first n sequences. */
+static void step_of(llm_session *s, int n)
+{
+    llm_row row[20];
+    llm_error err;
+
+    for (int i = 0; i < n; i++) row[i] = (llm_row){ 1 + i, i, 1 };
+    ck_assert_msg(llm_session_decode_rows(s, row, (size_t)n, &err) == LLM_OK, "%s", err.text);
+}
+
+/* More shapes than are kept push out those that have not come for longest: one that comes between all others stays. */
+START_TEST(a_shape_in_use_stays_recorded)
+{
+#ifdef LLM_CUDA_SHIM
+    extern size_t shim_records;
+    llm_model *m;
+
+    if (!open_model(&m, LLM_BACKEND_CUDA, "cuda/shapes")) return;
+    llm_session *s = open_session(m, 20);
+    step_of(s, 1), step_of(s, 1);
+    size_t records = shim_records;
+    for (int n = 2; n <= 20; n++) step_of(s, n), step_of(s, 1);
+    ck_assert_msg(shim_records == records, "%zu recordings of shapes that came once, and of one that was there", shim_records - records);
+    step_of(s, 20), step_of(s, 2), step_of(s, 2);
+    ck_assert_msg(shim_records - records == 2, "%zu recordings of a shape that is there and of one that was pushed out", shim_records - records);
+    llm_session_close(s), llm_model_close(m);
+#else
+    test_skip("cuda/shapes", "recordings are counted in the shim");
+#endif
+}
+END_TEST
+
 /* Whatever call of a step fails, the error says in which op, layer and shape, and the session goes on as if nothing had been. */
 START_TEST(a_call_that_fails_is_named)
 {
@@ -473,6 +505,7 @@ START_TEST(memory_that_runs_out_is_an_error)
 }
 END_TEST
 
-LLM_TEST_MAIN("cuda/session", greedy_tokens_equal_the_cpu, logits_are_close_to_the_cpus, runs_and_recorded_steps_give_the_same_bits, sequences_side_by_side, picks_on_the_device, picks_of_a_batch, deterministic_logits_depend_on_their_sequence_alone,
-              copies_and_files_go_on_alike, launches_of_a_decoding_step, steps_are_recorded_once, a_call_that_fails_is_named,
+LLM_TEST_MAIN("cuda/session", greedy_tokens_equal_the_cpu, logits_are_close_to_the_cpus, runs_and_recorded_steps_give_the_same_bits, sequences_side_by_side,
+              picks_on_the_device, picks_of_a_batch, deterministic_logits_depend_on_their_sequence_alone,
+              copies_and_files_go_on_alike, launches_of_a_decoding_step, steps_are_recorded_once, a_shape_in_use_stays_recorded, a_call_that_fails_is_named,
               memory_that_runs_out_is_an_error)
