@@ -391,6 +391,7 @@ START_TEST(steps_are_recorded_once)
 }
 END_TEST
 
+#ifdef LLM_CUDA_SHIM
 /* One token for each of the first n sequences. */
 static void step_of(llm_session *s, int n)
 {
@@ -400,6 +401,7 @@ static void step_of(llm_session *s, int n)
     for (int i = 0; i < n; i++) row[i] = (llm_row){ 1 + i, i, 1 };
     ck_assert_msg(llm_session_decode_rows(s, row, (size_t)n, &err) == LLM_OK, "%s", err.text);
 }
+#endif
 
 /* More shapes than are kept push out those that have not come for longest: one that comes between all others stays. */
 START_TEST(a_shape_in_use_stays_recorded)
