@@ -39,6 +39,10 @@ check "every member of them" lines 10
 check "a prompt and an answer" says 0 "pp8+tg2" $bench -m $model -p 0 -n 0 --pg 8,2 -r 1 --no-limits
 check "sequences together" says 0 "tg3 x5 @ d7" $bench -m $model -p 4 -n 3 -s 1,5 -d 7 -r 1 --no-limits -o jsonl
 check "a prompt is read once, whatever -s says" lines 3
+for kv in f16 q8_0 f8 f32; do
+    check "a filled depth: $kv" says 0 "tg2 x2 @ d1500" $bench -m $model -p 4 -n 2 -s 2 -d 1500 --fill-depth --kv-type $kv -r 2 --no-limits -t 1 -o jsonl
+    check "its rows say so" test "$(grep -c '"depth filled, not computed"' "$tmp/stdout")" -eq 2
+done
 check "threads and batches" says 0 "" $bench -m $model -p 8 -n 0 -t 1,2 -b 4,8 -r 1 --no-limits -o jsonl
 check "every pair of them" lines 4
 check "the floor" says 0 " %" $bench -m $model -p 0 -n 16 -r 1 -t 1
