@@ -122,7 +122,8 @@ static void prefill_and_decode(bool fine)
 
 START_TEST(prefill_and_decoding)
 {
-    prefill_and_decode(false), prefill_and_decode(true);
+    prefill_and_decode(false);
+    if (test_skipped == 0) prefill_and_decode(true);
 }
 END_TEST
 

@@ -175,6 +175,7 @@ END_TEST
 
 /* ---- the plan ----------------------------------------------------------------------- */
 
+#ifdef LLM_CUDA_SHIM
 typedef struct { uint64_t kind[7]; } sums;
 static int add_item(void *user, llm_memory_kind kind, const char *what, uint64_t bytes)
 {
@@ -200,7 +201,6 @@ static void check_items(llm_model *m, const llm_session_options *o, const llm_me
     ck_assert_uint_eq(p->total_bytes, s.kind[LLM_MEMORY_MAPPED] + s.kind[LLM_MEMORY_MODEL] + s.kind[LLM_MEMORY_KV] + s.kind[LLM_MEMORY_SCRATCH]);
 }
 
-#ifdef LLM_CUDA_SHIM
 static void check_taken(const char *path, int gpu_layers, int cpu_moe)
 {
     llm_session_options o = usual();
