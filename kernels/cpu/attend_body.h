@@ -71,9 +71,9 @@ SIMD_INLINE void micro(int mr, int nv, b_form form, bool add, const operands *x)
 {
     vf acc[MANY > FEW ? MANY : FEW][FEW_NV];
     const float *unit = x->unit;
-    const uint8_t *a[(MANY + 2) / 3], *b = x->b, *ahead = x->ahead;
+    const uint8_t *a[(MANY + 2) / 3], *b = x->b, *ahead = x->ahead ? x->ahead : b;
     bool steps = form != B_F32 && mr <= STEP_ROWS;
-    size_t ldb = x->ldb, pace = ahead ? x->pace : 0, lda = (size_t)x->lda * sizeof(float), step = (size_t)x->step * sizeof(float);
+    size_t ldb = x->ldb, pace = x->ahead ? x->pace : 0, lda = (size_t)x->lda * sizeof(float), step = (size_t)x->step * sizeof(float);
     int n_k = x->n_k, units = x->units, k = 0;
 
     HIDDEN(lda);

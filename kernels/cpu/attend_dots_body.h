@@ -91,13 +91,14 @@ static void dot_scores(const attend_job *j, const attend_tile *t, attend_work *w
 
     for (int i = first, m; i < last; i += m) {
         dot_rows r = dots_at(j, w, i);
-        const uint8_t *ahead = i == first ? s->ahead_k : NULL;
+        bool fetches = i == first && s->ahead_k;
+        const uint8_t *ahead = fetches ? s->ahead_k : s->k.b;
         m = (last - i + DOT_ROWS - 1) / DOT_ROWS, m = (last - i + m - 1) / m;
         key_range(j, t, base, i / t->heads, &b, &e0);
         key_range(j, t, base, (i + m - 1) / t->heads, &b1, &e);
         b = b / DOT_COLS * DOT_COLS;
         int groups = (e - b + DOT_COLS - 1) / DOT_COLS * r.groups;
-        size_t pace = ahead ? (s->k_bytes / (size_t)groups + 63) & ~(size_t)63 : 0;
+        size_t pace = fetches ? (s->k_bytes / (size_t)groups + 63) & ~(size_t)63 : 0;
         for (; b < e; b += DOT_COLS) {
             float *p = w->p + i * KV_BLOCK + b;
             switch (m) {
