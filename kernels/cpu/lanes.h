@@ -35,17 +35,34 @@ SIMD_INLINE const uint8_t *row_of(const uint8_t *p, steps s, int r)
 
 /* A tile of a product with many columns is ROW_VECTORS vectors of rows by up to MOST_COLUMNS columns: as many sums as leave
  * registers for a vector of codes of each row and one of activations. x is in groups of eight columns, X_STEP bytes for 4 values.
- * SIMD_DPBUSD: the products of bytes are those of an unsigned with a signed one, in int32 (AVX-512 VNNI, AVX-VNNI). SIMD_I8MM, beside
- * SIMD_NEON: those of eight bytes of two rows with two columns. */
+ * SIMD_DPBUSD: the products of bytes are those of an unsigned with a signed one, in int32 (AVX-512 VNNI, AVX-VNNI). SIMD_MADDUBS: the
+ * same in int16 (AVX2 without them). SIMD_I8MM, beside SIMD_NEON: those of eight bytes of two rows with two columns. */
 enum { X_STEP = 32 };
 #if defined(SIMD_AVX512)
 #define SIMD_DPBUSD
 enum { ROW_VECTORS = 2, MOST_COLUMNS = 8 };
 #elif defined(SIMD_AVX2)
+#if !defined(SIMD_DPBUSD)
+#define SIMD_MADDUBS
+#endif
 enum { ROW_VECTORS = 2, MOST_COLUMNS = 4 };
 #else
 enum { ROW_VECTORS = 4, MOST_COLUMNS = 4 };
 #endif
+
+/* dot_tile(s, n_col, w, start, step, n_vec, x, xstart, runs, is_signed), for each set: s[r][j] = the products of n_vec (8 or 4) vectors of
+ * codes of vector r of the rows, at w + r * step and TILE_ROWS * 4 bytes apart, with the 4 * n_vec activations of column j, at x + 4 * j
+ * and X_STEP bytes apart. Codes are signed. SIMD_DPBUSD: activations have 128 added, which start, at start + r * step, takes back: -128
+ * times the sum of the codes. SIMD_MADDUBS: see there. */
+
+/* What the compiler would order otherwise: it makes all products first and keeps them in memory, puts off last steps, loads twice what it
+ * could keep, and early what comes much later. NOW: v is made here, and stays in a register. NOT_YET: what comes behind is not begun. */
+#if defined(SIMD_NEON)
+#define NOW(v) __asm__("" : "+w"(v))
+#else
+#define NOW(v) __asm__("" : "+v"(v))
+#endif
+#define NOT_YET() __asm__ volatile("" ::: "memory")
 
 /* What the 8-bit signed types have added to their codes where one column multiplies with them. */
 #if defined(SIMD_DPBUSD)
@@ -156,78 +173,88 @@ SIMD_INLINE void field16(const uint8_t *p, steps step, vi out[4])
 #if defined(SIMD_DPBUSD)
 SIMD_INLINE vi i_dpbusd(vi s, vi u, vi w) { return _mm256_dpbusd_avx_epi32(s, u, w); }
 #else
-/* s[r][j] += products of n_vec (8 or 4) vectors of codes at w + r * w_step, TILE_ROWS * 4 bytes apart, with the 4 * n_vec
- * activations of column j at x + 4 * j, X_STEP bytes apart. group: how many vectors of codes may be summed in int16 (pairs of
- * products: 2 * code * 127, times group, stays below 2^15: group 8 for codes up to 15, 4 to 31, 2 to 63). The sums are made as the codes
- * are multiplied: the compiler would multiply everything first, and store it. */
-SIMD_INLINE void dot_tile_unsigned(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, size_t w_step, int n_vec, const uint8_t *x, int group)
+/* Codes from 0 to 31, or with 16 added to -16..15 (n_vec 8; n_vec 4: 0..63, 32 and -32..31): xstart, a dword a column, holds -16 (-32) times
+ * the sums of the activations that meet each half of a lane (x_group.h), or is NULL where nothing was added. Sums stay in int16 for a
+ * run: what they end with is below 2^15 (16 products of 16 and 127, 8 of 32 and 127), and what does not fit on the way there wraps. So
+ * codes up to 31 to which nothing was added take two runs of n_vec 8. */
+SIMD_INLINE void dot_tile_small(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, int n_vec, const uint8_t *x, const uint8_t *xstart, int runs)
 {
     const vi ones = _mm256_set1_epi16(1);
 
-    if (group > n_vec) group = n_vec;
     UNROLL
-    for (int g = 0; g < n_vec; g += group) {
+    for (int run = 0; run < runs; run++) {
+        const int first = run * n_vec / runs, end = (run + 1) * n_vec / runs;
         vi p[ROW_VECTORS][MOST_COLUMNS];
         UNROLL
-        for (int k = g; k < g + group; k++) {
+        for (int k = first; k < end; k++) {
             vi v[ROW_VECTORS];
             UNROLL
-            for (int r = 0; r < ROW_VECTORS; r++) v[r] = i_load(w + r * w_step + 64 * k);
+            for (int r = 0; r < ROW_VECTORS; r++) {
+                v[r] = i_load(w + 4 * VN * r + 64 * k);
+                NOW(v[r]);
+            }
             UNROLL
             for (int j = 0; j < n_col; j++) {
                 vi xj = i_dword(x + X_STEP * k + 4 * j);
                 UNROLL
                 for (int r = 0; r < ROW_VECTORS; r++) {
                     vi q = _mm256_maddubs_epi16(v[r], xj);
-                    p[r][j] = k == g ? q : _mm256_add_epi16(p[r][j], q);
-                    __asm__("" : "+x"(p[r][j]));
+                    if (k == first) p[r][j] = xstart ? _mm256_add_epi16(i_dword(xstart + 4 * j), q) : q;
+                    else __asm__("vpaddw %1, %0, %0" : "+x"(p[r][j]) : "x"(q));      /* in place: the compiler would copy a vector each time */
+                    NOW(p[r][j]);
                 }
             }
         }
         UNROLL
-        for (int j = 0; j < n_col; j++) UNROLL for (int r = 0; r < ROW_VECTORS; r++) s[r][j] = _mm256_add_epi32(s[r][j], _mm256_madd_epi16(p[r][j], ones));
-    }
-}
-
-/* Signed codes. Where a code is negative its size meets ~x, which is -x - 1: the sums begin with the sizes of the negative codes
- * (negative_sizes). 2 * 128 * 128 is met only with a minus, and fits. One vector of rows after the other, for want of registers. */
-SIMD_INLINE void dot_tile_signed(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, size_t w_step, int n_vec, const uint8_t *x)
-{
-    const vi ones = _mm256_set1_epi16(1);
-
-    UNROLL
-    for (int r = 0; r < ROW_VECTORS; r++) {
-        __asm__("" : "+r"(x));          /* activations are loaded again: the compiler would store them as vectors until then */
-        UNROLL
-        for (int k = 0; k < n_vec; k++) {
-            vi v = i_load(w + r * w_step + 64 * k), size = _mm256_abs_epi8(v), minus = _mm256_cmpgt_epi8(_mm256_setzero_si256(), v);
+        for (int j = 0; j < n_col; j++) {
             UNROLL
-            for (int j = 0; j < n_col; j++) {
-                vi xj = _mm256_xor_si256(i_dword(x + X_STEP * k + 4 * j), minus);
-                s[r][j] = _mm256_add_epi32(s[r][j], _mm256_madd_epi16(_mm256_maddubs_epi16(size, xj), ones));
-                __asm__("" : "+x"(s[r][j]));
+            for (int r = 0; r < ROW_VECTORS; r++) {
+                vi sum = _mm256_madd_epi16(p[r][j], ones);
+                s[r][j] = run == 0 ? sum : _mm256_add_epi32(s[r][j], sum);
             }
         }
     }
 }
 
-/* The sum of the sizes of negative codes in each lane of n_vec vectors, TILE_ROWS * 4 bytes apart. */
-SIMD_INLINE vi negative_sizes(const uint8_t *w, int n_vec)
+/* Any signed codes, as sizes and 64 bytes behind them signs (code_signs). Where a code is negative its size meets ~x, which is -x - 1: the
+ * sums begin with the sizes of the negative codes. 2 * 128 * 128 is met only with a minus, and fits. */
+SIMD_INLINE void dot_tile_signed(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, const void *start, int n_vec, const uint8_t *x)
 {
-    vi sum = _mm256_setzero_si256();
+    const vi ones = _mm256_set1_epi16(1);
 
     UNROLL
     for (int k = 0; k < n_vec; k++) {
-        vi v = i_load(w + 64 * k);
-        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(_mm256_abs_epi8(v), _mm256_and_si256(_mm256_cmpgt_epi8(_mm256_setzero_si256(), v), i_bytes(1))));
+        vi size[ROW_VECTORS], sign[ROW_VECTORS];
+        UNROLL
+        for (int r = 0; r < ROW_VECTORS; r++) size[r] = i_load(w + 4 * VN * r + 128 * k), sign[r] = i_load(w + 4 * VN * r + 128 * k + 64);
+        UNROLL
+        for (int j = 0; j < n_col; j++) {
+            vi xj = i_dword(x + X_STEP * k + 4 * j);
+            UNROLL
+            for (int r = 0; r < ROW_VECTORS; r++) {
+                vi from = k == 0 ? i_load((const uint8_t *)start + 4 * VN * r) : s[r][j];
+                s[r][j] = _mm256_add_epi32(from, _mm256_madd_epi16(_mm256_maddubs_epi16(size[r], _mm256_xor_si256(xj, sign[r])), ones));
+                NOW(s[r][j]);
+            }
+        }
     }
-    return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
 }
 
-SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, size_t w_step, int n_vec, const uint8_t *x, int group, bool is_signed)
+/* All ones where a code is negative. */
+SIMD_INLINE vi code_signs(vi codes) { return _mm256_cmpgt_epi8(_mm256_setzero_si256(), codes); }
+
+/* s + the sizes of the negative codes of each lane. */
+SIMD_INLINE vi add_negative_sizes(vi s, vi size, vi sign)
 {
-    if (is_signed) dot_tile_signed(s, n_col, w, w_step, n_vec, x);
-    else dot_tile_unsigned(s, n_col, w, w_step, n_vec, x, group);
+    return i_dot16(s, _mm256_maddubs_epi16(size, _mm256_and_si256(sign, i_bytes(1))), _mm256_set1_epi16(1));
+}
+
+SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, const void *start, size_t step, int n_vec, const uint8_t *x, const uint8_t *xstart,
+                          int runs, bool is_signed)
+{
+    (void)step;
+    if (is_signed) dot_tile_signed(s, n_col, w, start, n_vec, x);
+    else dot_tile_small(s, n_col, w, n_vec, x, xstart, runs);
 }
 #endif
 
@@ -403,11 +430,12 @@ SIMD_INLINE vi codes_bit16(vi bits, int i)
 }
 
 /* The sums of a vector of rows and a pair of columns are 2 by 2 as they are made, and rows lie side by side again at the end. */
-SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, size_t w_step, int n_vec, const uint8_t *x, int group, bool is_signed)
+SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, const void *start, size_t step, int n_vec, const uint8_t *x, const uint8_t *xstart,
+                          int runs, bool is_signed)
 {
     vi t[ROW_VECTORS][2][2];            /* rows, columns */
 
-    (void)n_col, (void)group, (void)is_signed;
+    (void)n_col, (void)start, (void)xstart, (void)runs, (void)is_signed;
     UNROLL
     for (int r = 0; r < ROW_VECTORS; r++) t[r][0][0] = t[r][0][1] = t[r][1][0] = t[r][1][1] = i_zero();
     UNROLL
@@ -415,7 +443,7 @@ SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, si
         int8x16_t q0 = AS_S8(i_load(x + X_STEP * k)), q1 = AS_S8(i_load(x + X_STEP * (k + 1)));
         UNROLL
         for (int r = 0; r < ROW_VECTORS; r++) {
-            int8x16_t v0 = AS_S8(i_load(w + r * w_step + 64 * k)), v1 = AS_S8(i_load(w + r * w_step + 64 * (k + 1)));
+            int8x16_t v0 = AS_S8(i_load(w + r * step + 64 * k)), v1 = AS_S8(i_load(w + r * step + 64 * (k + 1)));
             t[r][0][0] = vmmlaq_s32(t[r][0][0], q0, v0), t[r][0][1] = vmmlaq_s32(t[r][0][1], q1, v0);
             t[r][1][0] = vmmlaq_s32(t[r][1][0], q0, v1), t[r][1][1] = vmmlaq_s32(t[r][1][1], q1, v1);
         }
@@ -425,22 +453,25 @@ SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, si
         UNROLL
         for (int c = 0; c < 2; c++) {       /* a sum of 2 by 2: column 2c of rows 0 and 1, then column 2c+1 */
             int64x2_t a = vreinterpretq_s64_s32(t[r][0][c]), b = vreinterpretq_s64_s32(t[r][1][c]);
-            s[r][2 * c] = i_add(s[r][2 * c], vreinterpretq_s32_s64(vzip1q_s64(a, b)));
-            s[r][2 * c + 1] = i_add(s[r][2 * c + 1], vreinterpretq_s32_s64(vzip2q_s64(a, b)));
+            s[r][2 * c] = vreinterpretq_s32_s64(vzip1q_s64(a, b));
+            s[r][2 * c + 1] = vreinterpretq_s32_s64(vzip2q_s64(a, b));
         }
     }
 }
 #else
-/* As above, codes signed; four columns always. */
-SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, size_t w_step, int n_vec, const uint8_t *x, int group, bool is_signed)
+/* Four columns always. */
+SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, const void *start, size_t step, int n_vec, const uint8_t *x, const uint8_t *xstart,
+                          int runs, bool is_signed)
 {
-    (void)n_col, (void)group, (void)is_signed;
+    (void)xstart, (void)n_col, (void)start, (void)runs, (void)is_signed;
+    UNROLL
+    for (int r = 0; r < ROW_VECTORS; r++) s[r][0] = s[r][1] = s[r][2] = s[r][3] = i_zero();
     UNROLL
     for (int k = 0; k < n_vec; k++) {
         int8x16_t q = AS_S8(i_load(x + X_STEP * k));
         UNROLL
         for (int r = 0; r < ROW_VECTORS; r++) {
-            int8x16_t v = AS_S8(i_load(w + r * w_step + 64 * k));
+            int8x16_t v = AS_S8(i_load(w + r * step + 64 * k));
             s[r][0] = vdotq_laneq_s32(s[r][0], v, q, 0), s[r][1] = vdotq_laneq_s32(s[r][1], v, q, 1);
             s[r][2] = vdotq_laneq_s32(s[r][2], v, q, 2), s[r][3] = vdotq_laneq_s32(s[r][3], v, q, 3);
         }
@@ -457,20 +488,21 @@ SIMD_INLINE vi codes_bit16(vi bits, int i) { return i_bit16(bits, i); }
 #endif
 
 #if defined(SIMD_DPBUSD)
-/* Codes signed, activations with 128 added; 4 products a lane fit in int32 whatever they are. */
-SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, size_t w_step, int n_vec, const uint8_t *x, int group, bool is_signed)
+/* Activations with 128 added; 4 products a lane fit in int32 whatever they are. */
+SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, const void *start, size_t step, int n_vec, const uint8_t *x, const uint8_t *xstart,
+                          int runs, bool is_signed)
 {
-    (void)group, (void)is_signed;
+    (void)xstart, (void)runs, (void)is_signed;
     UNROLL
     for (int k = 0; k < n_vec; k++) {
         vi v[ROW_VECTORS];
         UNROLL
-        for (int r = 0; r < ROW_VECTORS; r++) v[r] = i_load(w + r * w_step + 64 * k);
+        for (int r = 0; r < ROW_VECTORS; r++) v[r] = i_load(w + r * step + 64 * k);
         UNROLL
         for (int j = 0; j < n_col; j++) {
             vi q = i_dword(x + X_STEP * k + 4 * j);
             UNROLL
-            for (int r = 0; r < ROW_VECTORS; r++) s[r][j] = i_dpbusd(s[r][j], q, v[r]);
+            for (int r = 0; r < ROW_VECTORS; r++) s[r][j] = i_dpbusd(k == 0 ? i_load((const uint8_t *)start + r * step) : s[r][j], q, v[r]);
         }
     }
 }

@@ -70,9 +70,6 @@ SIMD_INLINE void merge32(vi *s, const vi (*m)[4], int n)
     for (int k = 0; k < n; k++) s[k] = i_add(s[k], _mm256_hadd_epi32(a[k][0], a[k][1]));
 }
 
-/* What the compiler must have in a register now, in place of putting off its last step. */
-#define NOW(v) __asm__("" : "+x"(v))
-
 /* ------------------------------------------------------------ blocks of 32
  * ..._products: of one block, whose codes are at q, for merge or merge32. */
 

@@ -5,15 +5,20 @@
  * Bound by shuffles: about one each 12 bytes of the file's form. */
 
 enum { CHUNK = 256, MAX_BLOCK = CHUNK / 32 };
+#if defined(SIMD_MADDUBS)
+enum { SIGNED_PARTS = 2 };              /* any signed bytes are kept as sizes and signs */
+#else
+enum { SIGNED_PARTS = 1 };
+#endif
 
-/* codes[i] holds values 4i .. 4i+3 of each row (with SIMD_I8MM in the order of codes_order, lanes.h). d and m are by block of 32, or d[0] and
- * m[0] (dmin) of the super-block, whose sub-scales are sc and whose minima mn hold two sub-blocks in each dword (0|2, 1|3, 4|6, ... :
- * sum_place). zero: by sub-block, product_body.h. */
+/* codes[i] holds values 4i .. 4i+3 of each row (with SIMD_I8MM in the order of codes_order, lanes.h); of types of any signed bytes codes[2i]
+ * and codes[2i+1] do, where SIGNED_PARTS is 2. d and m are by block of 32, or d[0] and m[0] (dmin) of the super-block, whose sub-scales
+ * are sc and whose minima mn hold two sub-blocks in each dword (0|2, 1|3, 4|6, ... : sum_place). start: by sub-block or run, dot_tile. */
 typedef struct {
-    uint8_t codes[CHUNK / 4][TILE_ROWS * 4];
+    uint8_t codes[SIGNED_PARTS * CHUNK / 4][TILE_ROWS * 4];
     float d[MAX_BLOCK][TILE_ROWS], m[MAX_BLOCK][TILE_ROWS], sc[16][TILE_ROWS];
     uint32_t mn[8][TILE_ROWS];
-    int32_t zero[16][TILE_ROWS];
+    int32_t start[16][TILE_ROWS];
 } panel;
 
 /* A chunk of TILE_ROWS rows: as they lie in the file, the first at b, or packed: words at w, as pack.h says. n_block blocks of size bytes. */
@@ -101,12 +106,20 @@ SIMD_INLINE void panel_halves(float out[][TILE_ROWS], const source *s, int at, i
     }
 }
 
-/* Where vectors of codes go: into a panel from codes[first] on, minus what the set wants taken off them. */
-typedef struct { panel *p; int first, minus; } sink;
+/* Where vectors of codes go: into a panel from vector `first` on, minus what their type adds to them. */
+typedef struct { panel *p; int first, minus; bool is_signed; } sink;
 
 SIMD_INLINE void put(sink to, int i, int h, vi codes)
 {
-    i_store(to.p->codes[to.first + i] + 4 * h, to.minus ? i_sub8(codes, i_bytes(to.minus)) : codes);
+    if (to.minus) codes = i_sub8(codes, i_bytes(to.minus));
+#if defined(SIMD_MADDUBS)
+    if (to.is_signed) {
+        i_store(to.p->codes[2 * (to.first + i)] + 4 * h, _mm256_abs_epi8(codes));
+        i_store(to.p->codes[2 * (to.first + i) + 1] + 4 * h, code_signs(codes));
+        return;
+    }
+#endif
+    i_store(to.p->codes[to.first + i] + 4 * h, codes);
 }
 SIMD_INLINE vi low_nibbles(vi v) { return i_and(v, i_bytes(15)); }
 SIMD_INLINE vi high_nibbles(vi v) { return i_and(i_shr(v, 4), i_bytes(15)); }
@@ -129,11 +142,7 @@ SIMD_INLINE void put_nibbles(sink to, int i, int h, const source *s, int block, 
 SIMD_INLINE void codes_q4_0(sink to, int h, const source *s, int block) { put_nibbles(to, 0, h, s, block, 2, NULL, i_zero()); }
 SIMD_INLINE void codes_q4_1(sink to, int h, const source *s, int block) { put_nibbles(to, 0, h, s, block, 4, NULL, i_zero()); }
 
-#if defined(SIMD_DPBUSD)         /* 128 added: SIGNED_FLIP */
-static const int8_t iq4_codes[16] = { 1, 24, 45, 63, 79, 93, 106, 118, -127, -115, -103, -90, -75, -59, -39, -15 };
-#else
 static const int8_t iq4_codes[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
-#endif
 static const int8_t mxfp4_plus16[16] = { 16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4 };
 
 SIMD_INLINE void codes_iq4_nl(sink to, int h, const source *s, int block) { put_nibbles(to, 0, h, s, block, 2, iq4_codes, i_zero()); }
@@ -171,7 +180,7 @@ SIMD_INLINE void codes_q8_0(sink to, int h, const source *s, int block)
     for (int half = 0; half < 2; half++) {
         codes16(s, block, 2 + 16 * half, h, v);
         UNROLL
-        for (int k = 0; k < 4; k++) put(to, 4 * half + k, h, i_xor(v[k], i_bytes(SIGNED_FLIP)));
+        for (int k = 0; k < 4; k++) put(to, 4 * half + k, h, v[k]);
     }
 }
 

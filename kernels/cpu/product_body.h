@@ -3,8 +3,8 @@
  *
  * Integer forms. A panel is PANEL_ROWS rows, one in each lane of ROW_VECTORS vectors; a band is BAND_ROWS rows by BAND_VALUES values in
  * panels: small enough to stay in L1 while all columns, a group of eight after the other (x_group.h), multiply with it, and tall enough that
- * groups which come from L3 do not hold it up. A tile of PANEL_ROWS by MOST_COLUMNS has its integer sums in registers for one block; its
- * float sums lie beside it in L1, where loading and storing them costs nothing that the multiply-adds need.
+ * groups which come from L3 do not hold it up. A tile of PANEL_ROWS by MOST_COLUMNS has its integer sums in registers for one block, and
+ * takes their scales after it (super-blocks) or after a whole chunk.
  * Bound by the ports that multiply: a block of 32 is 8 integer multiply-adds and 3 float steps for each vector of sums, so
  * 73 % of the int8 peak is what blocks of 32 can reach, and 65 % what sub-blocks of 16 can. */
 #include "dequant.h"
@@ -58,32 +58,17 @@ static void finish(const float *acc, int acc_rows, int n_col, const float *bias,
 #include "quantize_act_body.h"
 #include "x_group_body.h"
 
-/* One class of types; everything is known when a tile is compiled. group, is_signed: see dot_tile. shift: codes in a panel are
- * 128 >> shift too high, where the set multiplies unsigned with signed bytes in int16; -1: they are exact. sub: 16 or 32. */
-typedef struct { int sub, group, shift; bool is_signed, has_min; } panel_kind;
+/* One class of types; everything is known when a tile is compiled. sub: 16 or 32; added, runs, is_signed: see dot_tile. */
+typedef struct { int sub, runs; bool added, is_signed, has_min; } panel_kind;
+#if defined(SIMD_MADDUBS)
+#define START_OF(x) (x)->start
+#else
+#define START_OF(x) NULL
+#endif
 
 SIMD_INLINE const panel *panel_of(const panel *p, int r) { return p + r * VN / TILE_ROWS; }
 SIMD_INLINE int lane_of(int r) { return r * VN % TILE_ROWS; }
 SIMD_INLINE vf set_at(const float *p) { return v_set(*p); }
-
-/* What the sums of sub-block b start with. */
-SIMD_INLINE void start_sums(vi (*s)[MOST_COLUMNS], int n_col, const panel *p, int b, const int32_t *zero, panel_kind kind)
-{
-    (void)p, (void)b, (void)zero, (void)kind;
-    UNROLL
-    for (int j = 0; j < n_col; j++) {
-        UNROLL
-        for (int r = 0; r < ROW_VECTORS; r++) {
-#if defined(SIMD_DPBUSD)
-            s[r][j] = i_load(panel_of(p, r)->zero[b] + lane_of(r));
-#elif defined(SIMD_AVX2)
-            s[r][j] = kind.is_signed ? i_load(panel_of(p, r)->zero[b] + lane_of(r)) : kind.shift < 0 ? i_zero() : i_sar(i_dword(zero + j), kind.shift);
-#else
-            s[r][j] = i_zero();
-#endif
-        }
-    }
-}
 
 #if defined(SIMD_AVX512)
 enum { PANEL_STEP = sizeof(panel) };        /* from a vector of codes to that of the next VN rows */
@@ -91,14 +76,33 @@ enum { PANEL_STEP = sizeof(panel) };        /* from a vector of codes to that of
 enum { PANEL_STEP = 4 * VN };
 #endif
 
-/* acc [n_col][BAND_ROWS] += a chunk of up to 8 blocks of 32. */
+/* The integer sums of sub-block b; start: of the chunk of x (SIMD_MADDUBS). */
+SIMD_INLINE void block_sums(vi (*s)[MOST_COLUMNS], const panel *p, int b, const uint8_t (*x)[GROUP][4], const int16_t (*start)[GROUP][2], int col, int n_col, panel_kind kind)
+{
+    const int n_vec = kind.sub / 4, parts = kind.is_signed ? SIGNED_PARTS : 1;
+
+    dot_tile(s, n_col, p->codes[parts * n_vec * b], p->start[b], PANEL_STEP, n_vec, x[n_vec * b][col],
+             kind.added ? (const uint8_t *)start[b][col] : NULL, kind.runs, kind.is_signed);
+}
+
+/* acc [n_col][BAND_ROWS] += a chunk of up to 8 blocks of 32. Integers of the whole chunk first: float steps between them would take turns
+ * at the ports with them, and float sums go through registers once in eight blocks (16 % on AVX2). */
 SIMD_INLINE void tile32(const panel *p, int n_block, const x_chunk32 *x, int col, int n_col, float *acc, panel_kind kind)
 {
+    int32_t sums[MAX_BLOCK][MOST_COLUMNS][ROW_VECTORS][VN] __attribute__((aligned(64)));
+    vf a[MOST_COLUMNS][ROW_VECTORS];
+
     for (int b = 0; b < n_block; b++) {
         vi s[ROW_VECTORS][MOST_COLUMNS];
+        block_sums(s, p, b, x->q, START_OF(x), col, n_col, kind);
+        UNROLL
+        for (int j = 0; j < n_col; j++) UNROLL for (int r = 0; r < ROW_VECTORS; r++) i_store(sums[b][j][r], s[r][j]);
+    }
+    NOT_YET();
+    UNROLL
+    for (int j = 0; j < n_col; j++) UNROLL for (int r = 0; r < ROW_VECTORS; r++) a[j][r] = v_load(acc + j * BAND_ROWS + r * VN);
+    for (int b = 0; b < n_block; b++) {
         vf d[ROW_VECTORS];
-        start_sums(s, n_col, p, b, x->zero[b] + col, kind);
-        dot_tile(s, n_col, p->codes[8 * b], PANEL_STEP, 8, x->q[8 * b][col], kind.group, kind.is_signed);
         UNROLL
         for (int r = 0; r < ROW_VECTORS; r++) d[r] = v_load(panel_of(p, r)->d[b] + lane_of(r));
         UNROLL
@@ -106,72 +110,86 @@ SIMD_INLINE void tile32(const panel *p, int n_block, const x_chunk32 *x, int col
             vf xd = set_at(x->d[b] + col + j);
             UNROLL
             for (int r = 0; r < ROW_VECTORS; r++) {
-                float *to = acc + j * BAND_ROWS + r * VN;
-                vf a = v_fma(v_mul(d[r], xd), i_float(s[r][j]), v_load(to));
-                if (kind.has_min) a = v_fma(v_load(panel_of(p, r)->m[b] + lane_of(r)), set_at(x->s[b] + col + j), a);
-                v_store(to, a);
+                a[j][r] = v_fma(v_mul(d[r], xd), i_float(i_load(sums[b][j][r])), a[j][r]);
+                if (kind.has_min) a[j][r] = v_fma(v_load(panel_of(p, r)->m[b] + lane_of(r)), set_at(x->s[b] + col + j), a[j][r]);
             }
         }
     }
+    UNROLL
+    for (int j = 0; j < n_col; j++) UNROLL for (int r = 0; r < ROW_VECTORS; r++) v_store(acc + j * BAND_ROWS + r * VN, a[j][r]);
 }
 
-/* The same for one super-block; t [n_col][PANEL_ROWS] is room for its sums. */
-SIMD_INLINE void tile256(const panel *p, const x_chunk256 *x, int col, int n_col, float *acc, float *t, panel_kind kind)
+/* acc [n_col][BAND_ROWS] -= what the minima of a super-block take off. */
+SIMD_INLINE void take_minima(const panel *p, const x_chunk256 *x, int col, int n_col, float *acc, panel_kind kind)
 {
-    vi s[ROW_VECTORS][MOST_COLUMNS];
+    vi m[ROW_VECTORS][MOST_COLUMNS];
 
-    for (int b = 0; b < CHUNK / kind.sub; b++) {
-        vf sc[ROW_VECTORS];
-        start_sums(s, n_col, p, b, x->zero[kind.sub == 16 ? b : 2 * b] + col, kind);
-        dot_tile(s, n_col, p->codes[kind.sub / 4 * b], PANEL_STEP, kind.sub / 4, x->q[kind.sub / 4 * b][col], kind.group, kind.is_signed);
+    UNROLL
+    for (int r = 0; r < ROW_VECTORS; r++) UNROLL for (int j = 0; j < n_col; j++) m[r][j] = i_zero();
+    UNROLL
+    for (int i = 0; i < CHUNK / kind.sub / 2; i++) {
+        vi mn[ROW_VECTORS];
         UNROLL
-        for (int r = 0; r < ROW_VECTORS; r++) sc[r] = v_load(panel_of(p, r)->sc[b] + lane_of(r));
+        for (int r = 0; r < ROW_VECTORS; r++) mn[r] = i_load(panel_of(p, r)->mn[i] + lane_of(r));
         UNROLL
         for (int j = 0; j < n_col; j++) {
+            vi sum = i_dword((kind.sub == 16 ? x->sum16[i] : x->sum32[i]) + col + j);
             UNROLL
             for (int r = 0; r < ROW_VECTORS; r++) {
-                float *to = t + j * PANEL_ROWS + r * VN;
-                v_store(to, v_fma(sc[r], i_float(s[r][j]), b == 0 ? v_set(0.0f) : v_load(to)));
+                m[r][j] = i_dot16(m[r][j], mn[r], sum);
+                NOW(m[r][j]);
             }
         }
     }
-    if (kind.has_min) {
-        UNROLL
-        for (int r = 0; r < ROW_VECTORS; r++) UNROLL for (int j = 0; j < n_col; j++) s[r][j] = i_zero();
-        UNROLL
-        for (int i = 0; i < CHUNK / kind.sub / 2; i++) {
-            vi mn[ROW_VECTORS];
-            UNROLL
-            for (int r = 0; r < ROW_VECTORS; r++) mn[r] = i_load(panel_of(p, r)->mn[i] + lane_of(r));
-            UNROLL
-            for (int j = 0; j < n_col; j++) {
-                vi sum = i_dword((kind.sub == 16 ? x->sum16[i] : x->sum32[i]) + col + j);
-                UNROLL
-                for (int r = 0; r < ROW_VECTORS; r++) s[r][j] = i_dot16(s[r][j], mn[r], sum);
-            }
-        }
-    }
+    NOT_YET();
     UNROLL
     for (int j = 0; j < n_col; j++) {
         vf xd = set_at(x->d[0] + col + j);
         UNROLL
         for (int r = 0; r < ROW_VECTORS; r++) {
             float *to = acc + j * BAND_ROWS + r * VN;
-            vf a = v_fma(v_mul(v_load(panel_of(p, r)->d[0] + lane_of(r)), xd), v_load(t + j * PANEL_ROWS + r * VN), v_load(to));
-            if (kind.has_min) a = v_fnma(v_mul(v_load(panel_of(p, r)->m[0] + lane_of(r)), xd), i_float(s[r][j]), a);
-            v_store(to, a);
+            v_store(to, v_fnma(v_mul(v_load(panel_of(p, r)->m[0] + lane_of(r)), xd), i_float(m[r][j]), v_load(to)));
         }
     }
+}
+
+/* acc [n_col][BAND_ROWS] += a super-block. */
+SIMD_INLINE void tile256(const panel *p, const x_chunk256 *x, int col, int n_col, float *acc, panel_kind kind)
+{
+    float t[MOST_COLUMNS][ROW_VECTORS][VN] __attribute__((aligned(64)));
+
+    for (int b = 0; b < CHUNK / kind.sub; b++) {
+        vi s[ROW_VECTORS][MOST_COLUMNS];
+        vf sc[ROW_VECTORS];
+        block_sums(s, p, b, x->q, START_OF(x), col, n_col, kind);
+        UNROLL
+        for (int r = 0; r < ROW_VECTORS; r++) sc[r] = v_load(panel_of(p, r)->sc[b] + lane_of(r));
+        UNROLL
+        for (int j = 0; j < n_col; j++) {
+            UNROLL
+            for (int r = 0; r < ROW_VECTORS; r++) v_store(t[j][r], v_fma(sc[r], i_float(s[r][j]), b == 0 ? v_set(0.0f) : v_load(t[j][r])));
+        }
+    }
+    NOT_YET();
+    UNROLL
+    for (int j = 0; j < n_col; j++) {
+        vf xd = set_at(x->d[0] + col + j);
+        UNROLL
+        for (int r = 0; r < ROW_VECTORS; r++) {
+            float *to = acc + j * BAND_ROWS + r * VN;
+            v_store(to, v_fma(v_mul(v_load(panel_of(p, r)->d[0] + lane_of(r)), xd), v_load(t[j][r]), v_load(to)));
+        }
+    }
+    NOT_YET();
+    if (kind.has_min) take_minima(p, x, col, n_col, acc, kind);
 }
 
 /* Columns col .. col+n_col-1 of a group times n chunks of a panel. */
 SIMD_INLINE void tile(const panel *p, int64_t n_block, const uint8_t *x, int col, int n_col, float *acc, panel_kind kind, bool is32)
 {
-    float t[MOST_COLUMNS * PANEL_ROWS] __attribute__((aligned(64)));
-
     for (; n_block > 0; n_block -= MAX_BLOCK, p += PANELS) {
         if (is32) tile32(p, n_block < MAX_BLOCK ? (int)n_block : MAX_BLOCK, (const x_chunk32 *)(const void *)x, col, n_col, acc, kind);
-        else tile256(p, (const x_chunk256 *)(const void *)x, col, n_col, acc, t, kind);
+        else tile256(p, (const x_chunk256 *)(const void *)x, col, n_col, acc, kind);
         x += is32 ? sizeof(x_chunk32) : sizeof(x_chunk256);
     }
 }
@@ -203,42 +221,32 @@ typedef void (*group_fn)(const panel *p, int n_row, int64_t n_block, const uint8
         } \
     }
 
-/* Classes by sub-block, greatest code (15, 31, 63, a signed byte) and what was added to it. Where bytes are multiplied in int32
- * only the first and the minima make a difference. */
-#if defined(SIMD_AVX2) && !defined(SIMD_DPBUSD)
-GROUP_FN(group_15_8, true, 32, 8, 4, false, false)
-GROUP_FN(group_15_min, true, 32, 8, -1, false, true)
-GROUP_FN(group_31_16, true, 32, 4, 3, false, false)
-GROUP_FN(group_31_min, true, 32, 4, -1, false, true)
-GROUP_FN(group_byte, true, 32, 1, -1, true, false)
-GROUP_FN(group_3_min_sub16, false, 16, 8, -1, false, true)
-GROUP_FN(group_7_4_sub16, false, 16, 8, 5, false, false)
-GROUP_FN(group_15_min_sub32, false, 32, 8, -1, false, true)
-GROUP_FN(group_31_min_sub32, false, 32, 4, -1, false, true)
-GROUP_FN(group_63_32_sub16, false, 16, 2, 2, false, false)
-GROUP_FN(group_byte_sub32, false, 32, 1, -1, true, false)
-#define CODES_MINUS(n) 0
+/* Classes by sub-block, greatest code and whether something was added to it. Where bytes are multiplied in int32 only the sub-block and
+ * the minima make a difference. */
+GROUP_FN(group_byte, true, 32, 1, false, true, false)
+GROUP_FN(group_15_min, true, 32, 1, false, false, true)
+GROUP_FN(group_3_min_sub16, false, 16, 1, false, false, true)
+GROUP_FN(group_byte_sub32, false, 32, 1, false, true, false)
+GROUP_FN(group_15_min_sub32, false, 32, 1, false, false, true)
+#if defined(SIMD_MADDUBS)
+GROUP_FN(group_31, true, 32, 1, true, false, false)
+GROUP_FN(group_31_min, true, 32, 2, false, false, true)
+GROUP_FN(group_63_sub16, false, 16, 1, true, false, false)
+GROUP_FN(group_31_min_sub32, false, 32, 2, false, false, true)
+#define CODES_MINUS(offset, most) ((offset) ? (offset) - (most) : 0)      /* added instead, up to what dot_tile wants */
 #else
-GROUP_FN(group_byte, true, 32, 1, -1, true, false)
-GROUP_FN(group_15_min, true, 32, 1, -1, true, true)
-GROUP_FN(group_63_32_sub16, false, 16, 1, -1, true, false)
-GROUP_FN(group_3_min_sub16, false, 16, 1, -1, true, true)
-GROUP_FN(group_byte_sub32, false, 32, 1, -1, true, false)
-GROUP_FN(group_15_min_sub32, false, 32, 1, -1, true, true)
-#define group_15_8 group_byte
-#define group_31_16 group_byte
+GROUP_FN(group_63_sub16, false, 16, 1, false, true, false)
+#define group_31 group_byte
 #define group_31_min group_15_min
-#define group_7_4_sub16 group_63_32_sub16
 #define group_31_min_sub32 group_15_min_sub32
-#define CODES_MINUS(n) (n)
+#define CODES_MINUS(offset, most) (offset)
 #endif
 
 /* A chunk of TILE_ROWS rows in panel form; b, step or w, and n_block are given. */
 typedef void (*unpack_fn)(panel *p, const source *from);
 
-/* What sums of each sub-block begin with: -128 times the sum of its codes, which frees them from 128 added to every activation; or (AVX2
- * alone, signed codes) the sizes of its negative codes. */
-static void unpack_zero(panel *p, int n_sum, int per_sum, bool is_signed)
+/* What sums begin with (dot_tile), of n_sum sub-blocks of per_sum vectors. */
+static void unpack_start(panel *p, int n_sum, int per_sum, bool is_signed)
 {
     (void)p, (void)n_sum, (void)per_sum, (void)is_signed;
 #if defined(SIMD_DPBUSD)
@@ -246,11 +254,15 @@ static void unpack_zero(panel *p, int n_sum, int per_sum, bool is_signed)
         for (int h = 0; h < TILE_ROWS; h += VN) {
             vi s = i_zero();
             for (int k = per_sum * b; k < per_sum * (b + 1); k++) s = i_dpbusd(s, i_bytes(-128), i_load(p->codes[k] + 4 * h));
-            i_store(p->zero[b] + h, i_sub(i_zero(), s));
+            i_store(p->start[b] + h, i_sub(i_zero(), s));
         }
-#elif defined(SIMD_AVX2)
+#elif defined(SIMD_MADDUBS)
     for (int b = 0; b < n_sum && is_signed; b++)
-        for (int h = 0; h < TILE_ROWS; h += VN) i_store(p->zero[b] + h, negative_sizes(p->codes[per_sum * b] + 4 * h, per_sum));
+        for (int h = 0; h < TILE_ROWS; h += VN) {
+            vi s = i_zero();
+            for (int k = per_sum * b; k < per_sum * (b + 1); k++) s = add_negative_sizes(s, i_load(p->codes[2 * k] + 4 * h), i_load(p->codes[2 * k + 1] + 4 * h));
+            i_store(p->start[b] + h, s);
+        }
 #endif
 }
 
@@ -258,17 +270,17 @@ static void unpack_zero(panel *p, int n_sum, int per_sum, bool is_signed)
 #define BOTH(type) \
     static void unpack_##type(panel *p, const source *from) { unpack_##type##_from(p, (source){ .b = from->b, .step = from->step, .n_block = from->n_block }); } \
     static void unpack_packed_##type(panel *p, const source *from) { unpack_##type##_from(p, (source){ .w = from->w, .n_block = from->n_block, .packed = true }); }
-#define TYPE32(type, DTYPE, bytes, offset, is_signed, scales) \
+#define TYPE32(type, DTYPE, bytes, offset, signed_codes, scales) \
     SIMD_INLINE void unpack_##type##_from(panel *p, source s) \
     { \
         s.dtype = DTYPE, s.size = bytes; \
         scales; \
         for (int i = 0; i < s.n_block; i++) \
-            for (int h = 0; h < TILE_ROWS; h += VN) codes_##type((sink){ .p = p, .first = 8 * i, .minus = CODES_MINUS(offset) }, h, &s, i); \
-        unpack_zero(p, s.n_block, 8, is_signed); \
+            for (int h = 0; h < TILE_ROWS; h += VN) codes_##type((sink){ .p = p, .first = 8 * i, .minus = CODES_MINUS(offset, 16), .is_signed = signed_codes }, h, &s, i); \
+        unpack_start(p, s.n_block, 8, signed_codes); \
     } \
     BOTH(type)
-#define TYPE256(type, DTYPE, sub, parts, offset, is_signed, scales) \
+#define TYPE256(type, DTYPE, sub, parts, offset, signed_codes, scales) \
     SIMD_INLINE void unpack_##type##_from(panel *p, source s) \
     { \
         s.dtype = DTYPE; \
@@ -276,9 +288,9 @@ static void unpack_zero(panel *p, int n_sum, int per_sum, bool is_signed)
         for (int h = 0; h < TILE_ROWS; h += VN) { \
             UNROLL \
             for (int i = 0; i < parts; i++) \
-                codes_##type((sink){ .p = p, .first = CHUNK / 4 / parts * i, .minus = CODES_MINUS(offset) }, i, h, &s); \
+                codes_##type((sink){ .p = p, .first = CHUNK / 4 / parts * i, .minus = CODES_MINUS(offset, 32), .is_signed = signed_codes }, i, h, &s); \
         } \
-        unpack_zero(p, CHUNK / sub, sub / 4, is_signed); \
+        unpack_start(p, CHUNK / sub, sub / 4, signed_codes); \
     } \
     BOTH(type)
 #define SCALES32(has_min) panel_halves(p->d, &s, 0, s.n_block); if (has_min) panel_halves(p->m, &s, 2, s.n_block)
@@ -287,8 +299,8 @@ TYPE32(q4_0, DT_Q4_0, 18, 8, false, SCALES32(false))
 TYPE32(q4_1, DT_Q4_1, 20, 0, false, SCALES32(true))
 TYPE32(q5_0, DT_Q5_0, 22, 16, false, SCALES32(false))
 TYPE32(q5_1, DT_Q5_1, 24, 0, false, SCALES32(true))
-TYPE32(q8_0, DT_Q8_0, 34, SIGNED_FLIP, true, SCALES32(false))
-TYPE32(iq4_nl, DT_IQ4_NL, 18, SIGNED_FLIP, true, SCALES32(false))
+TYPE32(q8_0, DT_Q8_0, 34, 0, true, SCALES32(false))
+TYPE32(iq4_nl, DT_IQ4_NL, 18, 0, true, SCALES32(false))
 TYPE32(mxfp4, DT_MXFP4, 17, 16, false, scales_mxfp4(p, &s))
 TYPE32(q4_g, DT_Q4_G, 20, 16, false, SCALES32(false))
 TYPE256(q2_k, DT_Q2_K, 16, 2, 0, false, scales_q2_k)
@@ -296,26 +308,26 @@ TYPE256(q3_k, DT_Q3_K, 16, 2, 4, false, scales_q3_k)
 TYPE256(q4_k, DT_Q4_K, 32, 2, 0, false, scales_q45_k)
 TYPE256(q5_k, DT_Q5_K, 32, 1, 0, false, scales_q45_k)
 TYPE256(q6_k, DT_Q6_K, 16, 2, 32, false, scales_q6_k)
-TYPE256(iq4_xs, DT_IQ4_XS, 32, 2, SIGNED_FLIP, true, scales_iq4_xs)
+TYPE256(iq4_xs, DT_IQ4_XS, 32, 2, 0, true, scales_iq4_xs)
 
 typedef struct { unpack_fn unpack, unpack_packed; group_fn group; } int_type;
 
 static int_type int_type_of(llm_dtype dtype)
 {
     switch (dtype) {
-    case DT_Q4_0:   return (int_type){ unpack_q4_0, unpack_packed_q4_0, group_15_8 };
+    case DT_Q4_0:   return (int_type){ unpack_q4_0, unpack_packed_q4_0, group_31 };
     case DT_Q4_1:   return (int_type){ unpack_q4_1, unpack_packed_q4_1, group_15_min };
-    case DT_Q5_0:   return (int_type){ unpack_q5_0, unpack_packed_q5_0, group_31_16 };
+    case DT_Q5_0:   return (int_type){ unpack_q5_0, unpack_packed_q5_0, group_31 };
     case DT_Q5_1:   return (int_type){ unpack_q5_1, unpack_packed_q5_1, group_31_min };
     case DT_Q8_0:   return (int_type){ unpack_q8_0, unpack_packed_q8_0, group_byte };
     case DT_IQ4_NL: return (int_type){ unpack_iq4_nl, unpack_packed_iq4_nl, group_byte };
-    case DT_MXFP4:  return (int_type){ unpack_mxfp4, unpack_packed_mxfp4, group_31_16 };
-    case DT_Q4_G:   return (int_type){ unpack_q4_g, unpack_packed_q4_g, group_31_16 };
+    case DT_MXFP4:  return (int_type){ unpack_mxfp4, unpack_packed_mxfp4, group_31 };
+    case DT_Q4_G:   return (int_type){ unpack_q4_g, unpack_packed_q4_g, group_31 };
     case DT_Q2_K:   return (int_type){ unpack_q2_k, unpack_packed_q2_k, group_3_min_sub16 };
-    case DT_Q3_K:   return (int_type){ unpack_q3_k, unpack_packed_q3_k, group_7_4_sub16 };
+    case DT_Q3_K:   return (int_type){ unpack_q3_k, unpack_packed_q3_k, group_63_sub16 };
     case DT_Q4_K:   return (int_type){ unpack_q4_k, unpack_packed_q4_k, group_15_min_sub32 };
     case DT_Q5_K:   return (int_type){ unpack_q5_k, unpack_packed_q5_k, group_31_min_sub32 };
-    case DT_Q6_K:   return (int_type){ unpack_q6_k, unpack_packed_q6_k, group_63_32_sub16 };
+    case DT_Q6_K:   return (int_type){ unpack_q6_k, unpack_packed_q6_k, group_63_sub16 };
     default:        return (int_type){ unpack_iq4_xs, unpack_packed_iq4_xs, group_byte_sub32 };
     }
 }

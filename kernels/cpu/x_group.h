@@ -1,7 +1,7 @@
 /* x_group.h - rows of x as the products with many columns read them: eight side by side, in one stream.
  *
  * A group of X_Q32 or X_Q256 is a run of the chunks below, 256 values each (the last one of X_Q32 may be part empty); the
- * scales and sums are those of quantize_act.h. Sets that multiply unsigned with signed bytes keep q with 128 added.
+ * scales and sums are those of quantize_act.h. SIMD_DPBUSD (lanes.h) keeps q with 128 added.
  * A group of X_F32 is float [16][n][GROUP], n = cols / 16 rounded up: the values that share a partial sum (linear.h, 1), in
  * order, padded with zeros. The reference keeps its rows one after the other instead. */
 #ifndef LLM_CPU_X_GROUP_H
@@ -10,8 +10,21 @@
 
 enum { GROUP = 8 };
 
-typedef struct { uint8_t q[64][GROUP][4]; float d[8][GROUP], s[8][GROUP]; int32_t zero[8][GROUP]; } x_chunk32;
-typedef struct { uint8_t q[64][GROUP][4]; uint32_t sum32[4][GROUP], sum16[8][GROUP]; int32_t zero[16][GROUP]; float d[2][GROUP]; } x_chunk256;   /* d[1]: unused */
+typedef struct {
+    uint8_t q[64][GROUP][4];
+    float d[8][GROUP], s[8][GROUP];
+#if defined(SIMD_MADDUBS)
+    int16_t start[8][GROUP][2];         /* by block: -16 times the sums of the q 4k and 4k+1, and 4k+2 and 4k+3 */
+#endif
+} x_chunk32;
+typedef struct {
+    uint8_t q[64][GROUP][4];
+    uint32_t sum32[4][GROUP], sum16[8][GROUP];
+    float d[2][GROUP];                  /* d[1]: unused */
+#if defined(SIMD_MADDUBS)
+    int16_t start[16][GROUP][2];        /* the same by 16 values, -32 times */
+#endif
+} x_chunk256;
 
 /* Bytes of a group, in any set. */
 static inline size_t x_group_bytes(x_form form, int64_t cols)

@@ -38,6 +38,21 @@ static void cross_codes(const uint8_t *const p[GROUP], size_t at, int n, void *o
 static void cross_codes(const uint8_t *const p[GROUP], size_t at, int n, void *out) { cross_dwords(p, at, n, (uint32_t)CODE_FLIP, out); }
 #endif
 
+/* start of x_chunk32 and x_chunk256: n sums of n_vec vectors of q each, shifted by 4 or 5. */
+#if defined(SIMD_MADDUBS)
+static void sum_halves(uint8_t (*q)[GROUP][4], int n, int n_vec, int shift, int16_t (*out)[GROUP][2])
+{
+    for (int b = 0; b < n; b++, q += n_vec) {
+        vi sum = i_zero();
+        for (int k = 0; k < n_vec; k++) sum = _mm256_sub_epi16(sum, _mm256_maddubs_epi16(i_bytes(1), i_load(q[k])));
+        i_store(out[b], _mm256_slli_epi16(sum, shift));
+    }
+}
+#define SUM_HALVES(...) sum_halves(__VA_ARGS__)
+#else
+#define SUM_HALVES(...) ((void)0)
+#endif
+
 static void group_q32(const uint8_t *const p[GROUP], int64_t cols, x_chunk32 *out)
 {
     x_layout l = x_layout_of(X_Q32, cols);
@@ -47,7 +62,7 @@ static void group_q32(const uint8_t *const p[GROUP], int64_t cols, x_chunk32 *ou
         cross_codes(p, CHUNK * i, 8 * n, out->q);
         cross_dwords(p, l.d + 32 * i, n, 0, out->d);
         cross_dwords(p, l.s + 32 * i, n, 0, out->s);
-        cross_dwords(p, l.zero32 + 32 * i, n, 0, out->zero);
+        SUM_HALVES(out->q, n, 8, 4, out->start);
     }
 }
 
@@ -59,8 +74,8 @@ static void group_q256(const uint8_t *const p[GROUP], int64_t cols, x_chunk256 *
         cross_codes(p, CHUNK * i, CHUNK / 4, out->q);
         cross_dwords(p, l.sum32 + 16 * i, 4, 0, out->sum32);
         cross_dwords(p, l.sum16 + 32 * i, 8, 0, out->sum16);
-        cross_dwords(p, l.zero16 + 64 * i, 16, 0, out->zero);
         cross_dwords(p, l.d + 4 * i, 1, 0, out->d);
+        SUM_HALVES(out->q, 16, 4, 5, out->start);
     }
 }
 
