@@ -160,7 +160,8 @@ static x_view view_of(const x_rows *x, const matrix *w, const way *how, bool pac
 
     if (how->shift != 0) {
         const int32_t *from = (const int32_t *)(const void *)v.zero;
-        for (int64_t i = 0; i < n_zero; i++) zero[i] = how->shift < 0 ? 0 : from[i] >> how->shift;
+        if (how->shift < 0) memset(zero, 0, 4 * (size_t)n_zero);
+        else for (int64_t i = 0; i < n_zero; i++) zero[i] = from[i] >> how->shift;
         v.zero = (const uint8_t *)zero;
     }
     if (!packed) v.q = x_turn(r, w->cols, how, dtype_info(w->dtype)->block_bytes, scratch);
