@@ -178,6 +178,8 @@ typedef struct {
     void (*qkv_store)(llm_backend *be, const llm_linear *l, llm_rows x, llm_rows cs, const llm_rope_store_args *a, llm_kv_layer *kv, const llm_batch *b);
     /* linear of gate and up; glu(y, y, u): y = act(gate x) * up x; what u then holds is not said */
     void (*gated)(llm_backend *be, llm_rows y, llm_rows u, const llm_tensor *gate, const llm_tensor *up, llm_rows x, llm_act act, float limit);
+    /* linear of l alone; beside it peak [x.n, peaks_of(rows)]: peak_of each block of the rows of y (peak.h) */
+    void (*linear_peaks)(llm_backend *be, const llm_linear *l, llm_rows x, float *peak);
 } llm_blocks;
 
 /* What a pick needs of a row of logits that lies elsewhere (libllm/run/sampler.c): its k greatest values, greater ones first and of equal

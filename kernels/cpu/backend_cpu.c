@@ -43,30 +43,30 @@ static int unfilled(const llm_ops *op)
     return -1;
 }
 
-static void fill(llm_ops *op, cpu_impl *impl)
+static void fill(llm_ops *op, llm_blocks *block, cpu_impl *impl)
 {
     elementwise_ops(op), route_ops(op), kv_ops(op), attend_ops(op);
     impl->row = &cpu_rows_ref;
-    linear_ops_ref(op);
+    linear_ops_ref(op, block);
 #if defined(__x86_64__)
     if (impl->isa == ISA_AVX2 || impl->isa == ISA_AVXVNNI || impl->isa == ISA_AVX512) {
         impl->row = &cpu_rows_avx2;
-        linear_ops_avx2(op);
+        linear_ops_avx2(op, block);
     }
-    if (impl->isa == ISA_AVXVNNI) linear_ops_avxvnni(op);
+    if (impl->isa == ISA_AVXVNNI) linear_ops_avxvnni(op, block);
     if (impl->isa == ISA_AVX512) {
         impl->row = &cpu_rows_avx512;
-        linear_ops_avx512(op);
+        linear_ops_avx512(op, block);
     }
 #elif defined(__aarch64__)
     if (impl->isa == ISA_NEON || impl->isa == ISA_I8MM) {
         impl->row = &cpu_rows_neon;
-        linear_ops_neon(op);
+        linear_ops_neon(op, block);
     }
-    if (impl->isa == ISA_I8MM) linear_ops_i8mm(op);
+    if (impl->isa == ISA_I8MM) linear_ops_i8mm(op, block);
 #endif
 #ifdef LLM_BLAS
-    linear_ops_blas(op, impl);
+    linear_ops_blas(op, block, impl);
 #endif
 }
 
@@ -91,7 +91,7 @@ llm_status cpu_open(llm_backend *be, llm_isa isa, int n_thread, const llm_limits
     impl->partial = impl->linear + a.linear + a.vector, impl->partial_bytes = a.partial;
     impl->thread = impl->partial + a.partial, impl->thread_bytes = a.thread;
     if ((status = pool_open(&impl->pool, n_thread, err)) != LLM_OK) goto fail;
-    fill(&be->op, impl);
+    fill(&be->op, &be->block, impl);
     return LLM_OK;
 fail:
     backend_cpu_close(be);

@@ -2,6 +2,7 @@
  * then shares tiles of output rows among the threads (linear.h has the order of the sums). */
 #include "linear.h"
 #include "dequant.h"
+#include "peak.h"
 #include "product.h"
 #include "x_group.h"
 #include <string.h>
@@ -163,7 +164,14 @@ enum { MAX_JOINED = 8 };
 
 /* Up to MAX_JOINED products that run as one loop: item t is item t - first[i] of product i, item_rows rows. */
 typedef struct { matrix w; x_rows x; llm_rows y; } product_job;
-typedef struct { llm_backend *be; const linear_set *set; product_job job[MAX_JOINED]; int64_t first[MAX_JOINED + 1], item_rows; int n; } product_arg;
+typedef struct {
+    llm_backend *be;
+    const linear_set *set;
+    product_job job[MAX_JOINED];
+    int64_t first[MAX_JOINED + 1], item_rows;
+    int n;
+    float *peak;                        /* NULL, or of the only product: linear_peaks */
+} product_arg;
 
 /* Where item t lies; NULL behind the last. */
 static const uint8_t *item_at(const product_arg *p, int64_t t)
@@ -173,6 +181,16 @@ static const uint8_t *item_at(const product_arg *p, int64_t t)
     if (t >= p->first[p->n]) return NULL;
     while (t >= p->first[i + 1]) i++;
     return p->job[i].w.data + (size_t)((t - p->first[i]) * p->item_rows) * p->job[i].w.row_bytes;
+}
+
+/* Peaks of rows row0 .. row0+n-1 of y; both ends are borders of blocks, or the last is that of y. */
+static void put_peaks(const product_job *j, int64_t row0, int64_t n, float *peak)
+{
+    for (int c = 0; c < j->y.n; c++) {
+        const float *y = row_at(j->y, c);
+        float *to = peak + (size_t)c * peaks_of((size_t)j->w.rows);
+        for (int64_t r = row0; r < row0 + n; r += PEAK_OF) to[r / PEAK_OF] = row0 + n - r < PEAK_OF ? peak_of_part(y + r, (int)(row0 + n - r)) : peak_of(y + r);
+    }
 }
 
 static void run_items(void *arg, int64_t begin, int64_t end, int thread)
@@ -190,6 +208,7 @@ static void run_items(void *arg, int64_t begin, int64_t end, int thread)
         if (left > n * p->item_rows) left = n * p->item_rows;
         if (j->y.n > 1) p->set->product(&j->w, row0, left, &j->x, j->y.n, j->y.data + row0, j->y.stride, scratch);
         else p->set->matvec(&j->w, row0, left, &j->x, j->y.data + row0, scratch, t + n < end || goes_on ? item_at(p, t + n) : NULL);
+        if (p->peak) put_peaks(j, row0, left, p->peak);
     }
 }
 
@@ -202,8 +221,9 @@ static void run_joined(product_arg *p)
 
     for (int i = 0; i < p->n; i++) work += p->job[i].w.rows * p->job[i].w.cols * p->job[i].y.n;
     grain = n / (8 * (int64_t)impl->n_thread);
-    if (work < small_work) grain = n;
-    pool_run(impl->pool, n, grain < 1 ? 1 : grain > most && work >= small_work ? most : grain, run_items, p);
+    grain = work < small_work ? n : grain < 1 ? 1 : grain > most ? most : grain;
+    if (p->peak) grain = (grain * p->item_rows + PEAK_OF - 1) / PEAK_OF * PEAK_OF / p->item_rows;
+    pool_run(impl->pool, n, grain, run_items, p);
     p->n = 0;
 }
 
@@ -222,10 +242,10 @@ static bool same_perm(const int32_t *a, const int32_t *b, int64_t n)
     return a == b || (a != NULL && b != NULL && memcmp(a, b, (size_t)n * sizeof *a) == 0);
 }
 
-void linear_run(llm_backend *be, const linear_set *set, const llm_linear *l, int n, llm_rows x)
+void linear_run(llm_backend *be, const linear_set *set, const llm_linear *l, int n, llm_rows x, float *peak)
 {
     struct { x_rows rows; const int32_t *perm; bool used; } form[X_Q256 + 1] = { 0 };
-    product_arg p = { .be = be, .set = set };
+    product_arg p = { .be = be, .set = set, .peak = peak };
 
     if (!backend_ok(be) || x.n == 0) return;
     for (int i = 0; i < n; i++) {
@@ -341,12 +361,17 @@ void embed_run(llm_backend *be, llm_rows y, const llm_tensor *table, const int32
 /* ---------------------------------------------------------------- the tables */
 
 #define LINEAR_OPS(isa) \
-    static void linear_##isa(llm_backend *be, const llm_linear *l, int n, llm_rows x) { linear_run(be, &linear_set_##isa, l, n, x); } \
+    static void linear_##isa(llm_backend *be, const llm_linear *l, int n, llm_rows x) { linear_run(be, &linear_set_##isa, l, n, x, NULL); } \
+    static void linear_peaks_##isa(llm_backend *be, const llm_linear *l, llm_rows x, float *peak) { linear_run(be, &linear_set_##isa, l, 1, x, peak); } \
     static void absorb_##isa(llm_backend *be, llm_rows y, int y_step, llm_rows x, int x_step, const llm_tensor *w) \
     { absorb_run(be, &linear_set_##isa, y, y_step, x, x_step, w); } \
     static void moe_##isa(llm_backend *be, llm_rows y, llm_rows x, llm_rows weight, const int32_t *expert, const llm_moe_args *a) \
     { moe_run(be, &linear_set_##isa, y, x, weight, expert, a); } \
-    void linear_ops_##isa(llm_ops *op) { op->embed = embed_run, op->linear = linear_##isa, op->absorb = absorb_##isa, op->moe = moe_##isa; }
+    void linear_ops_##isa(llm_ops *op, llm_blocks *block) \
+    { \
+        op->embed = embed_run, op->linear = linear_##isa, op->absorb = absorb_##isa, op->moe = moe_##isa; \
+        block->linear_peaks = linear_peaks_##isa; \
+    }
 
 LINEAR_OPS(ref)
 #if defined(__x86_64__)

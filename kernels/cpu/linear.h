@@ -26,12 +26,12 @@
 #include "backend.h"
 
 /* Set embed, linear, moe and absorb. */
-void linear_ops_ref(llm_ops *op);
-void linear_ops_avx2(llm_ops *op);
-void linear_ops_avxvnni(llm_ops *op);
-void linear_ops_avx512(llm_ops *op);
-void linear_ops_neon(llm_ops *op);
-void linear_ops_i8mm(llm_ops *op);
+void linear_ops_ref(llm_ops *op, llm_blocks *block);
+void linear_ops_avx2(llm_ops *op, llm_blocks *block);
+void linear_ops_avxvnni(llm_ops *op, llm_blocks *block);
+void linear_ops_avx512(llm_ops *op, llm_blocks *block);
+void linear_ops_neon(llm_ops *op, llm_blocks *block);
+void linear_ops_i8mm(llm_ops *op, llm_blocks *block);
 
 /* Bytes for cpu_impl.linear; 0 when the size wraps. */
 size_t linear_scratch_bytes(const llm_limits *limits, int n_thread);

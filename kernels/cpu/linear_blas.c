@@ -68,8 +68,9 @@ static void linear_blas(llm_backend *be, const llm_linear *l, int n, llm_rows x)
     }
 }
 
-void linear_ops_blas(llm_ops *op, cpu_impl *impl)
+void linear_ops_blas(llm_ops *op, llm_blocks *block, cpu_impl *impl)
 {
     openblas_set_num_threads(1);
     impl->linear_own = op->linear, op->linear = linear_blas;
+    block->linear_peaks = NULL;         /* it would not go this way */
 }

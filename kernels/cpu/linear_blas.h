@@ -6,5 +6,5 @@
 
 /* Puts itself over op.linear of impl's kernel set, which goes on to compute all that is not F32, F16 or BF16 weights with several rows
  * of x. OpenBLAS is told to use one thread, for the whole process: the threads of the session share the panels among them. */
-void linear_ops_blas(llm_ops *op, cpu_impl *impl);
+void linear_ops_blas(llm_ops *op, llm_blocks *block, cpu_impl *impl);
 #endif

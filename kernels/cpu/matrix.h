@@ -61,7 +61,7 @@ bool type_has_min(llm_dtype dtype);
 bool type_sums_exactly(llm_dtype dtype);
 
 /* The ops over a set (linear.c, moe.c). */
-void linear_run(llm_backend *be, const linear_set *set, const llm_linear *l, int n, llm_rows x);
+void linear_run(llm_backend *be, const linear_set *set, const llm_linear *l, int n, llm_rows x, float *peak);        /* peak NULL, or as linear_peaks says: n is 1 then */
 void absorb_run(llm_backend *be, const linear_set *set, llm_rows y, int y_step, llm_rows x, int x_step, const llm_tensor *w);
 void moe_run(llm_backend *be, const linear_set *set, llm_rows y, llm_rows x, llm_rows weight, const int32_t *expert, const llm_moe_args *a);
 void embed_run(llm_backend *be, llm_rows y, const llm_tensor *table, const int32_t *token, float scale);

@@ -202,8 +202,13 @@ static void layer(llm_run *r, const llm_batch *b, int il)
 
 static void vocabulary(llm_run *r, llm_rows y, llm_rows h)
 {
-    run_linear(r, y, h, &r->m->head, NULL);
-    if (r->m->config.logit_softcap > 0) r->be->op.softcap(r->be, y, r->m->config.logit_softcap);
+    bool cap = r->m->config.logit_softcap > 0;
+    llm_linear l = run_product(y, &r->m->head, NULL);
+
+    r->peaked = r->peak != NULL && r->be->block.linear_peaks != NULL && !cap;
+    if (r->peaked) r->be->block.linear_peaks(r->be, &l, h, r->peak);
+    else r->be->op.linear(r->be, &l, 1, h);
+    if (cap) r->be->op.softcap(r->be, y, r->m->config.logit_softcap);
     run_tap(r, "logits", -1, y);
 }
 
@@ -213,7 +218,7 @@ static void head(llm_run *r, const llm_batch *b, const uint8_t *want, float *log
     const llm_config *c = &r->m->config;
     llm_rows y = { logits, 0, c->n_vocab, c->n_vocab };
 
-    r->held = 0;
+    r->held = 0, r->peaked = false;
     for (int i = 0, n; i < b->n; i += n) {
         for (n = 1; i + n < b->n && (want[i + n] != 0) == (want[i] != 0); n++) { }
         if (!want[i]) continue;

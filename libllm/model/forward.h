@@ -22,6 +22,8 @@ typedef struct llm_run {
     int normed;                         /* h has the norm that layer normed - 1 begins with */
     bool keep;                          /* set by the caller: logits may stay in out; held: so many do after the step */
     int held;
+    float *peak;                        /* set by the caller: NULL, or where peaks of the logits' blocks go, row by row; peaked: they are there */
+    bool peaked;
     llm_rows x, h, o;                   /* residual, normed input, mixer or feed-forward output: d_model */
     llm_rows q, k, v, a;                /* attention's query, keys, values and result */
     llm_rows lat, qa;                   /* MLA: compressed query; query and result against the latent */

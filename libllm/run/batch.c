@@ -64,17 +64,22 @@ static llm_batch batch_fill(llm_session *s, const batch_input *in, size_t first,
     return b;
 }
 
-/* Puts the logits of a piece, which lie in grouped order, into the order of the caller's rows. target[k]: where the k-th
- * belongs; it is overwritten. Cycle by cycle, with one spare row. */
-static void reorder(llm_session *s, float *logits, int32_t *target, int n)
+static void swap_rows(float *row, size_t width, int32_t i, int32_t j, float *spare)
 {
-    size_t width = (size_t)s->model->config.n_vocab, bytes = width * sizeof *logits;
+    float *a = row + width * (size_t)i, *b = row + width * (size_t)j;
 
+    memcpy(spare, b, width * sizeof *b), memcpy(b, a, width * sizeof *b), memcpy(a, spare, width * sizeof *a);
+}
+
+/* Puts the logits of a piece, which lie in grouped order, into the order of the caller's rows, and their peaks. target[k]: where the k-th
+ * belongs; it is overwritten. Cycle by cycle, with one spare row. */
+static void reorder(llm_session *s, float *logits, float *peak, int32_t *target, int n)
+{
     for (int k = 0; k < n; k++) {
         while (target[k] != k) {
-            int to = target[k];
-            float *a = logits + width * (size_t)k, *b = logits + width * (size_t)to;
-            memcpy(s->row, b, bytes), memcpy(b, a, bytes), memcpy(a, s->row, bytes);
+            int32_t to = target[k];
+            swap_rows(logits, (size_t)s->model->config.n_vocab, k, to, s->row);
+            if (peak) swap_rows(peak, s->n_peak, k, to, s->row);
             target[k] = target[to], target[to] = to;
         }
     }
@@ -101,13 +106,14 @@ static int ranks(llm_session *s, int n)
 /* A step of so few rows generates: part of its time goes into getting the next ones faster. */
 enum { FEW_ROWS = 16 };
 
-static llm_status piece(llm_session *s, const batch_input *in, size_t first, int n, float *logits, int *kept, llm_error *err)
+static llm_status piece(llm_session *s, const batch_input *in, size_t first, int n, float *logits, float *peak, int *kept, llm_error *err)
 {
     llm_batch b = batch_fill(s, in, first, n);
     double began = repack_clock();
     llm_status st;
 
     for (int i = 0; i < b.n_span; i++) kv_reserve(&s->kv, b.span[i].seq, b.span[i].n);
+    session_head(s)->peak = peak;
     if ((st = llm_forward(s->first, &b, s->want, logits, err)) != LLM_OK) return st;
     for (int i = 0; i < b.n_span; i++) {
         llm_span p = b.span[i];
@@ -116,7 +122,8 @@ static llm_status piece(llm_session *s, const batch_input *in, size_t first, int
     }
     if (n <= FEW_ROWS) repack_some(s->model, &s->be[SITE_HOST], (repack_clock() - began) / 4);
     *kept = ranks(s, n);
-    if (session_head(s)->held == 0) reorder(s, logits, s->origin, *kept);      /* rows on the device stay in grouped order: session_fetch */
+    if (*kept > 0) s->peaked = s->peaked && session_head(s)->peaked;
+    if (session_head(s)->held == 0) reorder(s, logits, s->peaked ? peak : NULL, s->origin, *kept);      /* rows on the device stay in grouped order: session_fetch */
     return LLM_OK;
 }
 
@@ -131,7 +138,7 @@ llm_status session_fetch(llm_session *s, llm_error *err)
     r->be->err.status = LLM_OK;
     r->be->remote->download(r->be, s->logits, r->out.data, s->n_held * width * sizeof *s->logits);
     if (r->be->err.status != LLM_OK) return llm_fail(err, r->be->err.status, "%s", r->be->err.text);
-    reorder(s, s->logits, s->origin, (int)s->n_held);
+    reorder(s, s->logits, NULL, s->origin, (int)s->n_held);
     s->n_held = 0;
     return LLM_OK;
 }
@@ -175,7 +182,7 @@ llm_status session_pick(llm_session *s, size_t first, size_t n, llm_sampler *con
     for (i = 0; i < n; i++) {
         if (out[i] >= 0) continue;
         if ((st = session_fetch(s, err)) != LLM_OK) break;
-        if ((out[i] = llm_sampler_pick(p[i], s->logits + (first + i) * width, pos[i], &own)) < 0) { st = llm_fail(err, own.status, "%s", own.text); break; }
+        if ((out[i] = sampler_pick_row(p[i], s->logits + (first + i) * width, s->peaked ? s->peak + (first + i) * s->n_peak : NULL, pos[i], &own)) < 0) { st = llm_fail(err, own.status, "%s", own.text); break; }
     }
     if (i == n) return LLM_OK;
     while (i < n) out[i++] = -1;
@@ -196,14 +203,14 @@ llm_status batch_decode(llm_session *s, const batch_input *in, llm_error *err)
 
     if ((st = check(s, in, &n_want, err)) != LLM_OK) return st;
     if (!session_logits_reserve(s, n_want)) return llm_fail_memory(err, n_want * width * sizeof(float), "logits");
-    s->n_logits = s->n_held = 0;
+    s->n_logits = s->n_held = 0, s->peaked = true;
     session_head(s)->keep = in->n <= (size_t)s->kv.n_batch;
     s->first->stop = s->progress ? stopped : NULL, s->first->stop_user = s;
     s->rows_all = in->n;
     while (done < in->n) {
         int n = in->n - done < (size_t)s->kv.n_batch ? (int)(in->n - done) : s->kv.n_batch, kept = 0;
         s->rows_done = done;
-        if ((st = piece(s, in, done, n, s->logits + have * width, &kept, err)) != LLM_OK) return st;
+        if ((st = piece(s, in, done, n, s->logits + have * width, s->peak + have * s->n_peak, &kept, err)) != LLM_OK) return st;
         done += (size_t)n, have += (size_t)kept;
     }
     s->n_logits = have, s->n_held = (size_t)session_head(s)->held;

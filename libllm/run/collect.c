@@ -20,7 +20,8 @@ typedef struct {
 
 struct llm_collector {
     llm_session *s;
-    llm_ops op;                         /* the session's own */
+    llm_ops op;                         /* the session's own, and its blocks */
+    llm_blocks block;
     column_sums *entry;                 /* [n] sorted by w */
     size_t n;
     float *x, *gate, *up;               /* [n_batch] rows of one expert */
@@ -189,13 +190,14 @@ llm_status llm_collector_open(llm_collector **out, llm_session *s, llm_error *er
     if (s->be[SITE_HOST].listener) return llm_fail(err, LLM_ERR_ARG, "llm_collector_open: the session has a collector already");
     if (s->be[SITE_DEVICE].remote) return llm_fail(err, LLM_ERR_UNSUPPORTED, "importance is collected on the CPU only");
     if ((c = calloc(1, sizeof *c)) == NULL) return llm_fail_memory(err, sizeof *c, "a collector");
-    c->s = s, c->op = s->be[SITE_HOST].op;
+    c->s = s, c->op = s->be[SITE_HOST].op, c->block = s->be[SITE_HOST].block;
     if ((st = add_weights(c, err)) != LLM_OK || (st = take_rows(c, err)) != LLM_OK) {
         llm_collector_close(c);
         return st;
     }
     s->be[SITE_HOST].listener = c;
     s->be[SITE_HOST].op.linear = hear_linear, s->be[SITE_HOST].op.absorb = hear_absorb, s->be[SITE_HOST].op.moe = hear_moe;
+    s->be[SITE_HOST].block.linear_peaks = NULL;             /* it goes through linear, then */
     *out = c;
     return LLM_OK;
 }
@@ -203,7 +205,7 @@ llm_status llm_collector_open(llm_collector **out, llm_session *s, llm_error *er
 void llm_collector_close(llm_collector *c)
 {
     if (c == NULL) return;
-    if (c->s->be[SITE_HOST].listener == c) c->s->be[SITE_HOST].op = c->op, c->s->be[SITE_HOST].listener = NULL;
+    if (c->s->be[SITE_HOST].listener == c) c->s->be[SITE_HOST].op = c->op, c->s->be[SITE_HOST].block = c->block, c->s->be[SITE_HOST].listener = NULL;
     for (size_t i = 0; i < c->n; i++) free(c->entry[i].sum), free(c->entry[i].count);
     free(c->entry), free(c->x), free(c->gate), free(c->up);
     free(c);

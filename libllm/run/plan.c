@@ -6,6 +6,7 @@
  * Weights, cells and buffers on a device are counted by themselves, against its free memory and device_memory. */
 #include "plan.h"
 #include "memory.h"
+#include "peak.h"
 #include "repack.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -65,7 +66,7 @@ llm_status plan_cost(const llm_model *m, const llm_session_options *o, const llm
     for (int i = 0; i < N_SITE; i++)
         if (model_uses(m, (llm_site)i) && (st = site_cost(m, (llm_site)i, o, &limits[i], out, err)) != LLM_OK) return st;
     out->step = (uint64_t)o->n_batch * (4 * sizeof(int32_t) + 1 + sizeof(llm_span)) + n_seq * sizeof(int);     /* step_open */
-    out->logits = (n_seq + 1) * n_vocab * sizeof(float) + (uint64_t)session_top_rows(m, o->n_seq) * sizeof(llm_top);
+    out->logits = ((n_seq + 1) * n_vocab + n_seq * peaks_of(n_vocab)) * sizeof(float) + (uint64_t)session_top_rows(m, o->n_seq) * sizeof(llm_top);
     out->tables = sizeof(llm_session) + (size_t)m->config.n_layer * (sizeof(llm_kv_layer) + sizeof(int) + sizeof(llm_site))
                 + n_seq * (sizeof(kv_seq) + sizeof(int));      /* n_large */
     return LLM_OK;

@@ -7,6 +7,7 @@
 #include "sampler.h"
 #include "checked.h"
 #include "random.h"
+#include "peak.h"
 #include "softmax_sum.h"
 #include <limits.h>
 #include <math.h>
@@ -20,7 +21,8 @@ typedef struct {
     int32_t id;
 } cand;
 
-enum { BLOCK = SOFTMAX_BLOCK };         /* ids whose greatest logit is known */
+enum { BLOCK = PEAK_OF };               /* ids whose greatest logit is known */
+_Static_assert((int)BLOCK == (int)SOFTMAX_BLOCK, "weights are summed by the same blocks");
 
 struct llm_sampler {
     llm_sampler_options opt;            /* bias points to our copy */
@@ -77,8 +79,6 @@ static void sort_by_id(cand *c, int n)
 }
 
 /* ---- softmax ---- */
-
-static inline float greater(float a, float b) { return a > b ? a : b; }
 
 /* e^x for x <= 0: x = n ln 2 + r, |r| <= ln(2)/2, Taylor to r^13 (the next term is below 2^-57); 0 from -708 on. Four pairs side by
  * side: every processor has vectors of two, and one chain of steps alone would wait for itself. */
@@ -446,24 +446,8 @@ static void change(llm_sampler *p)
     }
 }
 
-/* The greatest of x [BLOCK]; *good is cleared where one is NaN or infinite. Loops of constant length, which become vector code. */
-static float peak_of(const float *x, bool *good)
-{
-    float most[16];
-    int fine[16];
-
-    for (int k = 0; k < 16; k++) {
-        most[k] = greater(greater(x[k], x[k + 16]), greater(x[k + 32], x[k + 48]));
-        fine[k] = (x[k] < INFINITY) & (x[k + 16] < INFINITY) & (x[k + 32] < INFINITY) & (x[k + 48] < INFINITY);
-    }
-    for (int k = 0; k < 8; k++) most[k] = greater(most[k], most[k + 8]), fine[k] &= fine[k + 8];
-    for (int k = 0; k < 4; k++) most[k] = greater(most[k], most[k + 4]), fine[k] &= fine[k + 4];
-    *good &= (fine[0] & fine[1] & fine[2] & fine[3]) != 0;
-    return greater(greater(most[0], most[1]), greater(most[2], most[3]));
-}
-
-/* Bias, penalties, and the peaks of all blocks; false: a logit is broken. */
-static bool prepare(llm_sampler *p, const float *logits, llm_error *err)
+/* Bias, penalties, and the peaks of all blocks, of which those of whole unchanged blocks may be known (NULL: none); false: a logit is broken. */
+static bool prepare(llm_sampler *p, const float *logits, const float *known, llm_error *err)
 {
     bool good = true;
     float rest[BLOCK];
@@ -471,7 +455,11 @@ static bool prepare(llm_sampler *p, const float *logits, llm_error *err)
 
     p->raw = logits;
     change(p);
-    for (int b = 0; b < p->n_block; b++) p->peak[b] = peak_of(whole_block(p, b, rest), &good);
+    for (int b = 0; b < p->n_block; b++) {
+        bool is_known = known != NULL && !p->changed[b] && (b + 1) * BLOCK <= p->n_vocab;
+        p->peak[b] = is_known ? known[b] : peak_of(whole_block(p, b, rest));
+        good &= p->peak[b] < INFINITY;
+    }
     for (int b = 0; !good && b < p->n_block; b++) {
         const float *x = block(p, b, &first, &n);
         for (int k = 0; k < n; k++)
@@ -561,7 +549,9 @@ static llm_token choose(const llm_sampler_options *o, cand *c, int n, bool use_t
     return draw(c, n, u * sum);
 }
 
-llm_token llm_sampler_pick(llm_sampler *p, const float *logits, uint64_t pos, llm_error *err)
+llm_token llm_sampler_pick(llm_sampler *p, const float *logits, uint64_t pos, llm_error *err) { return sampler_pick_row(p, logits, NULL, pos, err); }
+
+llm_token sampler_pick_row(llm_sampler *p, const float *logits, const float *peak, uint64_t pos, llm_error *err)
 {
     const llm_sampler_options *o;
     bool use_typical, use_top_p;
@@ -575,7 +565,7 @@ llm_token llm_sampler_pick(llm_sampler *p, const float *logits, uint64_t pos, ll
         return -1;
     }
     o = &p->opt;
-    if (!prepare(p, logits, err) || (best = greatest(p, &top, err)) < 0) return -1;
+    if (!prepare(p, logits, peak, err) || (best = greatest(p, &top, err)) < 0) return -1;
     if (o->temperature == 0) return best;
     use_typical = active(o->typical_p), use_top_p = active(o->top_p);
     u = random_at(o->seed, pos);

@@ -1,4 +1,5 @@
 /* session.c - opening and closing a session, and what it will cost. */
+#include "peak.h"
 #include "place.h"
 #include "plan.h"
 #include "threads.h"
@@ -38,13 +39,15 @@ llm_status session_options(llm_session_options *o, const llm_model *m, llm_error
 bool session_logits_reserve(llm_session *s, size_t n)
 {
     size_t bytes;
-    float *bigger;
+    float *bigger, *peak;
 
     if (n <= s->cap_logits) return true;
     if (!ck_mul(n, (size_t)s->model->config.n_vocab, &bytes) || !ck_mul(bytes, sizeof(float), &bytes)) return false;
-    if ((bigger = malloc(bytes)) == NULL) return false;     /* the old rows are about to be replaced */
-    free(s->logits);
-    s->logits = bigger, s->cap_logits = n, s->n_logits = 0;
+    s->n_peak = peaks_of((size_t)s->model->config.n_vocab);
+    bigger = malloc(bytes), peak = malloc(n * s->n_peak * sizeof *peak);   /* the old rows are about to be replaced */
+    if (bigger == NULL || peak == NULL) { free(bigger), free(peak); return false; }
+    free(s->logits), free(s->peak);
+    s->logits = bigger, s->peak = peak, s->cap_logits = n, s->n_logits = 0;
     return true;
 }
 
@@ -149,7 +152,7 @@ void llm_session_close(llm_session *s)
     kv_close(&s->kv);
     for (int i = 0; i < N_SITE; i++) backend_close(&s->be[i]);
     free(s->token), free(s->pos), free(s->seq), free(s->origin), free(s->want), free(s->span);
-    free(s->n_row_seq), free(s->row), free(s->logits), free(s->top);
+    free(s->n_row_seq), free(s->row), free(s->logits), free(s->peak), free(s->top);
     plan_release(s);
     free(s);
 }

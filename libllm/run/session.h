@@ -58,6 +58,9 @@ struct llm_session {
     llm_backend be[N_SITE];             /* zeroed: nothing runs there */
     llm_run run[N_SITE], *first;        /* first: one that is used */
     float *logits;                      /* [cap_logits, n_vocab] */
+    float *peak;                        /* [cap_logits, n_peak] of their blocks (peak.h), where peaked */
+    size_t n_peak;
+    bool peaked;
     size_t n_logits, cap_logits;
     float *row;                         /* [n_vocab] while rows change places */
     int32_t *token, *pos, *seq;         /* [n_batch] the current piece */

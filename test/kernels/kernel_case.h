@@ -103,14 +103,14 @@ static inline void case_open(case_backend *c, llm_isa isa, int n_thread, const l
     c->impl.linear = aligned_alloc(4096, (c->impl.linear_bytes + 4095) & ~(size_t)4095);
     ck_assert_int_eq(pool_open(&c->impl.pool, n_thread, &err), LLM_OK);
     c->be.impl = &c->impl;
-    linear_ops_ref(&c->be.op);
+    linear_ops_ref(&c->be.op, &c->be.block);
 #if defined(__x86_64__)
-    if (isa == ISA_AVX2) linear_ops_avx2(&c->be.op);
-    if (isa == ISA_AVXVNNI) linear_ops_avxvnni(&c->be.op);
-    if (isa == ISA_AVX512) linear_ops_avx512(&c->be.op);
+    if (isa == ISA_AVX2) linear_ops_avx2(&c->be.op, &c->be.block);
+    if (isa == ISA_AVXVNNI) linear_ops_avxvnni(&c->be.op, &c->be.block);
+    if (isa == ISA_AVX512) linear_ops_avx512(&c->be.op, &c->be.block);
 #elif defined(__aarch64__)
-    if (isa == ISA_NEON) linear_ops_neon(&c->be.op);
-    if (isa == ISA_I8MM) linear_ops_i8mm(&c->be.op);
+    if (isa == ISA_NEON) linear_ops_neon(&c->be.op, &c->be.block);
+    if (isa == ISA_I8MM) linear_ops_i8mm(&c->be.op, &c->be.block);
 #endif
 }
 

@@ -39,7 +39,7 @@ START_TEST(near_double_precision)
     case_backend c;
 
     case_open(&c, cpu_best_isa(), 2, &limits);
-    linear_ops_blas(&c.be.op, &c.impl);
+    linear_ops_blas(&c.be.op, &c.be.block, &c.impl);
     for (int t = 0; t < 3; t++)
         for (int i = 0; i < 27; i++) {
             int r = rows[i / 9], k = cols[i / 3 % 3], n = ns[i % 3];
@@ -63,7 +63,7 @@ START_TEST(others_are_unchanged)
     case_backend c;
 
     case_open(&c, cpu_best_isa(), 2, &limits);
-    linear_ops_blas(&c.be.op, &c.impl);
+    linear_ops_blas(&c.be.op, &c.be.block, &c.impl);
     for (int i = 0; i < 4; i++) {
         llm_tensor w = case_tensor(cases[i].type, 0, 100, 512), f = case_tensor(DT_F16, 0, 40, 512);
         llm_rows x = case_rows(cases[i].n, 512), y = blank(cases[i].n, 100), z = blank(cases[i].n, 40), own = blank(cases[i].n, 100);

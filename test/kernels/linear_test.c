@@ -3,6 +3,7 @@
 #include "kernel_case.h"
 #include "matrix.h"
 #include "packed.h"
+#include "peak.h"
 
 static const int row_counts[] = { 1, 3, 16, 17, 33 };
 static const int float_cols[] = { 1, 15, 16, 17, 31, 100, 256, 520 }, block_cols[] = { 32, 96, 256, 512, 2880 };
@@ -171,6 +172,42 @@ START_TEST(batch_equals_single)
             free((void *)(uintptr_t)w.data), free(x.data), free(want.data), free(got.data);
         }
         for (int i = 0; i < 4; i++) case_close(&c[i]);
+    }
+}
+END_TEST
+
+/* linear_peaks: what linear gives, and the greatest of each block of it, with any number of threads; a broken value is seen. */
+START_TEST(peaks_are_those_of_the_rows)
+{
+    static const llm_dtype types[] = { DT_Q6_K, DT_Q8_0, DT_BF16 };
+    static const int row_count[] = { 1, 63, 64, 700, 2051 }, n_count[] = { 1, 2, 9 };
+    enum { COLS = 256 };
+
+    for (int isa = ISA_SCALAR; isa < N_ISA; isa++) for (int t = 0; t < COUNT(types); t++) for (int ir = 0; ir < COUNT(row_count); ir++) for (int in = 0; in < COUNT(n_count); in++) {
+        case_backend c;
+        int rows = row_count[ir], n = n_count[in], n_peak = (rows + PEAK_OF - 1) / PEAK_OF;
+        float *peak = calloc((size_t)(n * n_peak), sizeof *peak);
+        if (!cpu_has_isa((llm_isa)isa)) { free(peak); continue; }
+        llm_tensor w = case_tensor(types[t], 0, rows, COLS);
+        llm_rows x = case_rows(n, COLS), want = blank(n, rows), got = blank(n, rows);
+        llm_linear lw = { want, &w, NULL }, lg = { got, &w, NULL };
+        case_open(&c, (llm_isa)isa, 1 + (ir + in) % 4, &limits);
+        if (t == 2 && ir > 0) for (int k = 0; k < COLS; k++) ((uint16_t *)(uintptr_t)w.data)[62 * COLS + k] = ir % 2 ? 0x7f80 : 0xff80;   /* +-infinity: NaN or one of them */
+        c.be.op.linear(&c.be, &lw, 1, x);
+        c.be.block.linear_peaks(&c.be, &lg, x, peak);
+        ck_assert(backend_ok(&c.be));
+        check_same(want, got, dtype_name(w.dtype), (llm_isa)isa, rows, COLS);
+        for (int i = 0; i < n; i++) for (int b = 0; b < n_peak; b++) {
+            float most = -INFINITY, is = peak[i * n_peak + b];
+            bool broken = false;
+            for (int r = b * PEAK_OF; r < rows && r < (b + 1) * PEAK_OF; r++) {
+                float v = row_at(want, i)[r];
+                broken |= !(v < INFINITY), most = v > most ? v : most;
+            }
+            ck_assert_msg(broken ? isnan(is) : is == most, "%s, %d rows, row %d, block %d: %g, want %g", dtype_name(w.dtype), rows, i, b, is, broken ? NAN : most);
+        }
+        case_close(&c);
+        free(peak), free((void *)(uintptr_t)w.data), free(x.data), free(want.data), free(got.data);
     }
 }
 END_TEST
@@ -439,5 +476,5 @@ START_TEST(scales_apart_equal_whole_blocks)
 END_TEST
 
 LLM_TEST_MAIN("kernels/linear", reference_is_near_double_precision, integer_blocks_equal_dequantized, every_set_equals_the_reference,
-              batch_equals_single, joined_equals_separate, absorb_is_a_product_per_head, embed_dequantizes_rows, bad_activations_stay_in_their_row,
+              batch_equals_single, peaks_are_those_of_the_rows, joined_equals_separate, absorb_is_a_product_per_head, embed_dequantizes_rows, bad_activations_stay_in_their_row,
               packed_rows_equal_the_file, packed_stacks_and_tables_equal_the_file, scales_apart_equal_whole_blocks)

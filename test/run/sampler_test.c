@@ -1,4 +1,5 @@
 #include "../llm_test.h"
+#include "peak.h"
 #include "random.h"
 #include "sampler.h"
 #include <math.h>
@@ -252,6 +253,39 @@ START_TEST(padding_and_broken_logits)
 }
 END_TEST
 
+/* Peaks that are known change nothing but the time a pick takes: with bias and penalties in some blocks, padding, and a broken logit. */
+START_TEST(known_peaks_pick_the_same)
+{
+    enum { ROW = 1000, VOCAB = 970 };
+    static const llm_logit_bias bias[] = { { 3, 4 }, { 500, -INFINITY }, { 969, 2 } };
+    const llm_sampler_options all[] = {
+        { .temperature = 0 }, { .temperature = 1 }, { .temperature = 0.7f, .top_k = 20, .top_p = 0.9f }, { .temperature = 1, .top_p = 0.95f }, { .temperature = 1, .min_p = 0.05f },
+        { .temperature = 0, .bias = bias, .n_bias = 3 }, { .temperature = 1, .top_k = 5, .repeat_penalty = 1.3f, .presence_penalty = 1 },
+    };
+    float x[ROW], peak[(ROW + PEAK_OF - 1) / PEAK_OF];
+    llm_error a, b;
+
+    for (size_t o = 0; o < sizeof all / sizeof all[0]; o++) {
+        llm_sampler *p = open_or_fail(ROW, VOCAB, all[o]), *q = open_or_fail(ROW, VOCAB, all[o]);
+        for (uint64_t pos = 0; pos < 300; pos++) {
+            llm_token t;
+            for (int i = 0; i < ROW; i++) x[i] = 4 * (float)random_at(7 + o, pos * ROW + (uint64_t)i) + (i >= VOCAB ? 100.0f : 0);
+            if (pos == 299) x[130] = o % 2 ? INFINITY : NAN;
+            for (int i = 0; i < ROW; i += PEAK_OF) peak[i / PEAK_OF] = ROW - i < PEAK_OF ? peak_of_part(x + i, ROW - i) : peak_of(x + i);
+            t = llm_sampler_pick(p, x, pos, &a);
+            ck_assert_int_eq(sampler_pick_row(q, x, peak, pos, &b), t);
+            if (t >= 0) {
+                ck_assert_int_eq(llm_sampler_accept(p, t, NULL), LLM_OK);
+                ck_assert_int_eq(llm_sampler_accept(q, t, NULL), LLM_OK);
+            }
+            ck_assert_int_eq(t < 0, pos == 299);
+            if (t < 0) ck_assert_str_eq(a.text, b.text);
+        }
+        llm_sampler_close(p), llm_sampler_close(q);
+    }
+}
+END_TEST
+
 START_TEST(greedy_takes_the_lowest_of_equals)
 {
     llm_sampler *p = open_or_fail(4, 4, (llm_sampler_options){ .top_p = 0.1f });
@@ -361,5 +395,5 @@ START_TEST(a_part_with_broken_logits_proves_nothing)
 END_TEST
 
 LLM_TEST_MAIN("run/sampler", philox_vectors, against_brute_force, draws_follow_the_softmax, generator_is_uniform,
-              a_draw_depends_on_seed_and_position_alone, padding_and_broken_logits, greedy_takes_the_lowest_of_equals,
+              a_draw_depends_on_seed_and_position_alone, padding_and_broken_logits, known_peaks_pick_the_same, greedy_takes_the_lowest_of_equals,
               refuses_bad_options, a_part_of_a_row_picks_what_the_row_picks, a_part_with_broken_logits_proves_nothing)
