@@ -176,6 +176,41 @@ START_TEST(batch_equals_single)
 }
 END_TEST
 
+/* Codes and activations as large as they can be, in every sign: where sums are narrow for a while they are at their edge. */
+START_TEST(extreme_codes_equal_the_reference)
+{
+    static const struct { llm_dtype type; int at, n; } scale[] = {          /* bytes of a block that are no codes */
+        { DT_Q4_0, 0, 2 }, { DT_Q4_1, 0, 4 }, { DT_Q5_0, 0, 2 }, { DT_Q5_1, 0, 4 }, { DT_Q8_0, 0, 2 }, { DT_IQ4_NL, 0, 2 }, { DT_MXFP4, 0, 1 },
+        { DT_Q2_K, 80, 4 }, { DT_Q3_K, 108, 2 }, { DT_Q4_K, 0, 4 }, { DT_Q5_K, 0, 4 }, { DT_Q6_K, 208, 2 }, { DT_IQ4_XS, 0, 2 },
+    };
+    static const uint8_t byte[] = { 0x00, 0xff, 0x80, 0x7f, 0x08, 0x77 };
+    enum { ROWS = 33, COLS = 512, BATCH = 9 };
+    case_backend ref;
+
+    case_open(&ref, ISA_SCALAR, 1, &limits);
+    for (int t = 0; t < COUNT(scale); t++) for (int b = 0; b < COUNT(byte); b++) {
+        llm_tensor w = case_tensor(scale[t].type, 0, ROWS, COLS);
+        llm_rows x = case_rows(BATCH, COLS), want = blank(BATCH, ROWS), got = blank(BATCH, ROWS);
+        llm_linear lw = { want, &w, NULL }, lg = { got, &w, NULL };
+        int size = dtype_info(w.dtype)->block_bytes;
+        for (size_t i = 0; i < ROWS * w.row_bytes; i++)
+            if ((int)(i % (size_t)size) < scale[t].at || (int)(i % (size_t)size) >= scale[t].at + scale[t].n) ((uint8_t *)(uintptr_t)w.data)[i] = byte[b];
+        for (int i = 0; i < BATCH; i++) for (int k = 0; k < COLS; k++) row_at(x, i)[k] = i == 0 ? 1 : i == 1 ? -1 : k >> (i - 2) & 1 ? -1 : 1;
+        ref.be.op.linear(&ref.be, &lw, 1, x);
+        for (int s = 0; s < COUNT(sets); s++) for (int n = 1; n <= BATCH && cpu_has_isa(sets[s]); n += 4) {
+            case_backend c;
+            case_open(&c, sets[s], 2, &limits);
+            lg.y.n = x.n = n;
+            c.be.op.linear(&c.be, &lg, 1, x);
+            for (int i = 0; i < n; i++) ck_assert_msg(memcmp(row_at(got, i), row_at(want, i), ROWS * sizeof(float)) == 0, "%s, byte %02x, set %d: row %d of %d", dtype_name(w.dtype), byte[b], (int)sets[s], i, n);
+            case_close(&c);
+        }
+        free((void *)(uintptr_t)w.data), free(x.data), free(want.data), free(got.data);
+    }
+    case_close(&ref);
+}
+END_TEST
+
 /* linear_peaks: what linear gives, and the greatest of each block of it, with any number of threads; a broken value is seen. */
 START_TEST(peaks_are_those_of_the_rows)
 {
@@ -476,5 +511,5 @@ START_TEST(scales_apart_equal_whole_blocks)
 END_TEST
 
 LLM_TEST_MAIN("kernels/linear", reference_is_near_double_precision, integer_blocks_equal_dequantized, every_set_equals_the_reference,
-              batch_equals_single, peaks_are_those_of_the_rows, joined_equals_separate, absorb_is_a_product_per_head, embed_dequantizes_rows, bad_activations_stay_in_their_row,
+              batch_equals_single, extreme_codes_equal_the_reference, peaks_are_those_of_the_rows, joined_equals_separate, absorb_is_a_product_per_head, embed_dequantizes_rows, bad_activations_stay_in_their_row,
               packed_rows_equal_the_file, packed_stacks_and_tables_equal_the_file, scales_apart_equal_whole_blocks)
