@@ -122,12 +122,13 @@ SIMD_INLINE void tile32(const panel *p, int n_block, const x_chunk32 *x, int col
 /* acc [n_col][BAND_ROWS] -= what the minima of a super-block take off. */
 SIMD_INLINE void take_minima(const panel *p, const x_chunk256 *x, int col, int n_col, float *acc, panel_kind kind)
 {
+    const int pairs = CHUNK / kind.sub / 2;         /* of sub-blocks */
     vi m[ROW_VECTORS][MOST_COLUMNS];
 
     UNROLL
     for (int r = 0; r < ROW_VECTORS; r++) UNROLL for (int j = 0; j < n_col; j++) m[r][j] = i_zero();
     UNROLL
-    for (int i = 0; i < CHUNK / kind.sub / 2; i++) {
+    for (int i = 0; i < pairs; i++) {
         vi mn[ROW_VECTORS];
         UNROLL
         for (int r = 0; r < ROW_VECTORS; r++) mn[r] = i_load(panel_of(p, r)->mn[i] + lane_of(r));
