@@ -52,8 +52,8 @@ enum { ROW_VECTORS = 4, MOST_COLUMNS = 4 };
 
 /* dot_tile(s, n_col, w, start, step, n_vec, x, xstart, runs, is_signed), for each set: s[r][j] = the products of n_vec (8 or 4) vectors of
  * codes of vector r of the rows, at w + r * step and TILE_ROWS * 4 bytes apart, with the 4 * n_vec activations of column j, at x + 4 * j
- * and X_STEP bytes apart. Codes are signed. SIMD_DPBUSD: activations have 128 added, which start, at start + r * step, takes back: -128
- * times the sum of the codes. SIMD_MADDUBS: see there. */
+ * and X_STEP bytes apart. Codes are signed bytes. SIMD_DPBUSD: activations have 128 added, which start, at start + r * step, takes back:
+ * -128 times the sum of the codes. SIMD_MADDUBS has other forms of both, and alone looks at the rest: dot_tile_small, dot_tile_signed. */
 
 /* What the compiler would order otherwise: it makes all products first and keeps them in memory, puts off last steps, loads twice what it
  * could keep, and early what comes much later. NOW: v is made here, and stays in a register. NOT_YET: what comes behind is not begun. */

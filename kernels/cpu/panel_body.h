@@ -13,7 +13,7 @@ enum { SIGNED_PARTS = 1 };
 
 /* codes[i] holds values 4i .. 4i+3 of each row (with SIMD_I8MM in the order of codes_order, lanes.h); of types of any signed bytes codes[2i]
  * and codes[2i+1] do, where SIGNED_PARTS is 2. d and m are by block of 32, or d[0] and m[0] (dmin) of the super-block, whose sub-scales
- * are sc and whose minima mn hold two sub-blocks in each dword (0|2, 1|3, 4|6, ... : sum_place). start: by sub-block or run, dot_tile. */
+ * are sc and whose minima mn hold two sub-blocks in each dword (0|2, 1|3, 4|6, ... : sum_place). start: by sub-block (dot_tile, lanes.h). */
 typedef struct {
     uint8_t codes[SIGNED_PARTS * CHUNK / 4][TILE_ROWS * 4];
     float d[MAX_BLOCK][TILE_ROWS], m[MAX_BLOCK][TILE_ROWS], sc[16][TILE_ROWS];
