@@ -89,6 +89,8 @@ void x_group(const linear_set *set, x_form form, const float *const *row, int64_
 
 typedef struct { llm_backend *be; const linear_set *set; x_form form; const int32_t *perm; int64_t cols; llm_rows x; uint8_t *out; size_t stride; } prepare_arg;
 
+static size_t record_bytes(x_form form, int64_t cols) { return x_layout_of(form, cols).bytes; }
+
 static const float *permuted(const prepare_arg *p, int64_t i, float *room)
 {
     const float *x = row_at(p->x, i);
@@ -115,8 +117,11 @@ static void prepare_records(void *arg, int64_t begin, int64_t end, int thread)
 {
     const prepare_arg *p = arg;
 
-    for (int64_t i = begin; i < end; i++)
-        p->set->quantize(p->form, permuted(p, i, (float *)(void *)thread_scratch(p->be, thread)), p->cols, p->out + (size_t)i * p->stride);
+    for (int64_t i = begin; i < end; i++) {
+        uint8_t *to = p->out + (size_t)i * p->stride;
+        if (p->form == X_F32) permuted(p, i, (float *)(void *)to);
+        else p->set->quantize(p->form, permuted(p, i, (float *)(void *)thread_scratch(p->be, thread)), p->cols, to);
+    }
 }
 
 /* Room for bytes in the area of a form. */
@@ -132,29 +137,26 @@ static uint8_t *form_area(llm_backend *be, x_form form, int slot, size_t bytes, 
     return form == X_F32 ? base : base + a.floats + (size_t)slot * a.rows;
 }
 
-bool x_records(llm_backend *be, const linear_set *set, x_rows *out, int slot, x_form form, int64_t cols, llm_rows x)
+bool x_records(llm_backend *be, const linear_set *set, x_rows *out, int slot, x_form form, const int32_t *perm, int64_t cols, llm_rows x)
 {
-    prepare_arg p = { be, set, form, NULL, cols, x, NULL, x_layout_of(form, cols).bytes };
+    prepare_arg p = { be, set, form, perm, cols, x, NULL, record_bytes(form, cols) };
 
-    *out = (x_rows){ form, (const uint8_t *)x.data, (size_t)x.stride * sizeof(float) };
-    if (form == X_F32) return true;
+    *out = (x_rows){ .form = form, .data = (const uint8_t *)x.data, .stride = (size_t)x.stride * sizeof(float) };
+    if (form == X_F32 && perm == NULL) return true;
     if ((p.out = form_area(be, form, slot, (size_t)x.n * p.stride, x.n)) == NULL) return false;
-    pool_run(cpu_of(be)->pool, x.n, 1, prepare_records, &p);
-    *out = (x_rows){ form, p.out, p.stride };
+    pool_run(cpu_of(be)->pool, x.n, x.n > FEW_COLUMNS ? 1 : x.n, prepare_records, &p);
+    *out = (x_rows){ .form = form, .data = p.out, .stride = p.stride };
     return true;
 }
 
-bool x_prepare(llm_backend *be, const linear_set *set, x_rows *out, int slot, x_form form, const int32_t *perm, int64_t cols, llm_rows x)
+bool x_grouped(llm_backend *be, const linear_set *set, x_rows *out, int slot, x_form form, const int32_t *perm, int64_t cols, llm_rows x)
 {
-    prepare_arg p = { be, set, form, perm, cols, x, NULL, x.n > 1 ? x_group_bytes(form, cols) : x_layout_of(form, cols).bytes };
-    int64_t n = x.n > 1 ? x_groups_of(x.n) : 1;
+    prepare_arg p = { be, set, form, perm, cols, x, NULL, x_group_bytes(form, cols) };
+    int64_t n = x_groups_of(x.n);
 
-    if (x.n == 1 && form == X_F32 && perm == NULL) { *out = (x_rows){ form, (const uint8_t *)x.data, 0 }; return true; }
     if ((p.out = form_area(be, form, slot, (size_t)n * p.stride, x.n)) == NULL) return false;
-    if (x.n > 1) pool_run(cpu_of(be)->pool, n, 1, prepare_groups, &p);
-    else if (form == X_F32) permuted(&p, 0, (float *)(void *)p.out);
-    else prepare_records(&p, 0, 1, 0);
-    *out = (x_rows){ form, p.out, p.stride };
+    pool_run(cpu_of(be)->pool, n, 1, prepare_groups, &p);
+    *out = (x_rows){ .form = form, .data = p.out, .stride = p.stride };
     return true;
 }
 
@@ -162,7 +164,7 @@ bool x_prepare(llm_backend *be, const linear_set *set, x_rows *out, int slot, x_
 
 enum { MAX_JOINED = 8 };
 
-/* Up to MAX_JOINED products that run as one loop: item t is item t - first[i] of product i, item_rows rows. */
+/* Up to MAX_JOINED products that run as one loop: item t is item t - first[i] of product i, item_rows rows. few: of records. */
 typedef struct { matrix w; x_rows x; llm_rows y; } product_job;
 typedef struct {
     llm_backend *be;
@@ -170,6 +172,7 @@ typedef struct {
     product_job job[MAX_JOINED];
     int64_t first[MAX_JOINED + 1], item_rows;
     int n;
+    bool few;
     float *peak;                        /* NULL, or of the only product: linear_peaks */
 } product_arg;
 
@@ -206,8 +209,8 @@ static void run_items(void *arg, int64_t begin, int64_t end, int thread)
         int64_t row0 = (t - p->first[i]) * p->item_rows, left = j->w.rows - row0;
         n = (p->first[i + 1] < end ? p->first[i + 1] : end) - t;
         if (left > n * p->item_rows) left = n * p->item_rows;
-        if (j->y.n > 1) p->set->product(&j->w, row0, left, &j->x, j->y.n, j->y.data + row0, j->y.stride, scratch);
-        else p->set->matvec(&j->w, row0, left, &j->x, j->y.data + row0, scratch, t + n < end || goes_on ? item_at(p, t + n) : NULL);
+        if (!p->few) p->set->product(&j->w, row0, left, &j->x, j->y.n, j->y.data + row0, j->y.stride, scratch);
+        else p->set->matvec(&j->w, row0, left, &j->x, j->y.n, j->y.data + row0, j->y.stride, scratch, t + n < end || goes_on ? item_at(p, t + n) : NULL);
         if (p->peak) put_peaks(j, row0, left, p->peak);
     }
 }
@@ -231,7 +234,7 @@ static void join(product_arg *p, const matrix *w, const x_rows *x, llm_rows y)
 {
     if (p->n == MAX_JOINED) run_joined(p);
     p->job[p->n] = (product_job){ *w, *x, y };
-    p->item_rows = y.n > 1 ? ITEM_ROWS : TILE_ROWS;
+    p->item_rows = p->few ? TILE_ROWS : ITEM_ROWS;
     p->first[0] = 0;
     p->first[p->n + 1] = p->first[p->n] + (w->rows + p->item_rows - 1) / p->item_rows;
     p->n++;
@@ -245,9 +248,13 @@ static bool same_perm(const int32_t *a, const int32_t *b, int64_t n)
 void linear_run(llm_backend *be, const linear_set *set, const llm_linear *l, int n, llm_rows x, float *peak)
 {
     struct { x_rows rows; const int32_t *perm; bool used; } form[X_Q256 + 1] = { 0 };
-    product_arg p = { .be = be, .set = set, .peak = peak };
+    product_arg p = { .be = be, .set = set, .peak = peak, .few = true };
 
     if (!backend_ok(be) || x.n == 0) return;
+    for (int i = 0; i < n; i++) {
+        matrix w = matrix_of(l[i].w, NULL, -1);
+        p.few = p.few && matrix_takes_few(&w, x.n);
+    }
     for (int i = 0; i < n; i++) {
         const llm_tensor *t = l[i].w;
         matrix w = matrix_of(t, l[i].bias, -1);
@@ -255,7 +262,7 @@ void linear_run(llm_backend *be, const linear_set *set, const llm_linear *l, int
         if (!form[f].used || !same_perm(form[f].perm, t->perm, w.cols)) {
             /* the area of floats and a form's slot may be in use by products that wait */
             if (p.n > 0 && (form[f].used || t->perm != NULL)) run_joined(&p);
-            if (!x_prepare(be, set, &form[f].rows, f == X_Q32 ? 0 : 1, f, t->perm, w.cols, x)) return;
+            if (!(p.few ? x_records : x_grouped)(be, set, &form[f].rows, f == X_Q32 ? 0 : 1, f, t->perm, w.cols, x)) return;
             form[f].perm = t->perm, form[f].used = true;
             if (t->perm != NULL) form[X_F32].used = f == X_F32;
         }
@@ -266,7 +273,7 @@ void linear_run(llm_backend *be, const linear_set *set, const llm_linear *l, int
 
 /* ------------------------------------------------------------------- absorb */
 
-/* Heads head0 .. head0+n_head-1: item t is an item of rows, t % items of head t / items, or (prepare) a record or group of x. */
+/* Heads head0 .. head0+n_head-1: item t is an item of rows, t % items of head t / items, or (prepare) a record (few) or group of x. */
 typedef struct {
     llm_backend *be;
     const linear_set *set;
@@ -274,6 +281,7 @@ typedef struct {
     llm_rows y, x;
     int64_t y_step, x_step, head0, item_rows, items, cols, n_form;      /* n_form: records or groups of a head */
     x_form form;
+    bool few;
     uint8_t *out;
     size_t stride;
 } absorb_job;
@@ -284,9 +292,9 @@ static void absorb_prepare(void *arg, int64_t begin, int64_t end, int thread)
     const float *row[GROUP];
 
     for (int64_t t = begin; t < end; t++) {
-        int64_t g = t % a->n_form * GROUP, n = a->x.n - g < GROUP ? a->x.n - g : GROUP, at = (a->head0 + t / a->n_form) * a->x_step;
-        for (int64_t c = 0; c < n; c++) row[c] = row_at(a->x, g + c) + at;
-        if (a->x.n == 1) a->set->quantize(a->form, row[0], a->cols, a->out + (size_t)t * a->stride);
+        int64_t first = t % a->n_form * (a->few ? 1 : GROUP), n = a->few ? 1 : a->x.n - first < GROUP ? a->x.n - first : GROUP;
+        for (int64_t c = 0; c < n; c++) row[c] = row_at(a->x, first + c) + (a->head0 + t / a->n_form) * a->x_step;
+        if (a->few) a->set->quantize(a->form, row[0], a->cols, a->out + (size_t)t * a->stride);
         else x_group(a->set, a->form, row, n, a->cols, thread_scratch(a->be, thread), a->out + (size_t)t * a->stride);
     }
 }
@@ -301,9 +309,9 @@ static void absorb_items(void *arg, int64_t begin, int64_t end, int thread)
         matrix w = matrix_of(a->w, NULL, h);
         int64_t n_row = w.rows - row0 < a->item_rows ? w.rows - row0 : a->item_rows;
         float *y = a->y.data + h * a->y_step + row0;
-        x_rows x = { a->form, a->out + (size_t)(i * a->n_form) * a->stride, a->stride };
-        if (a->x.n == 1 && a->form == X_F32) x.data = (const uint8_t *)(a->x.data + h * a->x_step);
-        if (a->x.n == 1) a->set->matvec(&w, row0, n_row, &x, y, scratch, NULL);
+        x_rows x = { .form = a->form, .data = a->out + (size_t)(i * a->n_form) * a->stride, .stride = a->stride };
+        if (a->few && a->form == X_F32) x.data = (const uint8_t *)(a->x.data + h * a->x_step), x.stride = (size_t)a->x.stride * sizeof(float);
+        if (a->few) a->set->matvec(&w, row0, n_row, &x, a->x.n, y, a->y.stride, scratch, NULL);
         else a->set->product(&w, row0, n_row, &x, a->x.n, y, a->y.stride, scratch);
     }
 }
@@ -314,16 +322,19 @@ void absorb_run(llm_backend *be, const linear_set *set, llm_rows y, int y_step, 
     linear_areas at;
     uint8_t *base = area(be, &at);
     absorb_job a = { .be = be, .set = set, .w = w, .y = y, .x = x, .y_step = y_step, .x_step = x_step, .cols = cols, .form = matrix_form(w->dtype) };
+    matrix last = matrix_of(w, NULL, n_head - 1);
+    bool as_it_lies;
 
     if (!backend_ok(be) || x.n == 0) return;
-    a.item_rows = x.n > 1 ? ITEM_ROWS : TILE_ROWS, a.items = (w->dim[1] + a.item_rows - 1) / a.item_rows;
-    a.n_form = x_groups_of(x.n), a.stride = x.n > 1 ? x_group_bytes(a.form, cols) : x_layout_of(a.form, cols).bytes;
+    a.few = matrix_takes_few(&last, x.n), as_it_lies = a.few && a.form == X_F32;
+    a.item_rows = a.few ? TILE_ROWS : ITEM_ROWS, a.items = (w->dim[1] + a.item_rows - 1) / a.item_rows;
+    a.n_form = a.few ? x.n : x_groups_of(x.n), a.stride = a.few ? record_bytes(a.form, cols) : x_group_bytes(a.form, cols);
     a.out = a.form == X_F32 ? base : base + at.floats;
-    if (x.n > 1 || a.form != X_F32) most = (int64_t)((a.form == X_F32 ? at.floats : MAX_FORM * at.rows) / (a.stride * (size_t)a.n_form));
+    if (!as_it_lies) most = (int64_t)((a.form == X_F32 ? at.floats : MAX_FORM * at.rows) / (a.stride * (size_t)a.n_form));
     if (most < 1) { backend_fail(be, LLM_ERR_INTERNAL, "absorb: %d rows of %lld values exceed the scratch", x.n, (long long)cols); return; }
     for (; a.head0 < n_head; a.head0 += most) {
         int64_t n = n_head - a.head0 < most ? n_head - a.head0 : most;
-        if (x.n > 1 || a.form != X_F32) pool_run(cpu_of(be)->pool, n * a.n_form, x.n > 1 ? 1 : 8, absorb_prepare, &a);
+        if (!as_it_lies) pool_run(cpu_of(be)->pool, n * a.n_form, a.few ? 8 : 1, absorb_prepare, &a);
         pool_run(cpu_of(be)->pool, n * a.items, x.n > 8 ? 1 : 8, absorb_items, &a);
     }
 }

@@ -78,6 +78,18 @@ x_form matrix_form(llm_dtype dtype)
     }
 }
 
+/* A product makes a panel first, which costs as much as several columns, fewer where a code takes more work to make (measured: kernel-bench -n).
+ * Rows that still lie in the file are turned anew for each column. */
+bool matrix_takes_few(const matrix *w, int64_t n)
+{
+    if (matrix_form(w->dtype) != X_F32 && w->packed_rows < w->rows - w->rows % TILE_ROWS) return n <= 3;
+    switch (w->dtype) {
+    case DT_Q2_K: case DT_Q3_K:                                         return n <= 4;
+    case DT_Q5_0: case DT_Q5_1: case DT_Q5_K: case DT_Q6_K: case DT_Q4_G: return n <= 6;
+    default:                                                            return n <= FEW_COLUMNS;
+    }
+}
+
 bool type_has_min(llm_dtype t) { return t == DT_Q4_1 || t == DT_Q5_1 || t == DT_Q2_K || t == DT_Q4_K || t == DT_Q5_K; }
 bool type_sums_exactly(llm_dtype t) { return t == DT_Q2_K || t == DT_Q3_K; }
 

@@ -21,25 +21,29 @@ typedef struct {
     size_t packed_row_bytes;
 } matrix;
 
-/* Rows of x (columns of the product) in one form: row c starts at data + c * stride, or, where a product has several columns,
- * group g of them does (x_group.h). */
-typedef struct { x_form form; const uint8_t *data; size_t stride; } x_rows;
+/* Rows of x (columns of the product) in one form: records, of which column c has number pick[c] (pick NULL: c), or, for a product with many
+ * columns, groups of them (x_group.h); stride bytes apart. */
+typedef struct { x_form form; const uint8_t *data; size_t stride; const int32_t *pick; } x_rows;
 
-/* Rows of the weights that one thread takes at a time: with one column, with more. */
+static inline const uint8_t *x_record(const x_rows *x, int c) { return x->data + (size_t)(x->pick ? x->pick[c] : c) * x->stride; }
+
+/* Rows of the weights that one thread takes at a time: with few columns, with more. */
 enum { TILE_ROWS = 16, ITEM_ROWS = 32 };
+/* Columns that a matvec takes. */
+enum { FEW_COLUMNS = 8 };
 
 /* Bytes of scratch for each thread, for matrices of up to max_cols columns and n_col rows of x. */
 size_t product_scratch(int64_t max_cols, int64_t n_col);
 
 /* A kernel set. quantize: a row of x as a record. group: GROUP records, or rows of floats, as a group; where there are fewer rows
- * any may stand in for the rest. product: y[c * y_stride + r - row0] for rows row0 .. row0+n_row-1 and n_col columns, bias
- * included; row0 is a multiple of TILE_ROWS, scratch 64-byte aligned. matvec: the same for a record or
- * row of floats; next: the tile that this thread will come to after these rows, or NULL. */
+ * any may stand in for the rest. product: y[c * y_stride + r - row0] for rows row0 .. row0+n_row-1 and n_col columns in groups, bias
+ * included; row0 is a multiple of TILE_ROWS, scratch 64-byte aligned. matvec: the same for up to FEW_COLUMNS records or
+ * rows of floats; next: the tile that this thread will come to after these rows, or NULL. */
 typedef struct {
     void (*quantize)(x_form form, const float *x, int64_t n, uint8_t *record);
     void (*group)(x_form form, const uint8_t *const *row, int64_t cols, uint8_t *group);
     void (*product)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, uint8_t *scratch);
-    void (*matvec)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch, const uint8_t *next);
+    void (*matvec)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int n_col, float *y, int64_t y_stride, uint8_t *scratch, const uint8_t *next);
 } linear_set;
 
 /* Matrix e of a 3-D tensor, or the whole of a 2-D one (e < 0), with its scale and bias (NULL: none). */
@@ -48,6 +52,8 @@ matrix matrix_of(const llm_tensor *w, const llm_tensor *bias, int64_t e);
 void matrix_row(const matrix *w, int64_t r, float *y);
 /* The form in which x multiplies weights of this type. */
 x_form matrix_form(llm_dtype dtype);
+/* Whether n rows of x multiply w faster as records (matvec) than in groups (product). */
+bool matrix_takes_few(const matrix *w, int64_t n);
 float matrix_bias(const matrix *w, int64_t r);      /* 0 where there is none: do not add it then */
 
 /* A block of 32 as integers w and y = d * w + m. */
@@ -74,11 +80,10 @@ float *thread_tile(llm_backend *be, int thread);     /* [n_batch rounded up to a
 uint8_t *moe_scratch(llm_backend *be, size_t *bytes);
 bool moe_measure(const llm_limits *l, size_t *bytes);
 
-/* x in the form that w needs, in slot 0 or 1 of the scratch: a record if x is one row (X_F32 without perm: x itself), else groups.
- * False after a failure. */
-bool x_prepare(llm_backend *be, const linear_set *set, x_rows *out, int slot, x_form form, const int32_t *perm, int64_t cols, llm_rows x);
-/* Each row of x as a record, for any number of rows (X_F32: x itself). */
-bool x_records(llm_backend *be, const linear_set *set, x_rows *out, int slot, x_form form, int64_t cols, llm_rows x);
+/* x in the form that w needs, in slot 0 or 1 of the scratch, its values in the order of perm (NULL: as they are): in groups. False after a failure. */
+bool x_grouped(llm_backend *be, const linear_set *set, x_rows *out, int slot, x_form form, const int32_t *perm, int64_t cols, llm_rows x);
+/* The same with each row as a record (X_F32 without perm: x itself). */
+bool x_records(llm_backend *be, const linear_set *set, x_rows *out, int slot, x_form form, const int32_t *perm, int64_t cols, llm_rows x);
 /* n rows, 1..GROUP of them, as one group; scratch: of a thread, or what is left of it. */
 void x_group(const linear_set *set, x_form form, const float *const *row, int64_t n, int64_t cols, uint8_t *scratch, uint8_t *group);
 #endif

@@ -1,4 +1,4 @@
-/* matvec_body.h - one column: the product of a token being generated. Included by matvec_avx2.c, matvec_avx512.c and
+/* matvec_body.h - one column, or few: the product of a token being generated, or of a few sequences' tokens. Included by matvec_avx2.c, matvec_avx512.c and
  * matvec_neon.c with SIMD_* and SIMD_NAME set as for simd.h. linear.h has the order of the sums, dequant.c the blocks.
  *
  * A tile is 16 rows whose sums end in a lane each. Rows that were put in order (pack.h) go through matvec_packed_body.h; those that still lie in the
@@ -97,7 +97,7 @@ SIMD_INLINE void halves(vi v, vf *low, vf *high)
  * of 32 at which codes begin. unit: bytes of codes that activations are rotated within (matvec_words_body.h). */
 typedef struct {
     void (*rows)(const tile_args *a, float *y);
-    void (*packed)(const uint8_t *tile, int64_t cols, const x_view *x, float *y);
+    void (*packed)(const uint8_t *tile, int64_t cols, const x_view *x, int n_col, float *y);
     int shift, codes, unit;
     bool sub16;
 } way;
@@ -110,22 +110,22 @@ typedef struct {
 #include "matvec_packed_body.h"
 #include "joined_body.h"
 
-/* Type, bytes and values of a block. */
-#define BOTH(type, size, values) ROWS(type, size, values) PACKED_ROWS(type, size, values)
-BOTH(q4_0, 18, 32)
-BOTH(q4_1, 20, 32)
-BOTH(q5_0, 22, 32)
-BOTH(q5_1, 24, 32)
-BOTH(q8_0, 34, 32)
-BOTH(iq4_nl, 18, 32)
-BOTH(mxfp4, 17, 32)
-BOTH(q4_g, 20, 32)
-BOTH(q2_k, 84, 256)
-BOTH(q3_k, 110, 256)
-BOTH(q4_k, 144, 256)
-BOTH(q5_k, 176, 256)
-BOTH(q6_k, 210, 256)
-BOTH(iq4_xs, 136, 256)
+/* Type, bytes and values of a block, and STRIP_VECTORS' plain. */
+#define BOTH(type, size, values, plain) ROWS(type, size, values) PACKED_ROWS(type, size, values, plain)
+BOTH(q4_0, 18, 32, true)
+BOTH(q4_1, 20, 32, true)
+BOTH(q5_0, 22, 32, false)
+BOTH(q5_1, 24, 32, false)
+BOTH(q8_0, 34, 32, true)
+BOTH(iq4_nl, 18, 32, true)
+BOTH(mxfp4, 17, 32, false)
+BOTH(q4_g, 20, 32, false)
+BOTH(q2_k, 84, 256, false)
+BOTH(q3_k, 110, 256, false)
+BOTH(q4_k, 144, 256, true)
+BOTH(q5_k, 176, 256, false)
+BOTH(q6_k, 210, 256, false)
+BOTH(iq4_xs, 136, 256, true)
 
 static way way_of(llm_dtype dtype)
 {
@@ -147,26 +147,28 @@ static way way_of(llm_dtype dtype)
     }
 }
 
-/* Start values of the sums; *used bytes of scratch are taken. */
-static x_view view_of(const x_rows *x, const matrix *w, const way *how, bool packed, uint8_t *scratch, size_t *used)
+/* Views of n_col columns; returns the scratch behind what they take. */
+static uint8_t *views_of(x_view *v, const x_rows *x, int n_col, const matrix *w, const way *how, bool packed, uint8_t *scratch)
 {
     x_layout l = x_layout_of(x->form, w->cols);
-    const uint8_t *r = x->data;
     bool q32 = x->form == X_Q32;
     int64_t n_zero = w->cols / (how->sub16 ? 16 : 32);
-    x_view v = { r, r + (how->sub16 ? l.zero16 : l.zero32), r + l.d, r + l.s, r + (how->sub16 ? l.sum16 : l.sum32), q32 ? 32 : 4,
-                 how->sub16 ? 64 : 32, how->sub16 ? 32 : 16 };
-    int32_t *zero = (int32_t *)(void *)(scratch + w->cols);
 
-    if (how->shift != 0) {
-        const int32_t *from = (const int32_t *)(const void *)v.zero;
-        if (how->shift < 0) memset(zero, 0, 4 * (size_t)n_zero);
-        else for (int64_t i = 0; i < n_zero; i++) zero[i] = from[i] >> how->shift;
-        v.zero = (const uint8_t *)zero;
+    for (int c = 0; c < n_col; c++, v++) {
+        const uint8_t *r = x_record(x, c);
+        int32_t *zero = (int32_t *)(void *)(scratch + w->cols);
+        *v = (x_view){ r, r + (how->sub16 ? l.zero16 : l.zero32), r + l.d, r + l.s, r + (how->sub16 ? l.sum16 : l.sum32), q32 ? 32 : 4,
+                       how->sub16 ? 64 : 32, how->sub16 ? 32 : 16 };
+        if (how->shift != 0) {          /* start values of the sums */
+            const int32_t *from = (const int32_t *)(const void *)v->zero;
+            if (how->shift < 0) memset(zero, 0, 4 * (size_t)n_zero);
+            else for (int64_t i = 0; i < n_zero; i++) zero[i] = from[i] >> how->shift;
+            v->zero = (const uint8_t *)zero;
+        }
+        if (!packed) v->q = x_turn(r, w->cols, how, dtype_info(w->dtype)->block_bytes, scratch);
+        scratch += ((size_t)w->cols + 4 * (size_t)n_zero + 63) & ~(size_t)63;
     }
-    if (!packed) v.q = x_turn(r, w->cols, how, dtype_info(w->dtype)->block_bytes, scratch);
-    *used = ((size_t)w->cols + 4 * (size_t)n_zero + 63) & ~(size_t)63;
-    return v;
+    return scratch;
 }
 
 /* acc [n] of rows row .. to y, with the bias. */
@@ -181,68 +183,77 @@ static void put_rows(const matrix *w, int64_t row, int n, float *acc, float *y)
     memcpy(y, acc, (size_t)n * sizeof *y);
 }
 
-static void packed_tiles(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch)
+/* A packed tile for all columns, several at a time while it is in the cache. */
+static void packed_tile(const way *how, const matrix *w, int64_t row, const uint8_t *tile, const x_view *v, int n_col, float *y, int64_t y_stride)
 {
-    way how = way_of(pack_dtype(w->dtype));
-    size_t used, tile_bytes = TILE_ROWS * w->packed_row_bytes;
-    x_view v = view_of(x, w, &how, true, scratch, &used);
-    const uint8_t *tile = w->packed + (size_t)row0 * w->packed_row_bytes;
+    float acc[FEW * TILE_ROWS];
 
-    for (int64_t row = row0; row < row0 + n_row; row += TILE_ROWS, tile += tile_bytes) {
-        float acc[TILE_ROWS];
-        how.packed(tile, w->cols, &v, acc);
-        put_rows(w, row, TILE_ROWS, acc, y + (row - row0));
+    for (int c = 0, n; c < n_col; c += n) {
+        n = n_col - c >= FEW ? FEW : n_col - c >= 2 ? 2 : 1;
+        how->packed(tile, w->cols, v + c, n, acc);
+        for (int i = 0; i < n; i++) put_rows(w, row, TILE_ROWS, acc + i * TILE_ROWS, y + (c + i) * y_stride);
     }
 }
 
+static void packed_tiles(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int n_col, float *y, int64_t y_stride, uint8_t *scratch)
+{
+    way how = way_of(pack_dtype(w->dtype));
+    x_view v[FEW_COLUMNS];
+    const uint8_t *tile = w->packed + (size_t)row0 * w->packed_row_bytes;
+
+    views_of(v, x, n_col, w, &how, true, scratch);
+    for (int64_t row = row0; row < row0 + n_row; row += TILE_ROWS, tile += TILE_ROWS * w->packed_row_bytes)
+        packed_tile(&how, w, row, tile, v, n_col, y + (row - row0), y_stride);
+}
+
 /* A row is read past its end, so a matrix's last tile is read from a copy; rows that are not there read as zeros. */
-static void file_tiles(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch, const uint8_t *next)
+static void file_tiles(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int n_col, float *y, int64_t y_stride, uint8_t *scratch, const uint8_t *next)
 {
     way how = way_of(w->dtype);
-    size_t used, tile_bytes = TILE_ROWS * w->row_bytes;
-    x_view v = view_of(x, w, &how, false, scratch, &used);
-    tile_args a = { NULL, NULL, steps_of(w->row_bytes), w->row_bytes, w->cols, &v };
+    size_t tile_bytes = TILE_ROWS * w->row_bytes;
+    x_view v[FEW_COLUMNS];
+    tile_args a = { NULL, NULL, steps_of(w->row_bytes), w->row_bytes, w->cols, NULL };
     const uint8_t *b = w->data + (size_t)row0 * w->row_bytes;
+    uint8_t *copy = views_of(v, x, n_col, w, &how, false, scratch);
 
     for (int64_t row = row0, end = row0 + n_row; row < end; row += TILE_ROWS, b += tile_bytes) {
         int n = (int)(end - row < TILE_ROWS ? end - row : TILE_ROWS);
-        float acc[TILE_ROWS];
         a.b = b, a.ahead = row + TILE_ROWS < end ? b + tile_bytes : next ? next : b;
         if (row + TILE_ROWS >= w->rows) {
-            uint8_t *copy = scratch + used;
             memcpy(copy, b, (size_t)n * w->row_bytes);
             memset(copy + (size_t)n * w->row_bytes, 0, (size_t)(TILE_ROWS - n) * w->row_bytes + SLACK);
             a.b = copy;
         }
-        how.rows(&a, acc);
-        put_rows(w, row, n, acc, y + (row - row0));
+        for (int c = 0; c < n_col; c++) {
+            float acc[TILE_ROWS];
+            a.x = &v[c];
+            how.rows(&a, acc);
+            put_rows(w, row, n, acc, y + (row - row0) + c * y_stride);
+        }
     }
 }
 
 /* Tiles of F4_E2M1, each brought into order before it is read. */
-static void joined_tiles(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch)
+static void joined_tiles(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int n_col, float *y, int64_t y_stride, uint8_t *scratch)
 {
     way how = way_of(pack_dtype(w->dtype));
-    size_t used;
-    x_view v = view_of(x, w, &how, true, scratch, &used);
-    uint32_t (*tile)[TILE_ROWS] = (uint32_t (*)[TILE_ROWS])(void *)(scratch + used);
+    x_view v[FEW_COLUMNS];
+    uint32_t (*tile)[TILE_ROWS] = (uint32_t (*)[TILE_ROWS])(void *)views_of(v, x, n_col, w, &how, true, scratch);
 
     for (int64_t row = row0; row < row0 + n_row; row += TILE_ROWS) {
-        float acc[TILE_ROWS];
         for (int64_t k = 0; k < w->cols; k += CHUNK)
             join_chunk(tile + (size_t)(k / CHUNK) * (pack_chunk_bytes(w->dtype) / 4), w, row, k, w->cols - k < CHUNK ? (int)(w->cols - k) / 32 : MAX_BLOCK);
-        how.packed((const uint8_t *)tile, w->cols, &v, acc);
-        put_rows(w, row, TILE_ROWS, acc, y + (row - row0));
+        packed_tile(&how, w, row, (const uint8_t *)tile, v, n_col, y + (row - row0), y_stride);
     }
 }
 
-void SIMD_NAME(matvec)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch, const uint8_t *next)
+void SIMD_NAME(matvec)(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int n_col, float *y, int64_t y_stride, uint8_t *scratch, const uint8_t *next)
 {
     int64_t packed = w->packed_rows - row0 < n_row ? w->packed_rows - row0 : n_row;
 
-    if (packed > 0) packed_tiles(w, row0, packed, x, y, scratch);
+    if (packed > 0) packed_tiles(w, row0, packed, x, n_col, y, y_stride, scratch);
     else packed = 0;
     if (packed == n_row) return;
-    if (w->dtype == DT_F4_E2M1) joined_tiles(w, row0 + packed, n_row - packed, x, y + packed, scratch);
-    else file_tiles(w, row0 + packed, n_row - packed, x, y + packed, scratch, next);
+    if (w->dtype == DT_F4_E2M1) joined_tiles(w, row0 + packed, n_row - packed, x, n_col, y + packed, y_stride, scratch);
+    else file_tiles(w, row0 + packed, n_row - packed, x, n_col, y + packed, y_stride, scratch, next);
 }

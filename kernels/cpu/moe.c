@@ -5,7 +5,10 @@
 #include <string.h>
 
 /* Pair p = i * n_used + u is row i's u-th expert. Sorted by expert (stable), pair p is at place[p], and
- * expert active[a] owns the places start[a] .. start[a+1]-1 and the groups first[a] .. first[a+1]-1 of eight of them. */
+ * expert active[a] owns the places start[a] .. start[a+1]-1 and the groups first[a] .. first[a+1]-1 of eight of them. few[a]: its products
+ * that take their few rows as records, gate and up, or down. */
+enum { FEW_X = 1, FEW_H = 2 };
+
 typedef struct {
     llm_backend *be;
     const linear_set *set;
@@ -14,9 +17,10 @@ typedef struct {
     int n_used, n_active;
     bool single;                                    /* one row, each of its experts once */
     int64_t n_pair, d_model, d_ff, item_rows;       /* item_rows: outputs of an item, TILE_ROWS for a single row */
-    int32_t *start, *active, *first, *place, *row;  /* row[place]: the row of x there */
+    int32_t *start, *active, *first, *few, *place, *row;        /* row[place]: the row of x there */
     x_rows xr[2];                                   /* by row: for gate, for up */
-    x_rows xg, hg;                                  /* groups of an expert's rows of x, of h; one alone is no group but a record */
+    x_rows xg, hg;                                  /* groups of an expert's rows of x, of h; or (few) records of h */
+    size_t h_record;
     bool gate_now, up_now;                          /* which of the two products runs */
     float *h, *d;                                   /* [n_pair, d_ff], [n_pair, d_model] by place */
 } moe_job;
@@ -33,7 +37,7 @@ static bool measure(moe_areas *m, size_t n_pair, size_t n_expert, int64_t d_mode
 {
     size_t n, groups = n_pair / GROUP + (n_expert < n_pair ? n_expert : n_pair);
 
-    return ck_mul(n_pair, 2, &n) && ck_add(n, 3 * n_expert + 3, &n) && ck_mul(n, sizeof(int32_t), &m->index) && ck_align(m->index, 64, &m->index)
+    return ck_mul(n_pair, 2, &n) && ck_add(n, 4 * n_expert + 3, &n) && ck_mul(n, sizeof(int32_t), &m->index) && ck_align(m->index, 64, &m->index)
         && ck_mul(groups, widest(d_model), &m->wide) && ck_align(m->wide, 64, &m->wide)
         && ck_mul(n_pair, (size_t)d_ff * sizeof(float), &m->h) && ck_align(m->h, 64, &m->h)
         && ck_mul(groups, widest(d_ff), &m->hg) && ck_align(m->hg, 64, &m->hg)
@@ -89,6 +93,16 @@ static bool group(moe_job *m, const int32_t *expert, int64_t n_expert)
     return true;
 }
 
+/* Once for a run: weights may be packed meanwhile. */
+static void choose_few(moe_job *m)
+{
+    for (int i = 0; i < m->n_active; i++) {
+        int64_t e = m->active[i], n = m->start[i + 1] - m->start[i];
+        matrix gate = matrix_of(m->a->gate, NULL, e), up = matrix_of(m->a->up, NULL, e), down = matrix_of(m->a->down, NULL, e);
+        m->few[i] = (matrix_takes_few(&gate, n) && matrix_takes_few(&up, n) ? FEW_X : 0) | (matrix_takes_few(&down, n) ? FEW_H : 0);
+    }
+}
+
 /* The active expert that owns group g; a: one at or before it. */
 static int expert_of_group(const moe_job *m, int64_t g, int a)
 {
@@ -107,7 +121,7 @@ static void group_x(void *arg, int64_t begin, int64_t end, int thread)
     for (int64_t g = begin; g < end; g++) {
         int a = expert_of_group(m, g, 0);
         int64_t place = m->start[a] + (g - m->first[a]) * GROUP, n = m->start[a + 1] - place;
-        if (m->start[a + 1] - m->start[a] == 1) continue;
+        if (m->few[a] & FEW_X) continue;
         for (int64_t c = 0; c < GROUP; c++) row[c] = x->data + (size_t)m->row[place + (c < n ? c : 0)] * x->stride;
         m->set->group(x->form, row, m->d_model, (uint8_t *)(uintptr_t)m->xg.data + (size_t)g * m->xg.stride);
     }
@@ -136,9 +150,9 @@ static void gate_up_one(const moe_job *m, int64_t t, int64_t end, int thread)
         matrix wg = matrix_of(a->gate, a->bgate, m->active[i]), wu = matrix_of(a->up, a->bup, m->active[i]);
         float *h = m->h + m->start[i] * m->d_ff + row0;
         n = same_expert(t, end, items), n_row = least(m->d_ff - row0, n * m->item_rows);
-        if (m->gate_now) m->set->matvec(&wg, row0, n_row, &m->xr[0], h, scratch, m->up_now ? rows_from(&wu, row0) : rows_from(&wg, row0 + n_row));
+        if (m->gate_now) m->set->matvec(&wg, row0, n_row, &m->xr[0], 1, h, 0, scratch, m->up_now ? rows_from(&wu, row0) : rows_from(&wg, row0 + n_row));
         if (!m->up_now) continue;
-        m->set->matvec(&wu, row0, n_row, &m->xr[1], up, scratch, rows_from(m->gate_now ? &wg : &wu, row0 + n_row));
+        m->set->matvec(&wu, row0, n_row, &m->xr[1], 1, up, 0, scratch, rows_from(m->gate_now ? &wg : &wu, row0 + n_row));
         cpu_of(m->be)->row->glu(h, h, up, (int)n_row, a->act, a->limit);
     }
 }
@@ -154,11 +168,11 @@ static void gate_up_columns(const moe_job *m, int64_t i, int64_t row0, int64_t n
     x_rows x = m->xg;
 
     x.data += (size_t)(m->first[i] + c / GROUP) * x.stride;
-    if (m->start[i + 1] - m->start[i] == 1) {
+    if (m->few[i] & FEW_X) {
         x_rows g = m->xr[0], u = m->xr[1];
-        g.data += (size_t)m->row[place0] * g.stride, u.data += (size_t)m->row[place0] * u.stride;
-        if (m->gate_now) m->set->matvec(&wg, row0, n_row, &g, h, scratch, NULL);
-        if (m->up_now) m->set->matvec(&wu, row0, n_row, &u, up, scratch, NULL);
+        g.pick = u.pick = m->row + place0;
+        if (m->gate_now) m->set->matvec(&wg, row0, n_row, &g, (int)n, h, m->d_ff, scratch, NULL);
+        if (m->up_now) m->set->matvec(&wu, row0, n_row, &u, (int)n, up, ITEM_ROWS, scratch, NULL);
     } else {
         if (m->gate_now) m->set->product(&wg, row0, n_row, &x, n, h, m->d_ff, scratch);
         if (m->up_now) m->set->product(&wu, row0, n_row, &x, n, up, ITEM_ROWS, scratch);
@@ -190,8 +204,8 @@ static void group_h(void *arg, int64_t begin, int64_t end, int thread)
         int64_t place = m->start[a] + (g - m->first[a]) * GROUP, n = m->start[a + 1] - place;
         uint8_t *to = (uint8_t *)(uintptr_t)m->hg.data + (size_t)g * m->hg.stride;
         for (int64_t c = 0; c < n && c < GROUP; c++) row[c] = m->h + (place + c) * m->d_ff;
-        if (m->start[a + 1] - m->start[a] > 1) x_group(m->set, m->hg.form, row, least(n, GROUP), m->d_ff, thread_scratch(m->be, thread), to);
-        else if (m->hg.form != X_F32) m->set->quantize(m->hg.form, row[0], m->d_ff, to);
+        if (!(m->few[a] & FEW_H)) x_group(m->set, m->hg.form, row, least(n, GROUP), m->d_ff, thread_scratch(m->be, thread), to);
+        else for (int64_t c = 0; c < n && m->hg.form != X_F32; c++) m->set->quantize(m->hg.form, row[c], m->d_ff, to + (size_t)c * m->h_record);
     }
 }
 
@@ -207,9 +221,9 @@ static void down_items(void *arg, int64_t begin, int64_t end, int thread)
         int64_t n_row = least(m->d_model - row0, n_item * m->item_rows);
         matrix w = matrix_of(m->a->down, m->a->bdown, m->active[i]);
         float *d = m->d + place0 * m->d_model + row0;
-        x_rows x = { m->hg.form, m->hg.data + (size_t)m->first[i] * m->hg.stride, m->hg.stride };
-        if (n == 1 && x.form == X_F32) x.data = (const uint8_t *)(m->h + place0 * m->d_ff);
-        if (n == 1) m->set->matvec(&w, row0, n_row, &x, d, scratch, m->single ? rows_from(&w, row0 + n_row) : NULL);
+        x_rows x = { .form = m->hg.form, .data = m->hg.data + (size_t)m->first[i] * m->hg.stride, .stride = m->few[i] & FEW_H ? m->h_record : m->hg.stride };
+        if (m->few[i] & FEW_H && x.form == X_F32) x.data = (const uint8_t *)(m->h + place0 * m->d_ff);
+        if (m->few[i] & FEW_H) m->set->matvec(&w, row0, n_row, &x, (int)n, d, m->d_model, scratch, m->single ? rows_from(&w, row0 + n_row) : NULL);
         else m->set->product(&w, row0, n_row, &x, n, d, m->d_model, scratch);
     }
 }
@@ -241,7 +255,8 @@ static bool lay_out(moe_job *m, int64_t n_expert)
     m->start = (int32_t *)(void *)base;
     m->active = m->start + n_expert + 1;
     m->first = m->active + n_expert + 1;
-    m->place = m->first + n_expert + 1;
+    m->few = m->first + n_expert + 1;
+    m->place = m->few + n_expert;
     m->row = m->place + m->n_pair;
     m->xg.data = base + at.index;
     m->d = (float *)(void *)(base + at.index);      /* the groups of x are done with by then */
@@ -283,14 +298,15 @@ void moe_run(llm_backend *be, const linear_set *set, llm_rows y, llm_rows x, llm
         return;
     }
     if (!lay_out(&m, a->gate->dim[0]) || !group(&m, expert, a->gate->dim[0])) return;
+    choose_few(&m);
     m.single = x.n == 1 && m.n_active == m.n_pair, m.item_rows = m.single ? TILE_ROWS : ITEM_ROWS;
-    if (!x_records(be, set, &m.xr[0], 0, gate, m.d_model, x)) return;
+    if (!x_records(be, set, &m.xr[0], 0, gate, NULL, m.d_model, x)) return;
     m.xr[1] = m.xr[0];
-    if (up != gate && !x_records(be, set, &m.xr[1], 1, up, m.d_model, x)) return;
+    if (up != gate && !x_records(be, set, &m.xr[1], 1, up, NULL, m.d_model, x)) return;
     if (up == gate) gate_up(&m, true, true);
     else gate_up(&m, true, false), gate_up(&m, false, true);
 
-    m.hg.form = down, m.hg.stride = x_group_bytes(down, m.d_ff);
+    m.hg.form = down, m.hg.stride = x_group_bytes(down, m.d_ff), m.h_record = x_layout_of(down, m.d_ff).bytes;
     if (down != X_F32 || m.n_pair > m.n_active) pool_run(pool, m.first[m.n_active], x.n > 1 ? 1 : m.n_pair, group_h, &m);
     items = m.n_active * items_of(&m, m.d_model);
     pool_run(pool, items, grain_of(&m, items), down_items, &m);

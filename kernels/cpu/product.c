@@ -108,10 +108,10 @@ static void product_ref(const matrix *w, int64_t row0, int64_t n_row, const x_ro
         rows_ref(w, row0, n_row, x->form, x->data + (size_t)(c / GROUP) * x->stride + (size_t)(c % GROUP) * slot, y + c * y_stride, (float *)(void *)scratch);
 }
 
-static void matvec_ref(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch, const uint8_t *next)
+static void matvec_ref(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int n_col, float *y, int64_t y_stride, uint8_t *scratch, const uint8_t *next)
 {
     (void)next;
-    rows_ref(w, row0, n_row, x->form, x->data, y, (float *)(void *)scratch);
+    for (int c = 0; c < n_col; c++) rows_ref(w, row0, n_row, x->form, x_record(x, c), y + c * y_stride, (float *)(void *)scratch);
 }
 
 const linear_set linear_set_ref = { quantize_act_ref, group_ref, product_ref, matvec_ref };

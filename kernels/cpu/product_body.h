@@ -1,5 +1,5 @@
-/* product_body.h - the matrix product of a kernel set with two columns and more (linear.h has the order of the sums). Included
- * by product_avx2.c, product_avx512.c ... with SIMD_* and SIMD_NAME set as for simd.h. One column goes another way: matvec_body.h.
+/* product_body.h - the matrix product of a kernel set with many columns (linear.h has the order of the sums). Included
+ * by product_avx2.c, product_avx512.c ... with SIMD_* and SIMD_NAME set as for simd.h. Few columns go another way: matvec_body.h.
  *
  * Integer forms. A panel is PANEL_ROWS rows, one in each lane of ROW_VECTORS vectors; a band is BAND_ROWS rows by BAND_VALUES values in
  * panels: small enough to stay in L1 while all columns, a group of eight after the other (x_group.h), multiply with it, and tall enough that
@@ -405,10 +405,10 @@ static void SIMD_NAME(product)(const matrix *w, int64_t row0, int64_t n_row, con
     else product_int(w, row0, n_row, x, n_col, y, y_stride, scratch);
 }
 
-static void matvec(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch, const uint8_t *next)
+static void matvec(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int n_col, float *y, int64_t y_stride, uint8_t *scratch, const uint8_t *next)
 {
-    if (x->form == X_F32) float_matvec(w, row0, n_row, x, y, scratch);
-    else SIMD_NAME(matvec)(w, row0, n_row, x, y, scratch, next);
+    if (x->form == X_F32) float_matvec(w, row0, n_row, x, n_col, y, y_stride, scratch);
+    else SIMD_NAME(matvec)(w, row0, n_row, x, n_col, y, y_stride, scratch, next);
 }
 
 const linear_set SIMD_NAME(linear_set) = { SIMD_NAME(quantize_act), group_rows, SIMD_NAME(product), matvec };

@@ -1,15 +1,16 @@
 /* product_float_body.h - products with float weights, and with types that become floats first: 16 partial sums of every
  * output (linear.h, 1). Included by product_body.h.
  *
- * One column: the partial sums are the lanes of H vectors; F32, F16, BF16 and FP8 are used as they lie, anything else becomes a
- * row of floats in scratch. Bound by memory: four rows go together, with the next four prefetched in the order they lie in.
+ * Few columns: the partial sums are the lanes of H vectors; F32, F16, BF16 and FP8 are used as they lie, anything else becomes a
+ * row of floats in scratch. Bound by memory: four rows go together, with the next four prefetched in the order they lie in; two and four
+ * columns meet two of them and one at a time.
  * FP8: bound by its conversion, some ten instructions for VN values.
  *
  * Many columns: each partial sum is a product of its own, over every sixteenth value. Rows become a panel that has those values
  * side by side, a row in each lane; a tile of PANEL_ROWS by MOST_COLUMNS sums in registers runs over one of the sixteen at a
  * time, in the order that lets the tree of linear.h be added up on a stack. Bound by multiply-adds. */
 
-enum { H = 16 / VN, ROWS_OF_ONE = 4, COLUMNS = 128, SUMS = 16, STACK = 5 };
+enum { H = 16 / VN, ROWS_OF_ONE = 4, X_PIECE = 512, COLUMNS = 128, SUMS = 16, STACK = 5 };
 
 typedef enum { W_F32, W_F16, W_BF16, W_E4M3, W_E5M2, W_OTHER } float_kind;
 
@@ -43,10 +44,11 @@ static fp8_scales fp8_scales_of(const matrix *w, int64_t row0, int64_t n_row, fl
     return s;
 }
 
-/* --------------------------------------------------------------- one column */
+/* -------------------------------------------------------------- few columns */
 
-/* row: the number of the first, for its scales. */
-typedef struct { const uint8_t *w, *x; size_t w_stride; int64_t k, row; const fp8_scales *scale; } float_args;
+/* row: the number of the first, for its scales. ahead: the rows ROWS_OF_ONE further on will be read next. */
+typedef struct { const uint8_t *w, *x[ROWS_OF_ONE]; size_t w_stride; int64_t k, row, y_stride; const fp8_scales *scale; bool ahead; } float_args;
+typedef struct { float of[ROWS_OF_ONE][ROWS_OF_ONE][16]; } float_sums;         /* by row, column */
 
 /* Values k .. k+15; scale: FP8 alone. */
 SIMD_INLINE void load_weights(float_kind kind, const uint8_t *w, int64_t k, vf scale, vf out[H])
@@ -72,60 +74,89 @@ static void pad_weight(float_kind kind, const uint8_t *w, int64_t k, int n, floa
     for (int i = 0; i < n && is_fp8(kind); i++) out[i] *= scale;
 }
 
-/* y[r] for rows rows. */
-SIMD_INLINE void float_rows(float_kind kind, int rows, const float_args *a, float *y)
+/* Sums of rows rows from number r on and n_col columns, values k .. k1-1 added; no more than ROWS_OF_ONE of both together, so that they stay in registers. */
+SIMD_INLINE void float_run(float_kind kind, int rows, int n_col, const float_args *a, int r0, int64_t k, int64_t k1, float_sums *sums)
 {
-    const int64_t tail = a->k % 16, tile = is_fp8(kind) ? a->scale->tile_cols : a->k;
-    const float *scale[ROWS_OF_ONE];
-    vf acc[ROWS_OF_ONE][H], s[ROWS_OF_ONE];
-    float wt[16], xt[16];
+    const int64_t tile = is_fp8(kind) ? a->scale->tile_cols : k1;
+    const int lines = (rows * bytes_of_value(kind) + 3) / 4;            /* of the next rows, with 16 values of these */
+    const uint8_t *w = a->w + (size_t)r0 * a->w_stride;
+    vf acc[ROWS_OF_ONE][ROWS_OF_ONE][H], s[ROWS_OF_ONE];
 
     UNROLL
     for (int r = 0; r < rows; r++) {
-        scale[r] = is_fp8(kind) ? scales_at(a->scale, a->row + r) : NULL, s[r] = v_set(0.0f);
-        UNROLL
-        for (int h = 0; h < H; h++) acc[r][h] = v_set(0.0f);
+        s[r] = v_set(0.0f);
+        UNROLL for (int c = 0; c < n_col; c++) UNROLL for (int h = 0; h < H; h++) acc[r][c][h] = v_load(sums->of[r0 + r][c] + h * VN);
     }
-    for (int64_t k = 0, end; k < a->k - tail; ) {               /* tile after tile */
-        end = tile < a->k - tail - k ? k + tile : a->k - tail;
+    for (int64_t end; k < k1; ) {               /* tile after tile */
+        end = (k / tile + 1) * tile;
+        if (end > k1) end = k1;
         if (is_fp8(kind)) {
             UNROLL
-            for (int r = 0; r < rows; r++) s[r] = v_set(*scale[r]++);
+            for (int r = 0; r < rows; r++) s[r] = v_set(scales_at(a->scale, a->row + r0 + r)[k / tile]);
         }
         for (; k < end; k += 16) {
-            vf x[H], v[H];
+            vf v[ROWS_OF_ONE][H];
             UNROLL
-            for (int h = 0; h < H; h++) x[h] = v_load((const float *)(const void *)a->x + k + h * VN);
+            for (int r = 0; r < rows; r++) load_weights(kind, w + (size_t)r * a->w_stride, k, s[r], v[r]);
             UNROLL
-            for (int r = 0; r < rows; r++) {
-                load_weights(kind, a->w + (size_t)r * a->w_stride, k, s[r], v);
+            for (int c = 0; c < n_col; c++) {
+                vf x[H];
                 UNROLL
-                for (int h = 0; h < H; h++) acc[r][h] = v_fma(v[h], x[h], acc[r][h]);
+                for (int h = 0; h < H; h++) x[h] = v_load((const float *)(const void *)a->x[c] + k + h * VN);
+                UNROLL
+                for (int r = 0; r < rows; r++) UNROLL for (int h = 0; h < H; h++) acc[r][c][h] = v_fma(v[r][h], x[h], acc[r][c][h]);
             }
-            if (rows == ROWS_OF_ONE) {
-                const uint8_t *next = a->w + ROWS_OF_ONE * (a->w_stride + (size_t)k * (size_t)bytes_of_value(kind));
-                for (int i = 0; i < bytes_of_value(kind); i++) __builtin_prefetch(next + 64 * i);
+            if (a->ahead) {
+                const uint8_t *next = w + ROWS_OF_ONE * a->w_stride + (size_t)rows * (size_t)k * (size_t)bytes_of_value(kind);
+                UNROLL
+                for (int i = 0; i < lines; i++) __builtin_prefetch(next + 64 * i);
             }
         }
     }
-    if (tail) pad_weight(W_F32, a->x, a->k - tail, (int)tail, 0, xt);
     UNROLL
-    for (int r = 0; r < rows; r++) {
-        if (tail) {
-            pad_weight(kind, a->w + (size_t)r * a->w_stride, a->k - tail, (int)tail, is_fp8(kind) ? scales_at(a->scale, a->row + r)[(a->k - 1) / tile] : 0, wt);
+    for (int r = 0; r < rows; r++) UNROLL for (int c = 0; c < n_col; c++) UNROLL for (int h = 0; h < H; h++) v_store(sums->of[r0 + r][c] + h * VN, acc[r][c][h]);
+}
+
+/* The last values of each row, and y[r + c * y_stride]. */
+static void float_end(float_kind kind, int n_row, int n_col, const float_args *a, float_sums *sums, float *y)
+{
+    const int64_t tail = a->k % 16, k = a->k - tail;
+    float wt[16], xt[16];
+
+    for (int r = 0; r < n_row; r++) {
+        const uint8_t *w = a->w + (size_t)r * a->w_stride;
+        if (tail) pad_weight(kind, w, k, (int)tail, is_fp8(kind) ? scales_at(a->scale, a->row + r)[k / a->scale->tile_cols] : 0, wt);
+        for (int c = 0; c < n_col; c++) {
+            vf acc[H];
+            if (tail) pad_weight(W_F32, a->x[c], k, (int)tail, 0, xt);
             UNROLL
-            for (int h = 0; h < H; h++) acc[r][h] = v_fma(v_load(wt + h * VN), v_load(xt + h * VN), acc[r][h]);
+            for (int h = 0; h < H; h++) {
+                acc[h] = v_load(sums->of[r][c] + h * VN);
+                if (tail) acc[h] = v_fma(v_load(wt + h * VN), v_load(xt + h * VN), acc[h]);
+            }
+            y[r + c * a->y_stride] = v_tree(acc);
         }
-        y[r] = v_tree(acc[r]);
     }
 }
 
+/* n_row rows, up to ROWS_OF_ONE, and 1, 2 or ROWS_OF_ONE columns. Those of x are met by all rows a piece at a time, which stays in L1. */
 #define FLOAT_SWEEP(name, kind) \
-    static void name(float_args a, int64_t n_row, float *y) \
+    static void name(const float_args *a, int n_row, int n_col, float *y) \
     { \
-        for (; n_row >= ROWS_OF_ONE; n_row -= ROWS_OF_ONE, y += ROWS_OF_ONE, a.row += ROWS_OF_ONE, a.w += ROWS_OF_ONE * a.w_stride) \
-            float_rows(kind, ROWS_OF_ONE, &a, y); \
-        for (; n_row > 0; n_row--, y++, a.row++, a.w += a.w_stride) float_rows(kind, 1, &a, y); \
+        const int64_t whole = a->k - a->k % 16, step = n_col == 1 ? whole : X_PIECE; \
+        float_sums sums; \
+        memset(&sums, 0, sizeof sums); \
+        for (int64_t k = 0, k1; k < whole; k = k1) { \
+            k1 = whole - k < step ? whole : k + step; \
+            if (n_col == 1 && n_row == ROWS_OF_ONE) { float_run(kind, ROWS_OF_ONE, 1, a, 0, k, k1, &sums); continue; } \
+            for (int r = 0; r < n_row; r++) { \
+                if (n_col == 1) float_run(kind, 1, 1, a, r, k, k1, &sums); \
+                else if (n_col > 2) float_run(kind, 1, ROWS_OF_ONE, a, r, k, k1, &sums); \
+                else if (n_row - r > 1) float_run(kind, 2, 2, a, r++, k, k1, &sums); \
+                else float_run(kind, 1, 2, a, r, k, k1, &sums); \
+            } \
+        } \
+        float_end(kind, n_row, n_col, a, &sums, y); \
     }
 FLOAT_SWEEP(sweep_f32, W_F32)
 FLOAT_SWEEP(sweep_f16, W_F16)
@@ -133,35 +164,40 @@ FLOAT_SWEEP(sweep_bf16, W_BF16)
 FLOAT_SWEEP(sweep_e4m3, W_E4M3)
 FLOAT_SWEEP(sweep_e5m2, W_E5M2)
 
-enum { SCALE_ROWS = 32 };       /* FP8: so many rows' scales in scratch at once; each may have scales of its own, of up to every 16 values */
+typedef void (*sweep_fn)(const float_args *a, int n_row, int n_col, float *y);
 
-static void fp8_matvec(const matrix *w, float_kind kind, float_args a, int64_t n_row, float *y, uint8_t *scratch)
+/* n_row rows from a->w on for all columns, several at a time while the rows are in the cache. */
+static void sweep_columns(sweep_fn sweep, float_args *a, int n_row, const x_rows *x, int n_col, float *y)
 {
-    for (int64_t n; n_row > 0; n_row -= n, y += n, a.row += n, a.w += (size_t)n * a.w_stride) {
-        n = n_row < SCALE_ROWS ? n_row : SCALE_ROWS;
-        fp8_scales s = fp8_scales_of(w, a.row, n, (float *)(void *)scratch);
-        a.scale = &s;
-        if (kind == W_E4M3) sweep_e4m3(a, n, y); else sweep_e5m2(a, n, y);
+    for (int c = 0, n; c < n_col; c += n) {
+        n = n_col - c >= ROWS_OF_ONE ? ROWS_OF_ONE : n_col - c >= 2 ? 2 : 1;
+        for (int i = 0; i < n; i++) a->x[i] = x_record(x, c + i);
+        a->ahead = c == 0 && n_row == ROWS_OF_ONE && a->w_stride > 0;
+        sweep(a, n_row, n, y + c * a->y_stride);
     }
 }
 
-static void float_matvec(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, float *y, uint8_t *scratch)
-{
-    float_args a = { w->data + (size_t)row0 * w->row_bytes, x->data, w->row_bytes, w->cols, row0, NULL };
-    float *row = (float *)(void *)scratch;
-    float_kind kind = float_kind_of(w);
+enum { SCALE_ROWS = 32 };       /* FP8: so many rows' scales in scratch at once; each may have scales of its own, of up to every 16 values */
 
-    switch (kind) {
-    case W_F32:  sweep_f32(a, n_row, y); break;
-    case W_F16:  sweep_f16(a, n_row, y); break;
-    case W_BF16: sweep_bf16(a, n_row, y); break;
-    case W_E4M3:
-    case W_E5M2: fp8_matvec(w, kind, a, n_row, y, scratch); break;
-    default:
-        a.w = scratch, a.w_stride = 0;
-        for (int64_t r = 0; r < n_row; r++) matrix_row(w, row0 + r, row), sweep_f32(a, 1, y + r);
+static void float_matvec(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int n_col, float *y, int64_t y_stride, uint8_t *scratch)
+{
+    float_args a = { .w = w->data + (size_t)row0 * w->row_bytes, .w_stride = w->row_bytes, .k = w->cols, .row = row0, .y_stride = y_stride };
+    float_kind kind = float_kind_of(w);
+    sweep_fn sweep = kind == W_F16 ? sweep_f16 : kind == W_BF16 ? sweep_bf16 : kind == W_E4M3 ? sweep_e4m3 : kind == W_E5M2 ? sweep_e5m2 : sweep_f32;
+    fp8_scales s;
+
+    for (int64_t r = 0; r < n_row; ) {
+        int n = kind == W_OTHER ? 1 : n_row - r < ROWS_OF_ONE ? (int)(n_row - r) : ROWS_OF_ONE;
+        if (is_fp8(kind) && r % SCALE_ROWS == 0)
+            s = fp8_scales_of(w, row0 + r, n_row - r < SCALE_ROWS ? n_row - r : SCALE_ROWS, (float *)(void *)scratch), a.scale = &s;
+        if (kind == W_OTHER) matrix_row(w, row0 + r, (float *)(void *)scratch), a.w = scratch, a.w_stride = 0;
+        sweep_columns(sweep, &a, n, x, n_col, y + r);
+        r += n, a.row += n, a.w += (size_t)n * a.w_stride;
     }
-    for (int64_t r = 0; r < n_row && w->bias; r++) y[r] += matrix_bias(w, row0 + r);
+    for (int64_t r = 0; r < n_row && w->bias; r++) {
+        float bias = matrix_bias(w, row0 + r);
+        for (int c = 0; c < n_col; c++) y[r + c * y_stride] += bias;
+    }
 }
 
 /* ------------------------------------------------------------- many columns */

@@ -5,6 +5,8 @@
 #include "dequant.h"
 #include "narrow.h"
 #include "linear.h"
+#include "matrix.h"
+#include "packed.h"
 #include "../llm_test.h"
 #include <math.h>
 #include <stdlib.h>
@@ -118,5 +120,25 @@ static inline void case_close(case_backend *c)
 {
     pool_close(c->impl.pool);
     free(c->impl.linear);
+}
+
+/* Puts the first n_row rows of w (more, to whole tiles) in order; the memory they went to, or NULL for a type that stays as it is. */
+static inline uint8_t *case_pack(case_backend *c, llm_tensor *w, llm_packed *p, int64_t n_row)
+{
+    size_t bytes = backend_cpu_packed(p, w), from_bytes;
+    const void *from;
+    int64_t done = 0, n;
+
+    ck_assert_int_eq(bytes == 0, matrix_form(w->dtype) == X_F32);
+    if (bytes == 0) return NULL;
+    p->data = aligned_alloc(64, bytes + 4096 - bytes % 64), w->repacked = p;       /* the kernels fetch what lies behind */
+    memset(p->data, 0x55, bytes);
+    for (; done < n_row && (n = backend_cpu_pack(&c->be, w, n_row - done, &from, &from_bytes)) > 0; done += n) {
+        ck_assert_int_eq(from_bytes, tensor_span(w, n));
+        if (w->part == NULL)
+            ck_assert_ptr_eq(from, (const uint8_t *)w->data + (size_t)(done / p->rows * w->dim[w->dim[2] > 1] + done % p->rows) * w->row_bytes);
+    }
+    ck_assert_int_ge(done, n_row < p->rows * p->n_matrix ? n_row : p->rows * p->n_matrix);
+    return p->data;
 }
 #endif

@@ -72,6 +72,8 @@ static void run_shape(const shape *s, llm_isa isa, int n_thread, int n)
     const void *part[E];
     llm_rows x = case_rows(n, s->d_model), w = case_rows(n, USED), want = case_rows(n, s->d_model), got = case_rows(n, s->d_model);
     int32_t expert[MAX * USED];
+    llm_packed p[3];
+    uint8_t *memory[3] = { NULL, NULL, NULL };
 
     for (int i = 0; i < n; i++) for (int k = 0; k < USED; k++)
         expert[i * USED + k] = n % 2 && k == 0 ? 4 : (int32_t)((unsigned)(i * 5 + k) * 2654435761u >> 16) % (E - 1);   /* expert 8 is never chosen */
@@ -81,12 +83,19 @@ static void run_shape(const shape *s, llm_isa isa, int n_thread, int n)
     }
     case_open(&ref, ISA_SCALAR, 1, &limits), case_open(&c, isa, n_thread, &limits);
     defined(&ref, s, want, x, w, expert, &a);
-    c.be.op.moe(&c.be, got, x, w, expert, &a);
-    ck_assert_msg(backend_ok(&c.be), "%s", c.be.err.text);
-    for (int i = 0; i < n; i++) for (int j = 0; j < s->d_model; j++)
-        ck_assert_msg(float_bits(row_at(got, i)[j]) == float_bits(row_at(want, i)[j]),
-                      "%s %s n %d: y[%d][%d] = %a want %a", isa_name(isa), dtype_name(s->gate), n, i, j,
-                      (double)row_at(got, i)[j], (double)row_at(want, i)[j]);
+    for (int packed = 0; packed < 3; packed++) {
+        int some = packed == 1 ? 4 : E;                                         /* experts in order: none, half, all */
+        if (packed > 0) memory[0] = case_pack(&c, &gate, &p[0], some * s->d_ff / 16 * 16), memory[1] = case_pack(&c, &up, &p[1], some * s->d_ff / 16 * 16);
+        if (packed > 0) memory[2] = case_pack(&c, &down, &p[2], some * s->d_model / 16 * 16);
+        c.be.op.moe(&c.be, got, x, w, expert, &a);
+        ck_assert_msg(backend_ok(&c.be), "%s", c.be.err.text);
+        for (int i = 0; i < n; i++) for (int j = 0; j < s->d_model; j++)
+            ck_assert_msg(float_bits(row_at(got, i)[j]) == float_bits(row_at(want, i)[j]),
+                          "%s %s n %d, packed %d: y[%d][%d] = %a want %a", isa_name(isa), dtype_name(s->gate), n, packed, i, j,
+                          (double)row_at(got, i)[j], (double)row_at(want, i)[j]);
+        for (int i = 0; i < 3; i++) free(memory[i]), memory[i] = NULL;
+        gate.repacked = up.repacked = down.repacked = NULL;
+    }
     expert[n - 1] = E;
     c.be.op.moe(&c.be, got, x, w, expert, &a);
     ck_assert_int_eq(c.be.err.status, LLM_ERR_INTERNAL);
@@ -98,12 +107,12 @@ static void run_shape(const shape *s, llm_isa isa, int n_thread, int n)
 
 START_TEST(equals_its_definition)
 {
-    static const int counts[] = { 1, 2, 7, 40 };
+    static const int counts[] = { 1, 2, 7, 20, 40 };
     for (int isa = ISA_SCALAR; isa < N_ISA; isa++)
         for (size_t s = 0; s < sizeof shapes / sizeof shapes[0] && cpu_has_isa((llm_isa)isa); s++)
-            for (int i = 0; i < 4; i++) {
+            for (int i = 0; i < 5; i++) {
                 case_state = s * 10 + (uint64_t)i;
-                run_shape(&shapes[s], (llm_isa)isa, 1 + i, counts[i]);
+                run_shape(&shapes[s], (llm_isa)isa, 1 + i % 4, counts[i]);
             }
 }
 END_TEST
