@@ -1,6 +1,6 @@
 /* attend-bench - how close attention comes to what the machine, or with --device cuda the card, can do.
  *
- *     attend-bench [--device cpu|cuda [--deterministic] [-x TYPE]] [-t THREADS] [-k SET] [-y F16,Q8_0,F8_E4M3,F32] [-m NAME] [-d DEPTH[,...]]
+ *     attend-bench [--device cpu|cuda [--deterministic] [-x TYPE]] [-t THREADS] [-k SET] [-y F16,Q8_0,F8_E4M3,F32] [-m NAME[,...]] [-d DEPTH[,...]]
  *                  [-n ROWS[,...]] [-r REPEATS] [-w MB]
  *
  * Each line: the heads of a model, positions in the cache before the rows, rows, GB/s of keys and values read once for each step,
@@ -55,6 +55,31 @@ static bool types_known(const char *list)
     for (int i = 0; list_item(list, i, name); i++)
         if (!type_known(name)) return false;
     return true;
+}
+
+static bool shapes_known(const char *list)
+{
+    char name[64];
+
+    for (int i = 0, s; list && list_item(list, i, name); i++) {
+        for (s = 0; s < N_SHAPE && strcmp(name, shapes[s].name) != 0; s++) { }
+        if (s < N_SHAPE) continue;
+        fprintf(stderr, "attend-bench: there is no model %s; there are", name);
+        for (s = 0; s < N_SHAPE; s++) fprintf(stderr, "%s %s", s ? "," : "", shapes[s].name);
+        fprintf(stderr, "\n");
+        return false;
+    }
+    return true;
+}
+
+/* Without a list: any. */
+static bool in_list(const char *list, const char *name)
+{
+    char item[64];
+
+    for (int i = 0; list && list_item(list, i, item); i++)
+        if (strcmp(item, name) == 0) return true;
+    return list == NULL;
 }
 
 /* What a line measures: n rows of heads s behind depth positions of a cache of type. */
@@ -198,7 +223,7 @@ static bool all_lines(const target *t, const options *o, llm_dtype type, const s
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: attend-bench " TARGET_USAGE " [-x type] [-y type,...] [-m model] [-d depth,...] [-n rows,...]\n");
+    fprintf(stderr, "usage: attend-bench " TARGET_USAGE " [-x type] [-y type,...] [-m model,...] [-d depth,...] [-n rows,...]\n");
     return 2;
 }
 
@@ -220,12 +245,12 @@ int main(int argc, char **argv)
         default:  return usage();
         }
     }
-    if (!types_known(o.types)) return 2;
+    if (!types_known(o.types) || !shapes_known(o.only)) return 2;
     if (o.model != DT_NONE && !t.on_device) { fprintf(stderr, "attend-bench: -x is for a device\n"); return 2; }
     if (o.model == DT_NONE) o.model = DT_Q8_0;
     if ((code = target_start(&t)) != 0) return code;
     for (int it = 0; list_item(o.types, it, name); it++)
         for (int i = 0; i < N_SHAPE; i++)
-            if (o.only == NULL || strcmp(o.only, shapes[i].name) == 0) good = all_lines(&t, &o, dtype_find(name)->dtype, &shapes[i]) && good;
+            if (in_list(o.only, shapes[i].name)) good = all_lines(&t, &o, dtype_find(name)->dtype, &shapes[i]) && good;
     return good ? 0 : 1;
 }

@@ -20,11 +20,12 @@ rows()
     [ "$failed" -ne 130 ] || exit 130
 }
 
-# Prompts and generation; one thread beside all; behind 4096 and 16384 tokens, where that is more than windows and a latent hold.
+# Prompts and generation; one thread beside all; several sequences at once, and prompts as short as an answer in a chat; behind 4096 and 16384 tokens, where that is more than windows and a latent hold.
 tests()
 {
     rows "$@" -p 512 -n 128
     case $2 in qwen3-0.6b:*|qwen3-4b:*) rows "$@" -p 512 -n 64 -t 1 ;; esac
+    case $2 in gemma-*|deepseek-*) ;; *) rows "$@" -p 4,16 -n 32 -s 2,4,8 ;; esac
     case $2 in gemma-*|deepseek-*|qwen3-30b*) return ;; esac
     rows "$@" -p 512 -n 32 -d 4096 --fill-depth
     rows "$@" -p 0 -n 32 -d 16384 --fill-depth

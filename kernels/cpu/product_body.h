@@ -16,6 +16,7 @@
 #include "joined_body.h"
 #include "panel_body.h"
 #include "x_group.h"
+#include <float.h>
 
 enum { MXFP4_WORDS = CHUNK / 32 * 17 / 4 };       /* of a packed chunk of a row */
 enum { PANEL_ROWS = ROW_VECTORS * VN, BAND_ROWS = 32, PANELS = BAND_ROWS / TILE_ROWS, BAND_CHUNKS = 2, BAND_VALUES = BAND_CHUNKS * CHUNK };

@@ -4,7 +4,8 @@
  * Few columns: the partial sums are the lanes of H vectors; F32, F16, BF16 and FP8 are used as they lie, anything else becomes a
  * row of floats in scratch. Bound by memory: four rows go together, with the next four prefetched in the order they lie in; two and four
  * columns meet two of them and one at a time.
- * FP8: bound by its conversion, some ten instructions for VN values.
+ * FP8: bound by its conversion, some seven instructions for VN values. Of E4M3 they do not tell NaN: rows that have any, or scales that are as good
+ * as infinite, are computed once more by the instructions that do.
  *
  * Many columns: each partial sum is a product of its own, over every sixteenth value. Rows become a panel that has those values
  * side by side, a row in each lane; a tile of PANEL_ROWS by MOST_COLUMNS sums in registers runs over one of the sixteen at a
@@ -12,9 +13,9 @@
 
 enum { H = 16 / VN, ROWS_OF_ONE = 4, X_PIECE = 512, COLUMNS = 128, SUMS = 16, STACK = 5 };
 
-typedef enum { W_F32, W_F16, W_BF16, W_E4M3, W_E5M2, W_OTHER } float_kind;
+typedef enum { W_F32, W_F16, W_BF16, W_E4M3, W_E5M2, W_OTHER, W_E4M3_LOW } float_kind;       /* the last: E4M3 without NaN */
 
-SIMD_INLINE bool is_fp8(float_kind kind) { return kind == W_E4M3 || kind == W_E5M2; }
+SIMD_INLINE bool is_fp8(float_kind kind) { return kind == W_E4M3 || kind == W_E5M2 || kind == W_E4M3_LOW; }
 SIMD_INLINE int bytes_of_value(float_kind kind) { return kind == W_F32 ? 4 : is_fp8(kind) ? 1 : 2; }
 
 static float_kind float_kind_of(const matrix *w)
@@ -50,10 +51,11 @@ static fp8_scales fp8_scales_of(const matrix *w, int64_t row0, int64_t n_row, fl
 typedef struct { const uint8_t *w, *x[ROWS_OF_ONE]; size_t w_stride; int64_t k, row, y_stride; const fp8_scales *scale; bool ahead; } float_args;
 typedef struct { float of[ROWS_OF_ONE][ROWS_OF_ONE][16]; } float_sums;         /* by row, column */
 
-/* Values k .. k+15; scale: FP8 alone. */
-SIMD_INLINE void load_weights(float_kind kind, const uint8_t *w, int64_t k, vf scale, vf out[H])
+/* Values k .. k+15; scale: FP8 alone. most: W_E4M3_LOW's. */
+SIMD_INLINE void load_weights(float_kind kind, const uint8_t *w, int64_t k, vf scale, vf out[H], e4m3_codes *most)
 {
     if (kind == W_E4M3) v_load16_e4m3(w + k, out);
+    if (kind == W_E4M3_LOW) v_load16_e4m3_low(w + k, out, most);
     UNROLL
     for (int h = 0; h < H; h++) {
         if (kind == W_F32) out[h] = v_load((const float *)(const void *)w + k + h * VN);
@@ -67,20 +69,23 @@ SIMD_INLINE void load_weights(float_kind kind, const uint8_t *w, int64_t k, vf s
 /* The n values from k on, then zeros to 16. */
 static void pad_weight(float_kind kind, const uint8_t *w, int64_t k, int n, float scale, float out[16])
 {
-    static const llm_dtype type[] = { DT_F32, DT_F16, DT_BF16, DT_F8_E4M3, DT_F8_E5M2 };
+    static const llm_dtype type[] = { DT_F32, DT_F16, DT_BF16, DT_F8_E4M3, DT_F8_E5M2, [W_E4M3_LOW] = DT_F8_E4M3 };
 
     memset(out, 0, 16 * sizeof *out);
     dequant_row(type[kind], w + bytes_of_value(kind) * k, out, n);
     for (int i = 0; i < n && is_fp8(kind); i++) out[i] *= scale;
 }
 
-/* Sums of rows rows from number r on and n_col columns, values k .. k1-1 added; no more than ROWS_OF_ONE of both together, so that they stay in registers. */
-SIMD_INLINE void float_run(float_kind kind, int rows, int n_col, const float_args *a, int r0, int64_t k, int64_t k1, float_sums *sums)
+/* Sums of rows rows from number r on and n_col columns, values k .. k1-1 added; no more than ROWS_OF_ONE of both together, so that they stay in registers.
+ * False: W_E4M3_LOW cannot tell what they are. */
+SIMD_INLINE bool float_run(float_kind kind, int rows, int n_col, const float_args *a, int r0, int64_t k, int64_t k1, float_sums *sums)
 {
     const int64_t tile = is_fp8(kind) ? a->scale->tile_cols : k1;
     const int lines = (rows * bytes_of_value(kind) + 3) / 4;            /* of the next rows, with 16 values of these */
     const uint8_t *w = a->w + (size_t)r0 * a->w_stride;
     vf acc[ROWS_OF_ONE][ROWS_OF_ONE][H], s[ROWS_OF_ONE];
+    e4m3_codes most = { 0 };
+    bool known = true;
 
     UNROLL
     for (int r = 0; r < rows; r++) {
@@ -92,12 +97,16 @@ SIMD_INLINE void float_run(float_kind kind, int rows, int n_col, const float_arg
         if (end > k1) end = k1;
         if (is_fp8(kind)) {
             UNROLL
-            for (int r = 0; r < rows; r++) s[r] = v_set(scales_at(a->scale, a->row + r0 + r)[k / tile]);
+            for (int r = 0; r < rows; r++) {
+                float scale = scales_at(a->scale, a->row + r0 + r)[k / tile];
+                if (kind == W_E4M3_LOW) scale *= 256.0f, known = known && fabsf(scale) <= FLT_MAX;
+                s[r] = v_set(scale);
+            }
         }
         for (; k < end; k += 16) {
             vf v[ROWS_OF_ONE][H];
             UNROLL
-            for (int r = 0; r < rows; r++) load_weights(kind, w + (size_t)r * a->w_stride, k, s[r], v[r]);
+            for (int r = 0; r < rows; r++) load_weights(kind, w + (size_t)r * a->w_stride, k, s[r], v[r], &most);
             UNROLL
             for (int c = 0; c < n_col; c++) {
                 vf x[H];
@@ -115,6 +124,7 @@ SIMD_INLINE void float_run(float_kind kind, int rows, int n_col, const float_arg
     }
     UNROLL
     for (int r = 0; r < rows; r++) UNROLL for (int c = 0; c < n_col; c++) UNROLL for (int h = 0; h < H; h++) v_store(sums->of[r0 + r][c] + h * VN, acc[r][c][h]);
+    return kind != W_E4M3_LOW || (known && !e4m3_nan(most));
 }
 
 /* The last values of each row, and y[r + c * y_stride]. */
@@ -141,30 +151,38 @@ static void float_end(float_kind kind, int n_row, int n_col, const float_args *a
 
 /* n_row rows, up to ROWS_OF_ONE, and 1, 2 or ROWS_OF_ONE columns. Those of x are met by all rows a piece at a time, which stays in L1. */
 #define FLOAT_SWEEP(name, kind) \
-    static void name(const float_args *a, int n_row, int n_col, float *y) \
+    static bool name(const float_args *a, int n_row, int n_col, float *y) \
     { \
         const int64_t whole = a->k - a->k % 16, step = n_col == 1 ? whole : X_PIECE; \
         float_sums sums; \
+        bool known = true; \
         memset(&sums, 0, sizeof sums); \
         for (int64_t k = 0, k1; k < whole; k = k1) { \
             k1 = whole - k < step ? whole : k + step; \
-            if (n_col == 1 && n_row == ROWS_OF_ONE) { float_run(kind, ROWS_OF_ONE, 1, a, 0, k, k1, &sums); continue; } \
+            if (n_col == 1 && n_row == ROWS_OF_ONE) { known &= float_run(kind, ROWS_OF_ONE, 1, a, 0, k, k1, &sums); continue; } \
             for (int r = 0; r < n_row; r++) { \
-                if (n_col == 1) float_run(kind, 1, 1, a, r, k, k1, &sums); \
-                else if (n_col > 2) float_run(kind, 1, ROWS_OF_ONE, a, r, k, k1, &sums); \
-                else if (n_row - r > 1) float_run(kind, 2, 2, a, r++, k, k1, &sums); \
-                else float_run(kind, 1, 2, a, r, k, k1, &sums); \
+                if (n_col == 1) known &= float_run(kind, 1, 1, a, r, k, k1, &sums); \
+                else if (n_col > 2) known &= float_run(kind, 1, ROWS_OF_ONE, a, r, k, k1, &sums); \
+                else if (n_row - r > 1) known &= float_run(kind, 2, 2, a, r++, k, k1, &sums); \
+                else known &= float_run(kind, 1, 2, a, r, k, k1, &sums); \
             } \
         } \
-        float_end(kind, n_row, n_col, a, &sums, y); \
+        if (known) float_end(kind, n_row, n_col, a, &sums, y); \
+        return known; \
     }
 FLOAT_SWEEP(sweep_f32, W_F32)
 FLOAT_SWEEP(sweep_f16, W_F16)
 FLOAT_SWEEP(sweep_bf16, W_BF16)
-FLOAT_SWEEP(sweep_e4m3, W_E4M3)
+FLOAT_SWEEP(sweep_e4m3_low, W_E4M3_LOW)
+FLOAT_SWEEP(sweep_e4m3_any, W_E4M3)
 FLOAT_SWEEP(sweep_e5m2, W_E5M2)
 
-typedef void (*sweep_fn)(const float_args *a, int n_row, int n_col, float *y);
+static bool sweep_e4m3(const float_args *a, int n_row, int n_col, float *y)
+{
+    return sweep_e4m3_low(a, n_row, n_col, y) || sweep_e4m3_any(a, n_row, n_col, y);
+}
+
+typedef bool (*sweep_fn)(const float_args *a, int n_row, int n_col, float *y);
 
 /* n_row rows from a->w on for all columns, several at a time while the rows are in the cache. */
 static void sweep_columns(sweep_fn sweep, float_args *a, int n_row, const x_rows *x, int n_col, float *y)
@@ -244,7 +262,7 @@ static void fp8_values(const matrix *w, float_kind kind, const fp8_scales *scale
 
     for (; n >= 16; n -= 16, k += 16, y += 16) {
         vf v[H], by = v_set(s[k / scale->tile_cols]);
-        if (kind == W_E4M3) load_weights(W_E4M3, from, k, by, v); else load_weights(W_E5M2, from, k, by, v);
+        if (kind == W_E4M3) load_weights(W_E4M3, from, k, by, v, NULL); else load_weights(W_E5M2, from, k, by, v, NULL);
         UNROLL
         for (int h = 0; h < H; h++) v_store(y + h * VN, v[h]);
     }

@@ -15,6 +15,7 @@
 #define LLM_SIMD_H
 #include "half.h"
 #include <math.h>
+#include <stdbool.h>
 
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -237,6 +238,39 @@ SIMD_INLINE void v_load16_e4m3(const uint8_t *p, vf out[VL])
     UNROLL
     for (int i = 0; i < VL; i++) out[i] = v_load_e4m3(p + i * VN);
 }
+#endif
+
+/* The same times 2^-8, which costs less still, where codes of NaN are looked for later: most has the greatest code of each place without its sign. */
+#if defined(SIMD_AVX2) || defined(SIMD_AVX512)
+typedef __m128i e4m3_codes;
+SIMD_INLINE void v_load16_e4m3_low(const uint8_t *p, vf out[VL], e4m3_codes *most)
+{
+    __m128i code = _mm_loadu_si128((const __m128i *)(const void *)p);
+    __m256i w = _mm256_and_si256(_mm256_slli_epi16(_mm256_cvtepi8_epi16(code), 7), _mm256_set1_epi16((short)0xbfff));
+    *most = _mm_max_epu8(*most, _mm_and_si128(code, _mm_set1_epi8(0x7f)));
+#if defined(SIMD_AVX512)
+    out[0] = _mm512_cvtph_ps(w);
+#else
+    out[0] = _mm256_cvtph_ps(_mm256_castsi256_si128(w)), out[1] = _mm256_cvtph_ps(_mm256_extracti128_si256(w, 1));
+#endif
+}
+SIMD_INLINE bool e4m3_nan(e4m3_codes most) { return _mm_movemask_epi8(_mm_cmpeq_epi8(most, _mm_set1_epi8(0x7f))) != 0; }
+#elif defined(SIMD_NEON)
+typedef uint8x16_t e4m3_codes;
+SIMD_INLINE void v_load16_e4m3_low(const uint8_t *p, vf out[VL], e4m3_codes *most)
+{
+    uint8x16_t code = vld1q_u8(p);
+    int8x16_t c = vreinterpretq_s8_u8(code);
+    int16x8_t half[2] = { vmovl_s8(vget_low_s8(c)), vmovl_s8(vget_high_s8(c)) };
+    *most = vmaxq_u8(*most, vandq_u8(code, vdupq_n_u8(0x7f)));
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        int16x8_t w = vandq_s16(vshlq_n_s16(half[i], 7), vdupq_n_s16((int16_t)0xbfff));
+        out[2 * i] = vcvt_f32_f16(vreinterpret_f16_s16(vget_low_s16(w)));
+        out[2 * i + 1] = vcvt_f32_f16(vreinterpret_f16_s16(vget_high_s16(w)));
+    }
+}
+SIMD_INLINE bool e4m3_nan(e4m3_codes most) { return vmaxvq_u8(most) == 0x7f; }
 #endif
 
 SIMD_INLINE float lanes_sum(const float *lane)

@@ -143,6 +143,39 @@ START_TEST(every_set_equals_the_reference)
 }
 END_TEST
 
+/* Codes of NaN, and scales near the end of what a float holds or beyond, spoil their rows alone; elsewhere bits are the reference's. */
+START_TEST(fp8_that_is_no_number_stays_in_its_row)
+{
+    enum { ROWS = 23, COLS = 100, NAN_ROW = 2, LARGE_ROW = 9, INFINITE_ROW = 14 };
+    case_backend ref;
+
+    case_open(&ref, ISA_SCALAR, 1, &limits);
+    for (int s = 0; s < COUNT(sets); s++) for (int n = 1; n < 11 && cpu_has_isa(sets[s]); n++) for (int at = 0; at < COLS; at += 33) {
+        llm_tensor w = case_tensor(DT_F8_E4M3, 0, ROWS, COLS);
+        llm_rows x = case_rows(n, COLS), want = blank(n, ROWS), got = blank(n, ROWS);
+        llm_linear lw = { want, &w, NULL }, lg = { got, &w, NULL };
+        float scale[ROWS];
+        uint8_t *data = (uint8_t *)(uintptr_t)w.data;
+        case_backend c;
+        for (int r = 0; r < ROWS; r++) scale[r] = r == LARGE_ROW ? 1e37f : r == INFINITE_ROW ? INFINITY : 0.5f + 0.01f * (float)r;
+        for (size_t i = 0; i < ROWS * w.row_bytes; i++) if ((data[i] & 0x7f) == 0x7f) data[i] = 0x11;
+        data[NAN_ROW * w.row_bytes + (size_t)at] = at % 2 ? 0xff : 0x7f;
+        w.scale = (llm_scale){ .data = scale, .dtype = DT_F32, .tile_rows = 1, .tile_cols = COLS };
+        case_open(&c, sets[s], 1, &limits);
+        ref.be.op.linear(&ref.be, &lw, 1, x);
+        c.be.op.linear(&c.be, &lg, 1, x);
+        for (int i = 0; i < n; i++) for (int r = 0; r < ROWS; r++) {
+            float a = row_at(want, i)[r], b = row_at(got, i)[r];
+            ck_assert_msg(float_bits(a) == float_bits(b) || (isnan(a) && isnan(b)), "%s n %d at %d: row %d: %a, want %a", isa_name(sets[s]), n, at, r, (double)b, (double)a);
+            ck_assert_msg((r == NAN_ROW || r == INFINITE_ROW) == !isfinite(b) || r == LARGE_ROW, "row %d: %a", r, (double)b);
+        }
+        case_close(&c);
+        free(data), free(x.data), free(want.data), free(got.data);
+    }
+    case_close(&ref);
+}
+END_TEST
+
 /* A set's rows of x do not see each other, and threads do not matter: row i of a batch == row i alone. */
 START_TEST(batch_equals_single)
 {
@@ -499,6 +532,6 @@ START_TEST(scales_apart_equal_whole_blocks)
 }
 END_TEST
 
-LLM_TEST_MAIN("kernels/linear", reference_is_near_double_precision, integer_blocks_equal_dequantized, every_set_equals_the_reference,
+LLM_TEST_MAIN("kernels/linear", fp8_that_is_no_number_stays_in_its_row, reference_is_near_double_precision, integer_blocks_equal_dequantized, every_set_equals_the_reference,
               batch_equals_single, extreme_codes_equal_the_reference, peaks_are_those_of_the_rows, joined_equals_separate, absorb_is_a_product_per_head, embed_dequantizes_rows, bad_activations_stay_in_their_row,
               packed_rows_equal_the_file, packed_stacks_and_tables_equal_the_file, scales_apart_equal_whole_blocks)
