@@ -84,9 +84,8 @@ bool matrix_takes_few(const matrix *w, int64_t n)
 {
     if (matrix_form(w->dtype) != X_F32 && w->packed_rows < w->rows - w->rows % TILE_ROWS) return n <= 3;
     switch (w->dtype) {
-    case DT_Q2_K: case DT_Q3_K:                                         return n <= 4;
-    case DT_Q5_0: case DT_Q5_1: case DT_Q5_K: case DT_Q6_K: case DT_Q4_G: return n <= 6;
-    default:                                                            return n <= FEW_COLUMNS;
+    case DT_Q2_K: case DT_Q3_K: case DT_Q5_0: case DT_Q5_1: case DT_Q4_G: return n <= FEW_COLUMNS / 2;
+    default:                                                              return n <= FEW_COLUMNS;
     }
 }
 

@@ -110,22 +110,22 @@ typedef struct {
 #include "matvec_packed_body.h"
 #include "joined_body.h"
 
-/* Type, bytes and values of a block, and STRIP_VECTORS' plain. */
-#define BOTH(type, size, values, plain) ROWS(type, size, values) PACKED_ROWS(type, size, values, plain)
-BOTH(q4_0, 18, 32, true)
-BOTH(q4_1, 20, 32, true)
-BOTH(q5_0, 22, 32, false)
-BOTH(q5_1, 24, 32, false)
-BOTH(q8_0, 34, 32, true)
-BOTH(iq4_nl, 18, 32, true)
-BOTH(mxfp4, 17, 32, false)
-BOTH(q4_g, 20, 32, false)
-BOTH(q2_k, 84, 256, false)
-BOTH(q3_k, 110, 256, false)
-BOTH(q4_k, 144, 256, true)
-BOTH(q5_k, 176, 256, false)
-BOTH(q6_k, 210, 256, false)
-BOTH(iq4_xs, 136, 256, true)
+/* Type, bytes and values of a block. */
+#define BOTH(type, size, values) ROWS(type, size, values) PACKED_ROWS(type, size, values)
+BOTH(q4_0, 18, 32)
+BOTH(q4_1, 20, 32)
+BOTH(q5_0, 22, 32)
+BOTH(q5_1, 24, 32)
+BOTH(q8_0, 34, 32)
+BOTH(iq4_nl, 18, 32)
+BOTH(mxfp4, 17, 32)
+BOTH(q4_g, 20, 32)
+BOTH(q2_k, 84, 256)
+BOTH(q3_k, 110, 256)
+BOTH(q4_k, 144, 256)
+BOTH(q5_k, 176, 256)
+BOTH(q6_k, 210, 256)
+BOTH(iq4_xs, 136, 256)
 
 static way way_of(llm_dtype dtype)
 {

@@ -1,13 +1,13 @@
-/* matvec_packed_body.h - one to FEW columns times packed rows (pack.h), for matvec_body.h: a row in each lane. One column meets all TILE_ROWS
- * rows at once, in VECTORS vectors, so that its activations are brought to all lanes once; several columns meet one vector of rows after the
- * other (STRIP_VECTORS), so that codes are made once for all and sums stay in registers.
- * Bound by memory, which is read in one stretch; work is about 85 instructions for a block of 32 values of 16 rows with AVX2 and codes
- * of four bits, of which 40 multiply and add, and 40 more for each further column. */
+/* matvec_packed_body.h - one to FEW columns times packed rows (pack.h), for matvec_body.h: a row in each lane. All TILE_ROWS rows go at once, in
+ * VECTORS vectors, so that activations are brought to all lanes once, and codes are made once for all columns.
+ * Bound by memory, which is read in one stretch, up to two columns, and by the ports that multiply and add from four on. Work is about 85
+ * instructions for a block of 32 values of 16 rows with AVX2 and codes of four bits, of which 40 multiply and add, and 50 for each further column. */
 
 enum { VECTORS = TILE_ROWS / VN, AHEAD = 2048, FEW = 4 };       /* some 30 lines on their way; columns at once */
-#define STRIP_VECTORS(n_col, plain) ((n_col) == 1 ? VECTORS : VECTORS > 2 ? 2 : (plain) ? VECTORS : 1)
+/* Vectors of rows at once: where all would have more sums than there are registers, two. */
+#define STRIP_VECTORS(n_col) ((n_col) == 1 || VECTORS < 2 ? VECTORS : 2)
 
-/* What a chunk reads: its words, from the first of n_vec vectors of rows on, and the part of each column of x that meets them. d, s, sums: bytes
+/* What a chunk reads: its words, from the first of n.vec vectors of rows on, and the part of each column of x that meets them. d, s, sums: bytes
  * from q on. */
 typedef struct { const uint32_t (*w)[TILE_ROWS]; const uint8_t *q[FEW], *zero[FEW]; size_t d, s, sums; } strip;
 typedef struct { int vec, col; } extent;
@@ -38,7 +38,7 @@ SIMD_INLINE void stream(const uint32_t (*w)[TILE_ROWS], int n)
     for (int i = 0; i < n; i++) __builtin_prefetch(p + 64 * i, 0, 2);
 }
 
-/* Product k of n that make a sum: codes times 4 activations. group: how many may be added in int16 (dot_tile_unsigned), where the set has
+/* Product k of n that make a sum: codes times 4 activations. group: how many may be added in int16 (dot_tile_small), where the set has
  * no better way; 0: the codes are signed. */
 SIMD_INLINE void meet(vi *s, vi *pairs, int k, int n, int group, vi code, vi x)
 {
@@ -480,12 +480,12 @@ SIMD_INLINE void packed_iq4_xs(const strip *p, extent n, int n_block, vf (*acc)[
 /* One tile and n_col columns (1, 2 or FEW), whose views are at x: y [n_col][TILE_ROWS]. */
 typedef void (*packed_fn)(const uint8_t *tile, int64_t cols, const x_view *x, int n_col, float *y);
 
-#define PACKED_ROWS(type, size, values, plain) \
+#define PACKED_ROWS(type, size, values) \
     SIMD_INLINE void packed_columns_##type(const uint8_t *tile, int64_t cols, const x_view *x, int n_col, float *y) \
     { \
         const int words = (CHUNK / (values) * (size) + 3) / 4; \
         strip s = { .d = (size_t)(x->d - x->q), .s = (size_t)(x->s - x->q), .sums = (size_t)(x->sums - x->q) }; \
-        const extent n = { STRIP_VECTORS(n_col, plain), n_col }; \
+        const extent n = { STRIP_VECTORS(n_col), n_col }; \
         vf all[VECTORS][FEW][VECTORS]; \
         UNROLL for (int c = 0; c < n_col; c++) { \
             s.q[c] = x[c].q, s.zero[c] = x[c].zero; \
