@@ -64,7 +64,7 @@ enum { ROW_VECTORS = 4, MOST_COLUMNS = 4 };
 #endif
 #define NOT_YET() __asm__ volatile("" ::: "memory")
 
-/* What the 8-bit signed types have added to their codes where one column multiplies with them. */
+/* What the 8-bit signed types have added to their codes where few columns multiply with them. */
 #if defined(SIMD_DPBUSD)
 enum { SIGNED_FLIP = 0x80 };
 #else

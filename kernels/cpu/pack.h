@@ -1,4 +1,4 @@
-/* pack.h - integer weights as one column streams through them. A tile of TILE_ROWS rows is a run of chunks of PACK_VALUES values (the last one
+/* pack.h - integer weights as few columns stream through them. A tile of TILE_ROWS rows is a run of chunks of PACK_VALUES values (the last one
  * may be shorter), a chunk a run of words, a word the same 4 bytes of every row of the tile: a kernel reads one stretch from the beginning to the
  * end, and finds a row in each lane. Nothing is computed, but bytes are put into the order in which they are needed. Blocks of 32 go in groups,
  * of as many as have scales that fill a word (4 of MXFP4, 2 of types with one f16, 1 of those with two): first the scales of the group, then
