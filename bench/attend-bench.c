@@ -79,7 +79,7 @@ static bool in_list(const char *list, const char *name)
 
     for (int i = 0; list && list_item(list, i, item); i++)
         if (strcmp(item, name) == 0) return true;
-    return list == NULL;
+    return list == NULL || *list == '\0';
 }
 
 /* What a line measures: n rows of heads s behind depth positions of a cache of type. */

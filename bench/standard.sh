@@ -20,7 +20,8 @@ rows()
     [ "$failed" -ne 130 ] || exit 130
 }
 
-# Prompts and generation; one thread beside all; several sequences at once, and prompts as short as an answer in a chat; behind 4096 and 16384 tokens, where that is more than windows and a latent hold.
+# Prompts and generation; one thread beside all; several sequences at once, and prompts as short as an answer in a chat; behind 4096 and 16384
+# tokens, where that is more than windows and a latent hold.
 tests()
 {
     rows "$@" -p 512 -n 128

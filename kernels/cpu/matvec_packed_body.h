@@ -10,6 +10,7 @@ enum { VECTORS = TILE_ROWS / VN, AHEAD = 2048, FEW = 4 };       /* some 30 lines
 /* What a chunk reads: its words, from the first of n.vec vectors of rows on, and the part of each column of x that meets them. d, s, sums: bytes
  * from q on. */
 typedef struct { const uint32_t (*w)[TILE_ROWS]; const uint8_t *q[FEW], *zero[FEW]; size_t d, s, sums; } strip;
+/* So many vectors of rows and columns at once: known when a kernel is compiled. */
 typedef struct { int vec, col; } extent;
 
 /* call for b = 0, step .. end - 1. Several columns, whose sub-blocks are longer, one after the other: all together would be more than a core keeps
@@ -361,7 +362,7 @@ SIMD_INLINE void q6_part(const strip *p, extent n, const uint32_t (*w)[TILE_ROWS
     for (int b = 0; b < 8; b++) q6_add(p, n, part, b, s[b], t);
 }
 
-/* Words: 4 of scales, d, then for each half of the super-block 16 values of each group, and 16 more. */
+/* Words: 4 of scales, d, then for each half of the super-block 16 values of each group, and 16 more. Which of two ways a part takes changes no sum. */
 SIMD_INLINE void packed_q6_k(const strip *p, extent n, int n_block, vf (*acc)[VECTORS])
 {
     const uint32_t (*w)[TILE_ROWS] = p->w + 5;
@@ -477,9 +478,7 @@ SIMD_INLINE void packed_iq4_xs(const strip *p, extent n, int n_block, vf (*acc)[
 
 /* -------------------------------------------------------------------- tiles */
 
-/* One tile and n_col columns (1, 2 or FEW), whose views are at x: y [n_col][TILE_ROWS]. */
-typedef void (*packed_fn)(const uint8_t *tile, int64_t cols, const x_view *x, int n_col, float *y);
-
+/* packed_rows_TYPE: one tile and n_col columns (1, 2 or FEW), whose views are at x: y [n_col][TILE_ROWS]. */
 #define PACKED_ROWS(type, size, values) \
     SIMD_INLINE void packed_columns_##type(const uint8_t *tile, int64_t cols, const x_view *x, int n_col, float *y) \
     { \

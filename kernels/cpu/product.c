@@ -76,7 +76,7 @@ static float dot_q256(const matrix *w, int64_t r, const uint8_t *x)
 }
 
 /* The most of: a panel of floats, its stack and a row; a panel of codes, its rows as they lie in the file and the sums of
- * n_col columns; eight records or rows of x on their way into a group, and one more. */
+ * n_col columns; eight records or rows of x on their way into a group, and one more; codes and start values of FEW_COLUMNS records, and a tile. */
 size_t product_scratch(int64_t max_cols, int64_t n_col)
 {
     return 128 * 1024 + ((size_t)max_cols + 256) * (ITEM_ROWS + 2) * sizeof(float) + ((size_t)n_col + GROUP) * ITEM_ROWS * sizeof(float);

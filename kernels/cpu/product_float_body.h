@@ -13,7 +13,7 @@
 
 enum { H = 16 / VN, ROWS_OF_ONE = 4, X_PIECE = 512, COLUMNS = 128, SUMS = 16, STACK = 5 };
 
-typedef enum { W_F32, W_F16, W_BF16, W_E4M3, W_E5M2, W_OTHER, W_E4M3_LOW } float_kind;       /* the last: E4M3 without NaN */
+typedef enum { W_F32, W_F16, W_BF16, W_E4M3, W_E5M2, W_OTHER, W_E4M3_LOW } float_kind;       /* the last: W_E4M3 without NaN (v_load16_e4m3_low) */
 
 SIMD_INLINE bool is_fp8(float_kind kind) { return kind == W_E4M3 || kind == W_E5M2 || kind == W_E4M3_LOW; }
 SIMD_INLINE int bytes_of_value(float_kind kind) { return kind == W_F32 ? 4 : is_fp8(kind) ? 1 : 2; }
