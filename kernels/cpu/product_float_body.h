@@ -9,9 +9,10 @@
  *
  * Many columns: each partial sum is a product of its own, over every sixteenth value. Rows become a panel that has those values
  * side by side, a row in each lane; a tile of PANEL_ROWS by MOST_COLUMNS sums in registers runs over one of the sixteen at a
- * time, in the order that lets the tree of linear.h be added up on a stack. Bound by multiply-adds. */
+ * time, in the order that lets the tree of linear.h be added up on a stack. Bound by multiply-adds (97 % of their peak with x in L2) and
+ * by x, which comes from L3 once for every BAND_ROWS rows. */
 
-enum { H = 16 / VN, ROWS_OF_ONE = 4, X_PIECE = 512, COLUMNS = 128, SUMS = 16, STACK = 5 };
+enum { H = 16 / VN, ROWS_OF_ONE = 4, X_PIECE = 512, COLUMNS = 128, SUMS = 16, STACK = 5, MOST_PIECE = 160 };
 
 typedef enum { W_F32, W_F16, W_BF16, W_E4M3, W_E5M2, W_OTHER, W_E4M3_LOW } float_kind;       /* the last: W_E4M3 without NaN (v_load16_e4m3_low) */
 
@@ -299,14 +300,14 @@ static void float_panel(const matrix *w, int64_t row0, int n_row, float *panel_,
     }
 }
 
-/* One partial sum of a tile, then plus n_add of those on the stack below top, in whose place the result goes. The distance
- * between two on the stack is level. */
-SIMD_INLINE void float_tile(const float *w, const float *x, int64_t n, int n_col, int n_add, float *top, size_t level)
+/* n more values of one partial sum of a tile, of which those so far are at top (begun) or there are none, then plus n_add of those on the stack below
+ * it, in whose place the result goes. The distance between two on the stack is level. */
+SIMD_INLINE void float_tile(const float *w, const float *x, int64_t n, int n_col, bool begun, int n_add, float *top, size_t level)
 {
     vf a[ROW_VECTORS][MOST_COLUMNS];
 
     UNROLL
-    for (int j = 0; j < n_col; j++) UNROLL for (int r = 0; r < ROW_VECTORS; r++) a[r][j] = v_set(0.0f);
+    for (int j = 0; j < n_col; j++) UNROLL for (int r = 0; r < ROW_VECTORS; r++) a[r][j] = begun ? v_load(top + j * BAND_ROWS + r * VN) : v_set(0.0f);
     for (int64_t k = 0; k < n; k++, w += PANEL_ROWS, x += GROUP) {
         vf v[ROW_VECTORS];
         UNROLL
@@ -321,54 +322,74 @@ SIMD_INLINE void float_tile(const float *w, const float *x, int64_t n, int n_col
     for (; n_add > 0; n_add--) {
         top -= level;
         UNROLL
-        for (int j = 0; j < n_col; j++) UNROLL for (int r = 0; r < ROW_VECTORS; r++) a[r][j] = v_add(v_load(top + j * PANEL_ROWS + r * VN), a[r][j]);
+        for (int j = 0; j < n_col; j++) UNROLL for (int r = 0; r < ROW_VECTORS; r++) a[r][j] = v_add(v_load(top + j * BAND_ROWS + r * VN), a[r][j]);
     }
     UNROLL
-    for (int j = 0; j < n_col; j++) UNROLL for (int r = 0; r < ROW_VECTORS; r++) v_store(top + j * PANEL_ROWS + r * VN, a[r][j]);
+    for (int j = 0; j < n_col; j++) UNROLL for (int r = 0; r < ROW_VECTORS; r++) v_store(top + j * BAND_ROWS + r * VN, a[r][j]);
 }
 
-static __attribute__((noinline)) void float_group(const float *w, const float *x, int64_t n, int n_col, int n_add, float *top, size_t level)
+static __attribute__((noinline)) void float_group(const float *w, const float *x, int64_t n, int n_col, bool begun, int n_add, float *top, size_t level)
 {
     for (int c = 0; c < n_col; c += MOST_COLUMNS) {
-        float *to = top + c * PANEL_ROWS;
-        if (n_col - c > MOST_COLUMNS / 2) float_tile(w, x + c, n, MOST_COLUMNS, n_add, to, level);
-        else if (n_col - c > 2) float_tile(w, x + c, n, 4, n_add, to, level);
-        else float_tile(w, x + c, n, 2, n_add, to, level);
+        float *to = top + c * BAND_ROWS;
+        if (n_col - c > MOST_COLUMNS / 2) float_tile(w, x + c, n, MOST_COLUMNS, begun, n_add, to, level);
+        else if (n_col - c > 2) float_tile(w, x + c, n, 4, begun, n_add, to, level);
+        else float_tile(w, x + c, n, 2, begun, n_add, to, level);
     }
 }
 
-/* n_col columns, at most COLUMNS, of a panel; the result is the lowest on the stack. */
-static void float_columns(const float *w, int64_t cols, const x_rows *x, int64_t col0, int n_col, float *stack, line_fetch *next)
+/* n_col columns, at most COLUMNS, of n_panel panels from w on. */
+typedef struct { const float *w; int n_panel, n_col; int64_t cols, col0; const x_rows *x; float *stack; line_fetch *next; } panel_columns;
+
+/* Values k .. k+n-1 of partial sum i. */
+static void float_piece(const panel_columns *b, int i, int64_t k, int64_t n, int n_add, float *top)
+{
+    const size_t chain = panel_chain(b->cols), level = (size_t)COLUMNS * BAND_ROWS;
+
+    for (int c = 0; c < b->n_col; c += GROUP) {
+        const float *w = b->w + (size_t)i * chain + (size_t)k * PANEL_ROWS;
+        const float *x = (const float *)(const void *)(b->x->data + (size_t)((b->col0 + c) / GROUP) * b->x->stride) + (size_t)(i * ((b->cols + 15) / 16) + k) * GROUP;
+        fetch_lines(b->next);
+        for (int p = 0; p < b->n_panel; p++, w += SUMS * chain)
+            float_group(w, x, n, b->n_col - c < GROUP ? b->n_col - c : GROUP, k > 0, n_add, top + c * BAND_ROWS + p * PANEL_ROWS, level);
+    }
+}
+
+/* The results are the lowest on the stack. Pieces of the panels stay in L1 while one group of x after the other comes from L3 and meets them. */
+static void float_columns(const panel_columns *b)
 {
     static const uint8_t order[SUMS] = { 0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15 };
-    const int64_t n = (cols + 15) / 16;
-    const size_t chain = panel_chain(cols), level = (size_t)COLUMNS * PANEL_ROWS;
+    const int64_t n = (b->cols + 15) / 16, n_piece = (n + MOST_PIECE - 1) / MOST_PIECE, piece = (n + n_piece - 1) / n_piece;
+    float *top = b->stack;
 
-    for (int i = 0, depth = 0; i < SUMS; i++) {
+    for (int i = 0; i < SUMS; i++) {
         int n_add = 0;
         while (i >> n_add & 1) n_add++;
-        for (int c = 0; c < n_col; c += GROUP) {
-            const float *xg = (const float *)(const void *)(x->data + (size_t)((col0 + c) / GROUP) * x->stride) + (size_t)order[i] * (size_t)n * GROUP;
-            fetch_lines(next);
-            float_group(w + order[i] * chain, xg, n, n_col - c < GROUP ? n_col - c : GROUP, n_add, stack + (size_t)depth * level + (size_t)c * PANEL_ROWS, level);
+        for (int64_t k = 0; k < n; k += piece) {
+            bool last = n - k <= piece;
+            float_piece(b, order[i], k, last ? n - k : piece, last ? n_add : 0, top);
         }
-        depth += 1 - n_add;
+        top += (1 - n_add) * COLUMNS * BAND_ROWS;
     }
 }
 
 static void product_float(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, uint8_t *scratch)
 {
-    float *stack = (float *)(void *)scratch, *packed = stack + STACK * COLUMNS * PANEL_ROWS, *row = packed + SUMS * panel_chain(w->cols), bias[PANEL_ROWS] = { 0 };
+    const size_t one = SUMS * panel_chain(w->cols);
+    const int most = n_col > COLUMNS / 2 ? BAND_ROWS : PANEL_ROWS;              /* few columns: one panel at a time, which is still in L2 when it is read */
+    float *stack = (float *)(void *)scratch, *panels = stack + STACK * COLUMNS * BAND_ROWS, *row = panels + BAND_ROWS / PANEL_ROWS * one, bias[BAND_ROWS] = { 0 };
 
-    for (int64_t r = 0; r < n_row; r += PANEL_ROWS) {
-        int rows = n_row - r < PANEL_ROWS ? (int)(n_row - r) : PANEL_ROWS;
-        line_fetch next = fetch_rows(w->data + (size_t)(row0 + r + PANEL_ROWS) * w->row_bytes, PANEL_ROWS, w->row_bytes, w->row_bytes, (size_t)(SUMS * x_groups_of(n_col)));
+    for (int64_t r = 0, rows; r < n_row; r += rows) {
+        rows = n_row - r < most ? n_row - r : most;
+        panel_columns b = { .w = panels, .cols = w->cols, .x = x, .stack = stack, .next = &(line_fetch){ 0 } };
+        *b.next = fetch_rows(w->data + (size_t)(row0 + r + rows) * w->row_bytes, (int)rows, w->row_bytes, w->row_bytes, (size_t)(SUMS * x_groups_of(n_col)));
         for (int i = 0; i < rows && w->bias; i++) bias[i] = matrix_bias(w, row0 + r + i);
-        float_panel(w, row0 + r, rows, packed, row);
-        for (int64_t c = 0; c < n_col; c += COLUMNS) {
-            int n = n_col - c < COLUMNS ? (int)(n_col - c) : COLUMNS;
-            float_columns(packed, w->cols, x, c, n, stack, &next);
-            finish(stack, PANEL_ROWS, n, w->bias ? bias : NULL, rows, y + c * y_stride + r, y_stride);
+        for (int i = 0; i < rows; i += PANEL_ROWS)
+            float_panel(w, row0 + r + i, rows - i < PANEL_ROWS ? (int)rows - i : PANEL_ROWS, panels + (size_t)b.n_panel++ * one, row);
+        for (; b.col0 < n_col; b.col0 += COLUMNS) {
+            b.n_col = n_col - b.col0 < COLUMNS ? (int)(n_col - b.col0) : COLUMNS;
+            float_columns(&b);
+            finish(stack, BAND_ROWS, b.n_col, w->bias ? bias : NULL, (int)rows, y + b.col0 * y_stride + r, y_stride);
         }
     }
 }
