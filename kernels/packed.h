@@ -4,7 +4,7 @@
 #include "backend.h"
 #include <stdatomic.h>
 
-/* A weight of integer blocks in the order in which the CPU's kernels read it (kernels/cpu/pack.h), for as many rows as that was done yet: of
+/* A weight in the order in which the CPU's kernels read it (kernels/cpu/pack.h), for as many rows as that was done yet: of
  * every matrix its first `rows`, one matrix after the other. What is ready is read there by all backends that have vector kernels, with the
  * same results as from where it lies in the file. */
 typedef struct llm_packed {

@@ -12,10 +12,14 @@ typedef struct { llm_backend *be; matrix w; llm_rows y, x; int64_t panel; float 
 static const float *panel_of(const blas_job *j, int64_t row0, int64_t n, int thread)
 {
     float *out = j->floats ? j->floats + (size_t)thread * (size_t)(j->panel * j->w.cols) : (float *)(void *)thread_scratch(j->be, thread);
-    const uint8_t *src = j->w.data + (size_t)row0 * j->w.row_bytes;
+    int64_t together = n;
+    matrix w = matrix_part(&j->w, row0, &together);
+    const uint8_t *src;
 
-    if (j->w.dtype == DT_F32) return (const float *)(const void *)src;
-    for (int64_t r = 0; r < n; r++) dequant_row(j->w.dtype, src + (size_t)r * j->w.row_bytes, out + r * j->w.cols, j->w.cols);
+    if (together < n) w.data = j->w.data, w.row_bytes = j->w.row_bytes;         /* some are packed: all lie in the file */
+    src = w.data + (size_t)row0 * w.row_bytes;
+    if (w.dtype == DT_F32) return (const float *)(const void *)src;
+    for (int64_t r = 0; r < n; r++) dequant_row(w.dtype, src + (size_t)r * w.row_bytes, out + r * w.cols, w.cols);
     return out;
 }
 

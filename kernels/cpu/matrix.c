@@ -54,11 +54,25 @@ static float float_at(llm_dtype dtype, const uint8_t *p, int64_t i)
 
 float matrix_bias(const matrix *w, int64_t r) { return w->bias ? float_at(w->bias_dtype, w->bias, r) : 0.0f; }
 
+matrix matrix_part(const matrix *w, int64_t row0, int64_t *n_row)
+{
+    matrix m = *w;
+
+    m.packed_rows = 0;
+    if (row0 >= w->packed_rows) return m;
+    m.data = w->packed, m.row_bytes = w->packed_row_bytes;
+    if (*n_row > w->packed_rows - row0) *n_row = w->packed_rows - row0;
+    return m;
+}
+
 void matrix_row(const matrix *w, int64_t r, float *y)
 {
-    if (r < w->packed_rows) packed_row(w, r, y);
-    else dequant_row(w->dtype, w->data + (size_t)r * w->row_bytes, y, w->cols);
-    if (w->scale == NULL || r < w->packed_rows) return;         /* packed blocks have their scales */
+    bool is_packed = r < w->packed_rows && matrix_form(w->dtype) != X_F32;
+    matrix m = matrix_part(w, r, &(int64_t){ 1 });
+
+    if (is_packed) packed_row(w, r, y);
+    else dequant_row(m.dtype, m.data + (size_t)r * m.row_bytes, y, m.cols);
+    if (w->scale == NULL || is_packed) return;                  /* packed blocks have their scales */
     for (int64_t t = 0, k = 0; t < w->scale_cols; t++) {
         float s = float_at(w->scale_dtype, w->scale + (w->tile_rows > 0 ? (size_t)(r / w->tile_rows) : 0) * w->scale_row_bytes, t);
         int64_t end = w->tile_cols > 0 && (t + 1) * w->tile_cols < w->cols ? (t + 1) * w->tile_cols : w->cols;
@@ -77,6 +91,8 @@ x_form matrix_form(llm_dtype dtype)
         return X_F32;
     }
 }
+
+bool matrix_is_float(llm_dtype t) { return t == DT_F32 || t == DT_F16 || t == DT_BF16 || t == DT_F8_E4M3 || t == DT_F8_E5M2; }
 
 /* A product makes a panel first, which costs as much as several columns, fewer where a code takes more work to make (measured: kernel-bench -n).
  * Rows that still lie in the file are turned anew for each column. */

@@ -52,6 +52,10 @@ matrix matrix_of(const llm_tensor *w, const llm_tensor *bias, int64_t e);
 void matrix_row(const matrix *w, int64_t r, float *y);
 /* The form in which x multiplies weights of this type. */
 x_form matrix_form(llm_dtype dtype);
+/* F32, F16, BF16 and FP8: packed rows are those of the file. */
+bool matrix_is_float(llm_dtype dtype);
+/* Of them: rows row0 .. row0 + *n_row - 1, or the first of them where the rest lies elsewhere; packed or not, they are at data. */
+matrix matrix_part(const matrix *w, int64_t row0, int64_t *n_row);
 /* Whether n rows of x multiply w faster as records (matvec) than in groups (product). */
 bool matrix_takes_few(const matrix *w, int64_t n);
 float matrix_bias(const matrix *w, int64_t r);      /* 0 where there is none: do not add it then */

@@ -68,7 +68,7 @@ size_t pack_row_bytes(llm_dtype dtype, int64_t cols)
     static const uint8_t from[MOST];
     uint8_t to[MOST];
 
-    if (matrix_form(dtype) == X_F32) return 0;
+    if (matrix_form(dtype) == X_F32) return matrix_is_float(dtype) ? (size_t)cols * (size_t)dtype_info(dtype)->block_bytes : 0;
     dtype = pack_dtype(dtype);
     return (size_t)(cols / PACK_VALUES) * put_chunk(to, from, dtype, PACK_VALUES) + put_chunk(to, from, dtype, cols % PACK_VALUES);
 }
@@ -88,6 +88,9 @@ void pack_tile(uint8_t *tile, const matrix *w, int64_t row)
 {
     uint8_t chunk[TILE_ROWS][MOST], room[MOST];
 
+    for (int64_t r = 0; matrix_form(w->dtype) == X_F32 && r < TILE_ROWS; r++)
+        memcpy(tile + (size_t)r * w->packed_row_bytes, w->data + (size_t)(row + r) * w->row_bytes, w->packed_row_bytes);
+    if (matrix_form(w->dtype) == X_F32) return;
     for (int64_t k = 0; k < w->cols; k += PACK_VALUES) {
         int64_t n = least(w->cols - k, PACK_VALUES);
         size_t bytes = 0;

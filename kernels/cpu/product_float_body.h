@@ -198,7 +198,7 @@ static void sweep_columns(sweep_fn sweep, float_args *a, int n_row, const x_rows
 
 enum { SCALE_ROWS = 32 };       /* FP8: so many rows' scales in scratch at once; each may have scales of its own, of up to every 16 values */
 
-static void float_matvec(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int n_col, float *y, int64_t y_stride, uint8_t *scratch)
+static void float_rows(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int n_col, float *y, int64_t y_stride, uint8_t *scratch)
 {
     float_args a = { .w = w->data + (size_t)row0 * w->row_bytes, .w_stride = w->row_bytes, .k = w->cols, .row = row0, .y_stride = y_stride };
     float_kind kind = float_kind_of(w);
@@ -216,6 +216,15 @@ static void float_matvec(const matrix *w, int64_t row0, int64_t n_row, const x_r
     for (int64_t r = 0; r < n_row && w->bias; r++) {
         float bias = matrix_bias(w, row0 + r);
         for (int c = 0; c < n_col; c++) y[r + c * y_stride] += bias;
+    }
+}
+
+static void float_matvec(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int n_col, float *y, int64_t y_stride, uint8_t *scratch)
+{
+    for (int64_t r = 0, n; r < n_row; r += n) {
+        n = n_row - r;
+        matrix part = matrix_part(w, row0 + r, &n);
+        float_rows(&part, row0 + r, n, x, n_col, y + r, y_stride, scratch);
     }
 }
 
@@ -373,7 +382,7 @@ static void float_columns(const panel_columns *b)
     }
 }
 
-static void product_float(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, uint8_t *scratch)
+static void float_bands(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, uint8_t *scratch)
 {
     const size_t one = SUMS * panel_chain(w->cols);
     const int most = n_col > COLUMNS / 2 ? BAND_ROWS : PANEL_ROWS;              /* few columns: one panel at a time, which is still in L2 when it is read */
@@ -391,5 +400,14 @@ static void product_float(const matrix *w, int64_t row0, int64_t n_row, const x_
             float_columns(&b);
             finish(stack, BAND_ROWS, b.n_col, w->bias ? bias : NULL, (int)rows, y + b.col0 * y_stride + r, y_stride);
         }
+    }
+}
+
+static void product_float(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int64_t n_col, float *y, int64_t y_stride, uint8_t *scratch)
+{
+    for (int64_t r = 0, n; r < n_row; r += n) {
+        n = n_row - r;
+        matrix part = matrix_part(w, row0 + r, &n);
+        float_bands(&part, row0 + r, n, x, n_col, y + r, y_stride, scratch);
     }
 }

@@ -5,6 +5,7 @@
 #include "threads.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -38,15 +39,22 @@ static size_t file_row_bytes(const llm_tensor *w)
     int64_t cols = w->dim[2] > 1 ? w->dim[2] : w->dim[1];
     size_t bytes;
 
-    if (w->scale.data == NULL || !dtype_bytes(w->dtype, cols, &bytes)) return w->row_bytes;
+    if (w->dtype != DT_F4_E2M1 || w->scale.data == NULL || !dtype_bytes(w->dtype, cols, &bytes)) return w->row_bytes;
     return bytes + (size_t)(cols / w->scale.tile_cols);
 }
 
-/* Weights that can be put in order and lie in the file: of others nothing could be let go. */
-static void note(struct llm_repack *r, const llm_model *m, llm_tensor *w)
+static bool is_bias(const char *name)
+{
+    size_t n = strlen(name);
+    return n >= 5 && strcmp(name + n - 5, ".bias") == 0;
+}
+
+/* Matrices that can be put in order and lie in the file: of others nothing could be let go. name: GGUF's. */
+static void note(struct llm_repack *r, const llm_model *m, llm_tensor *w, const char *name)
 {
     repack_item *it = &r->item[r->n];
 
+    if (is_bias(name)) return;
     if ((it->bytes = backend_cpu_packed(&it->packed, w)) == 0 || store_file_of(m->store, first_byte(w)) == NULL) return;
     it->w = w, r->n++;
     r->bytes += it->bytes, r->file_bytes += (size_t)(it->packed.n_matrix * it->packed.rows) * file_row_bytes(w);
@@ -56,11 +64,11 @@ static void note_all(struct llm_repack *r, llm_model *m)
 {
     for (int il = 0; il < m->config.n_layer; il++) {
         llm_layer *w = &m->layer[il];
-#define X(slot, g, h, a, b, c) note(r, m, &w->slot);
+#define X(slot, g, h, a, b, c) note(r, m, &w->slot, g);
         LLM_LAYER_WEIGHTS(X)
 #undef X
     }
-    note(r, m, &m->head);
+    note(r, m, &m->head, "output.weight");
 }
 
 static void say(const llm_model *m, const char *why)
@@ -135,7 +143,7 @@ static void release_scales(llm_model *m, const llm_tensor *w)
     bool stack = w->dim[2] > 1;
     int64_t rows = w->dim[stack] * (stack ? w->dim[0] : 1);
 
-    if (w->scale.data) store_release(m->store, w->scale.data, (size_t)rows * scale_row_bytes(&w->scale, w->dim[1 + stack]));
+    if (w->dtype == DT_F4_E2M1 && w->scale.data) store_release(m->store, w->scale.data, (size_t)rows * scale_row_bytes(&w->scale, w->dim[1 + stack]));
 }
 
 /* One stretch; false: nothing is left. */

@@ -1,12 +1,12 @@
 /* repack.h - weights put into the order in which the CPU streams through them (kernels/cpu/pack.h), little by little while a model is used.
  *
- * A file's rows lie one behind the other; one column times such rows reads many places at once, in pages of 4 KiB, and costs instructions to put
- * rows into lanes. So tensors are copied into one arena of large pages, in the order of the forward pass, and what was copied of the file is let go:
+ * A file's rows lie one behind the other; one column times such rows reads many places at once, in pages of 4 KiB, and of integer types
+ * costs instructions to put rows into lanes. So tensors are copied into one arena of large pages, in the order of the forward pass, and what was copied of the file is let go:
  * there is no second copy but the system's cache of the file, which it may drop. Results are the same, bit for bit, wherever a row is read. A
  * step that generates pays at most a quarter of its own time for it, so that the first token comes as soon as ever.
  *
  * Not done, and said to the log: on request; for the scalar kernels; with a device; where weights may be paged; where less memory is available than
- * the copy takes. Weights laid out anew at load and such of float types stay where they are. */
+ * the copy takes. Weights laid out anew at load, and types that become floats a row at a time, stay where they are. */
 #ifndef LLM_REPACK_H
 #define LLM_REPACK_H
 #include "model.h"

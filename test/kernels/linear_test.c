@@ -176,6 +176,41 @@ START_TEST(fp8_that_is_no_number_stays_in_its_row)
 }
 END_TEST
 
+/* Float types with more columns than a tile of sums has room for, rows longer than a piece, and rows that are packed in part. */
+START_TEST(long_float_rows_and_many_columns_equal_the_reference)
+{
+    static const llm_dtype types[] = { DT_F32, DT_F16, DT_BF16, DT_F8_E4M3, DT_Q8_K };
+    static const int cols_of[] = { 2560, 2817, 5200 }, n_of[] = { 64, 65, 128, 139 };
+    static const llm_limits large = { .n_batch = 139, .max_cols = 5200, .max_rows = 64, .d_model = 512 };
+    enum { ROWS = 51 };
+    case_backend ref;
+
+    case_open(&ref, ISA_SCALAR, 1, &large);
+    for (int s = 0; s < COUNT(sets); s++) for (int t = 0; t < COUNT(types) && cpu_has_isa(sets[s]); t++) for (int ic = 0; ic < COUNT(cols_of); ic++) {
+        int cols = cols_of[ic] - cols_of[ic] % dtype_info(types[t])->block;
+        llm_tensor w = case_tensor(types[t], 0, ROWS, cols), bias = case_tensor(DT_F32, 0, ROWS, 1);
+        for (int in = 0; in < COUNT(n_of); in++) {
+            int n = n_of[in];
+            case_backend c;
+            llm_packed p;
+            llm_rows x = case_rows(n, cols), want = blank(n, ROWS), got = blank(n, ROWS);
+            llm_linear lw = { want, &w, in % 2 ? &bias : NULL }, lg = { got, &w, lw.bias };
+            if (TEST_IS_SLOW && (s + t + ic + in) % 4 != 0) { free(x.data), free(want.data), free(got.data); continue; }
+            case_open(&c, sets[s], 1 + in % 3, &large);
+            w.repacked = NULL;
+            ref.be.op.linear(&ref.be, &lw, 1, x);
+            uint8_t *memory = case_pack(&c, &w, &p, 16 * in);
+            c.be.op.linear(&c.be, &lg, 1, x);
+            check_same(want, got, dtype_name(types[t]), sets[s], ROWS, cols);
+            case_close(&c);
+            free(memory), free(x.data), free(want.data), free(got.data);
+        }
+        free((void *)(uintptr_t)w.data), free((void *)(uintptr_t)bias.data);
+    }
+    case_close(&ref);
+}
+END_TEST
+
 /* A set's rows of x do not see each other, and threads do not matter: row i of a batch == row i alone. */
 START_TEST(batch_equals_single)
 {
@@ -414,10 +449,11 @@ START_TEST(packed_rows_equal_the_file)
         if (!cpu_has_isa((llm_isa)isa)) continue;
         case_open(&c, (llm_isa)isa, 2, &limits);
         for (int t = 0; t < N_CASE_TYPE; t++) for (int ic = 0; ic < COUNT(block_cols); ic++) for (int ir = 0; ir < COUNT(rows_of); ir++) {
-            int cols = block_cols[ic], rows = rows_of[ir];
-            if (!fits(case_types[t], cols) || matrix_form(case_types[t]) == X_F32) continue;
+            int cols = has_block(case_types[t]) ? block_cols[ic] : float_cols[ic + 2], rows = rows_of[ir];
+            if (!fits(case_types[t], cols)) continue;
             case_state = (uint64_t)(t * 100 + ic * 10 + ir);
             llm_tensor w = case_tensor(case_types[t], 0, rows, cols), bias = case_tensor(DT_F32, 0, rows, 1);
+            if (case_types[t] == DT_F8_E4M3) fp8_scale(&w, rows, cols, ic);
             for (int some = 0; some < 2; some++) for (int in = 0; in < COUNT(n_of); in++) {
                 if (TEST_IS_SLOW && (t + 2 * ic + ir + in + 2 * some) % 9 != 0) continue;
                 llm_packed p;
@@ -432,7 +468,7 @@ START_TEST(packed_rows_equal_the_file)
                 check_same(want, got, dtype_name(case_types[t]), (llm_isa)isa, rows, cols);
                 free(memory), free(x.data), free(want.data), free(got.data);
             }
-            free((void *)(uintptr_t)w.data), free((void *)(uintptr_t)bias.data);
+            free((void *)(uintptr_t)w.data), free((void *)(uintptr_t)bias.data), free((void *)(uintptr_t)w.scale.data);
         }
         case_close(&c);
     }
@@ -447,7 +483,7 @@ START_TEST(packed_stacks_and_tables_equal_the_file)
         static const int32_t token[] = { 0, 15, 16, 35, 31 };
         case_backend c;
         llm_packed p;
-        if (!cpu_has_isa((llm_isa)isa) || matrix_form(case_types[t]) == X_F32) continue;
+        if (!cpu_has_isa((llm_isa)isa)) continue;
         case_open(&c, (llm_isa)isa, 2, &limits);
         case_state = (uint64_t)t;
         llm_tensor w = case_tensor(case_types[t], HEADS, ROWS, COLS), table = case_tensor(case_types[t], 0, ROWS, COLS);
@@ -533,5 +569,5 @@ START_TEST(scales_apart_equal_whole_blocks)
 END_TEST
 
 LLM_TEST_MAIN("kernels/linear", fp8_that_is_no_number_stays_in_its_row, reference_is_near_double_precision, integer_blocks_equal_dequantized, every_set_equals_the_reference,
-              batch_equals_single, extreme_codes_equal_the_reference, peaks_are_those_of_the_rows, joined_equals_separate, absorb_is_a_product_per_head, embed_dequantizes_rows, bad_activations_stay_in_their_row,
+              long_float_rows_and_many_columns_equal_the_reference,               batch_equals_single, extreme_codes_equal_the_reference, peaks_are_those_of_the_rows, joined_equals_separate, absorb_is_a_product_per_head, embed_dequantizes_rows, bad_activations_stay_in_their_row,
               packed_rows_equal_the_file, packed_stacks_and_tables_equal_the_file, scales_apart_equal_whole_blocks)
