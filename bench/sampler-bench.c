@@ -45,7 +45,7 @@ static double measure(const char *name, llm_sampler_options o, float *logits, fl
         logits[at] += 0.01f;                                /* as if a model had written them */
         if (peak != NULL) peak[b] = (b + 1) * PEAK_OF <= n_vocab ? peak_of(logits + b * PEAK_OF) : peak_of_part(logits + b * PEAK_OF, n_vocab - b * PEAK_OF);
         double start = microseconds();
-        llm_token t = sampler_pick_row(p, logits, peak, (uint64_t)i, &err);
+        llm_token t = sampler_pick_row(p, logits, peak, (uint64_t)i, NULL, &err);
         if (t < 0 || llm_sampler_accept(p, t, &err) != LLM_OK) break;
         took[i] = microseconds() - start;
         *sum = *sum * 31 + (uint64_t)t;

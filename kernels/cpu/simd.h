@@ -275,11 +275,10 @@ SIMD_INLINE bool e4m3_nan(e4m3_codes most) { return vmaxvq_u8(most) == 0x7f; }
 
 SIMD_INLINE float lanes_sum(const float *lane)
 {
-    float t[LANES];
+    float t[LANES / 2];
 
-    memcpy(t, lane, sizeof t);
-    for (int w = LANES / 2; w >= 1; w /= 2)
-        for (int j = 0; j < w; j++) t[j] += t[j + w];
-    return t[0];
+    UNROLL for (int j = 0; j < 8; j++) t[j] = lane[j] + lane[j + 8];
+    UNROLL for (int j = 0; j < 4; j++) t[j] += t[j + 4];
+    return (t[0] + t[2]) + (t[1] + t[3]);
 }
 #endif

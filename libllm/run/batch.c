@@ -171,6 +171,7 @@ static void pick_held(llm_session *s, size_t first, size_t n, llm_sampler *const
 llm_status session_pick(llm_session *s, size_t first, size_t n, llm_sampler *const *p, const uint64_t *pos, llm_token *out, llm_error *err)
 {
     size_t width = (size_t)s->model->config.n_vocab, i = 0, k;
+    struct llm_pool *pool = backend_cpu_pool(&s->be[SITE_HOST]);
     llm_error own = { 0 };
     llm_status st;
 
@@ -182,7 +183,8 @@ llm_status session_pick(llm_session *s, size_t first, size_t n, llm_sampler *con
     for (i = 0; i < n; i++) {
         if (out[i] >= 0) continue;
         if ((st = session_fetch(s, err)) != LLM_OK) break;
-        if ((out[i] = sampler_pick_row(p[i], s->logits + (first + i) * width, s->peaked ? s->peak + (first + i) * s->n_peak : NULL, pos[i], &own)) < 0) { st = llm_fail(err, own.status, "%s", own.text); break; }
+        out[i] = sampler_pick_row(p[i], s->logits + (first + i) * width, s->peaked ? s->peak + (first + i) * s->n_peak : NULL, pos[i], pool, &own);
+        if (out[i] < 0) { st = llm_fail(err, own.status, "%s", own.text); break; }
     }
     if (i == n) return LLM_OK;
     while (i < n) out[i++] = -1;

@@ -3,12 +3,15 @@
  * The steps, in the order of llama.cpp's default chain: bias, penalties, top-k, typical, top-p, min-p, temperature,
  * draw. Probabilities of the filters are those before the temperature. Each filter leaves at least one token; among
  * equal logits the lowest id comes first. Every sum runs in ascending id (or, for the mass of a filter, in
- * descending preference), in double, with an exponential of our own: the draw is the same on every machine. */
+ * descending preference), in double, with an exponential of our own: the draw is the same on every machine. The weights of a whole
+ * vocabulary, which take the most time, are floats that every instruction set computes alike (softmax_sum.h). */
 #include "sampler.h"
 #include "checked.h"
 #include "random.h"
 #include "peak.h"
 #include "softmax_sum.h"
+#include "threads.h"
+#include <float.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
@@ -33,7 +36,7 @@ struct llm_sampler {
     uint8_t *changed;                   /* [n_block] whether it is filled */
     float *peak;                        /* [n_block] the greatest logit of each block */
     double *before;                     /* [n_block] the weight of all ids before each block */
-    softmax_sum_fn near_sum;
+    softmax_sum_fn weigh;
     int32_t *count;                     /* [n_vocab] occurrences looked back on; NULL: no penalties */
     llm_token *listed;                  /* [n_listed] all ids that have a count, and some that had */
     uint8_t *is_listed;                 /* [n_vocab] */
@@ -131,22 +134,6 @@ static double softmax(cand *c, int n, double temperature)
     return sum;
 }
 
-/* The weights of x [n], n at most BLOCK. */
-static void weigh(const float *x, int n, double best, double temperature, double w[BLOCK])
-{
-    for (int i = 0; i < n; i += 2 * SIDE) {
-        float from[2 * SIDE] = { 0 };
-        pair z[SIDE];
-        memcpy(from, x + i, (size_t)(n - i < 2 * SIDE ? n - i : 2 * SIDE) * sizeof *from);
-        for (int k = 0; k < SIDE; k++) {
-            z[k] = (pair){ from[2 * k], from[2 * k + 1] } - best;
-            if (temperature != 1) z[k] /= temperature;
-        }
-        exp_neg8(z);
-        memcpy(w + i, z, sizeof z);
-    }
-}
-
 /* The logits of block b, ids *first and up, *n of them. */
 static const float *block(const llm_sampler *p, int b, int *first, int *n)
 {
@@ -165,32 +152,31 @@ static const float *whole_block(const llm_sampler *p, int b, float rest[BLOCK])
     return rest;
 }
 
-/* The softmax of all logits, block by block: fills p->before and returns the sum of the weights. */
-static double softmax_all(llm_sampler *p, double best, double temperature)
-{
-    double w[BLOCK], sum = 0;
-    int first, n;
+static float inverse_of(double temperature) { return (float)fmin(1 / temperature, FLT_MAX); }
 
-    for (int b = 0; b < p->n_block; b++) {
-        const float *x = block(p, b, &first, &n);
-        p->before[b] = sum;
-        weigh(x, n, best, temperature, w);
-        for (int i = 0; i < n; i++) sum += w[i];
-    }
-    return sum;
+typedef struct { llm_sampler *p; float best, inverse; } blocks_arg;
+enum { TOGETHER = 256 };                /* blocks that one thread takes */
+
+static void sum_blocks(void *arg, int64_t begin, int64_t end, int thread)
+{
+    const blocks_arg *a = arg;
+    float w[BLOCK], rest[BLOCK];
+
+    (void)thread;
+    for (int64_t b = begin; b < end; b++) a->p->before[b] = a->p->weigh(whole_block(a->p, (int)b, rest), a->best, a->inverse, w);
 }
 
-/* The same to within *error: fills p->before with sums that may be that far off, too. The exact sum, which has a rounding a token, is no farther. */
-static double near_softmax_all(llm_sampler *p, double best, double temperature, double *error)
+/* The softmax of all logits, block by block, with pool's threads (NULL: alone): fills p->before and returns the sum of the weights. */
+static double softmax_all(llm_sampler *p, float best, double temperature, llm_pool *pool)
 {
-    double sum = 0, inverse = 1 / temperature;
-    float rest[BLOCK];
+    blocks_arg a = { p, best, inverse_of(temperature) };
+    double sum = 0;
 
+    pool_run(pool, p->n_block, TOGETHER, sum_blocks, &a);
     for (int b = 0; b < p->n_block; b++) {
-        p->before[b] = sum;
-        sum += p->near_sum(whole_block(p, b, rest), best, inverse);
+        double own = p->before[b];
+        p->before[b] = sum, sum += own;
     }
-    *error = sum * (SOFTMAX_SUM_ERROR + 4 * 0x1p-53 * p->n_vocab);
     return sum;
 }
 
@@ -293,15 +279,12 @@ static int best_of_all(llm_sampler *s, float best, double mass, bool *enough)
     }
 }
 
-/* The same over all logits. What is enough for the least that the sum may be, and for the most, is what the exact one would keep. */
-static int top_p_all(llm_sampler *s, float best, double p)
+/* The same over all logits. */
+static int top_p_all(llm_sampler *s, float best, double p, llm_pool *pool)
 {
-    double error, sum = near_softmax_all(s, best, 1, &error), held = 0;
     bool enough;
-    int n = best_of_all(s, best, p * (sum - 2 * error), &enough);
 
-    for (int i = 0; i < n; i++) held += s->cand[i].weight;
-    return enough && held > p * (sum + 2 * error) ? n : best_of_all(s, best, p * softmax_all(s, best, 1), &enough);
+    return best_of_all(s, best, p * softmax_all(s, best, 1, pool), &enough);
 }
 
 /* Min-p (Nguyen et al., arXiv 2407.01082): at least p times as likely as the best one, whose weight is 1. */
@@ -366,7 +349,7 @@ llm_status sampler_open(llm_sampler **out, int n_row, int n_vocab, const llm_sam
     if ((st = options_check(opt, n_vocab, err)) != LLM_OK) return st;
     if ((p = calloc(1, sizeof *p)) == NULL) return llm_fail_memory(err, sizeof *p, "a sampler");
     p->opt = *opt, p->n_row = n_row, p->n_vocab = n_vocab, p->n_block = (int)n_block;
-    p->opt.bias = NULL, p->near_sum = softmax_sum_best();
+    p->opt.bias = NULL, p->weigh = softmax_sum_best();
     p->cand = array(n, sizeof *p->cand), p->logit = array(n, sizeof *p->logit);
     p->changed = array(n_block, 1), p->peak = array(n_block, sizeof *p->peak), p->before = array(n_block, sizeof *p->before);
     if (p->cand == NULL || p->logit == NULL || p->changed == NULL || p->peak == NULL || p->before == NULL) goto no_memory;
@@ -499,40 +482,22 @@ static llm_token draw(const cand *c, int n, double at)
     return c[i].id;
 }
 
-/* The same over all logits, u in 0..1: the block where the sum passes `at`, then the id. */
-static llm_token draw_exactly(llm_sampler *p, float best, double temperature, double u)
+/* The same over all logits, u in 0..1: the block where the sum passes u times the whole, then the id. */
+static llm_token draw_all(llm_sampler *p, float best, double temperature, double u, llm_pool *pool)
 {
-    double at = u * softmax_all(p, best, temperature), w[BLOCK], sum;
-    int b = p->n_block - 1, first, n, last = -1;
+    double at = u * softmax_all(p, best, temperature, pool), sum;
+    float w[BLOCK], rest[BLOCK];
+    int b = p->n_block - 1, last = -1;
 
     while (b > 0 && !(p->before[b] <= at)) b--;
     for (; last < 0; b--) {                     /* goes back only where rounding pushed us past the last one that can be drawn */
-        const float *x = block(p, b, &first, &n);
-        weigh(x, n, best, temperature, w), sum = p->before[b];
-        for (int k = 0; k < n; k++) {
-            if (w[k] > 0) last = first + k;
-            if ((sum += w[k]) > at) return first + k;
+        p->weigh(whole_block(p, b, rest), best, inverse_of(temperature), w), sum = p->before[b];
+        for (int k = 0; k < BLOCK && !(last >= 0 && sum > at); k++) {
+            if (w[k] > 0) last = b * BLOCK + k;
+            sum += w[k];
         }
     }
     return last;
-}
-
-/* The same id from sums that are near: the first where they have passed `at` for certain, if they certainly had not before it. */
-static llm_token draw_all(llm_sampler *p, float best, double temperature, double u)
-{
-    double error, at = u * near_softmax_all(p, best, temperature, &error), w[BLOCK], sum;
-    int b = p->n_block - 1, first, n;
-    const float *x;
-
-    while (b > 0 && !(p->before[b] <= at)) b--;
-    x = block(p, b, &first, &n);
-    weigh(x, n, best, temperature, w), sum = p->before[b];
-    if (b > 0 && sum + 2 * error >= at) return draw_exactly(p, best, temperature, u);
-    for (int k = 0; k < n; k++) {
-        if ((sum += w[k]) > at + 2 * error) return first + k;
-        if (sum + 2 * error >= at) break;
-    }
-    return draw_exactly(p, best, temperature, u);
 }
 
 static bool active(float p) { return p > 0 && p < 1; }
@@ -549,12 +514,12 @@ static llm_token choose(const llm_sampler_options *o, cand *c, int n, bool use_t
     return draw(c, n, u * sum);
 }
 
-llm_token llm_sampler_pick(llm_sampler *p, const float *logits, uint64_t pos, llm_error *err) { return sampler_pick_row(p, logits, NULL, pos, err); }
+llm_token llm_sampler_pick(llm_sampler *p, const float *logits, uint64_t pos, llm_error *err) { return sampler_pick_row(p, logits, NULL, pos, NULL, err); }
 
-llm_token sampler_pick_row(llm_sampler *p, const float *logits, const float *peak, uint64_t pos, llm_error *err)
+llm_token sampler_pick_row(llm_sampler *p, const float *logits, const float *peak, uint64_t pos, llm_pool *pool, llm_error *err)
 {
     const llm_sampler_options *o;
-    bool use_typical, use_top_p;
+    bool use_typical, use_top_p, few;
     double u;
     llm_token best;
     float top;
@@ -569,12 +534,13 @@ llm_token sampler_pick_row(llm_sampler *p, const float *logits, const float *pea
     if (o->temperature == 0) return best;
     use_typical = active(o->typical_p), use_top_p = active(o->top_p);
     u = random_at(o->seed, pos);
-    if (o->top_k == 0 && !use_typical && !use_top_p && o->min_p == 0) return draw_all(p, top, o->temperature, u);
+    few = p->n_vocab <= TOP_MOST;                           /* as sampler_pick_top, which may know them all */
+    if (!few && o->top_k == 0 && !use_typical && !use_top_p && o->min_p == 0) return draw_all(p, top, o->temperature, u, pool);
     if (o->top_k > 0) n = top_k(p, o->top_k);
-    else if (use_typical) n = take(p, -INFINITY);
-    else if (use_top_p) n = top_p_all(p, top, o->top_p);
+    else if (use_typical || few) n = take(p, -INFINITY);
+    else if (use_top_p) n = top_p_all(p, top, o->top_p, pool);
     else n = take(p, top + log(o->min_p) - 1);              /* more than min_p leaves */
-    return choose(o, p->cand, n, use_top_p && (o->top_k > 0 || use_typical), u);
+    return choose(o, p->cand, n, use_top_p && (o->top_k > 0 || use_typical || few), u);
 }
 
 /* ---- picks from a part of a row ----

@@ -6,8 +6,8 @@
 /* n_row: width of a row of logits; n_vocab <= n_row: ids from there on are padding and never drawn. */
 llm_status sampler_open(llm_sampler **out, int n_row, int n_vocab, const llm_sampler_options *opt, llm_error *err);
 
-/* llm_sampler_pick, where peaks of the row's blocks (peak.h) may be known; NULL: they are not. */
-llm_token sampler_pick_row(llm_sampler *p, const float *logits, const float *peak, uint64_t pos, llm_error *err);
+/* llm_sampler_pick, where peaks of the row's blocks (peak.h) may be known, and threads may help; NULL: they are not, and do not. The same picks. */
+llm_token sampler_pick_row(llm_sampler *p, const float *logits, const float *peak, uint64_t pos, struct llm_pool *pool, llm_error *err);
 
 /* ---- picks from a part of a row, for rows that lie on a device ---- */
 

@@ -1,5 +1,7 @@
 /* Elementwise rows: every instruction set gives the reference's bits; the reference is near a double-precision model. */
 #include "kernel_test.h"
+#include "softmax_sum.h"
+#include <float.h>
 
 enum { MAX_N = 300 };
 static const int sizes[] = { 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 63, 64, 65, 100, 127, 129, 299 };
@@ -219,5 +221,29 @@ START_TEST(half_conversions_round_to_even)
 }
 END_TEST
 
+/* Weights of a block of logits: the reference's bits from every set, each within the error that softmax_sum.h states, and nothing for what is absent. */
+START_TEST(softmax_weights_are_the_same_everywhere)
+{
+    for (int round = 0; round < 200; round++) {
+        const float inverse = round % 4 == 3 ? FLT_MAX : (float)(round % 4) * 0.7f + 0.1f;
+        float *x = rnd_floats((uint64_t)round, SOFTMAX_BLOCK, round % 3 ? 20.0f : 300.0f), best = x[0], want[SOFTMAX_BLOCK], got[SOFTMAX_BLOCK], sum, other;
+        double exact = 0, bound = 0;
+        for (int i = round % 8; i < SOFTMAX_BLOCK; i += 7) x[i] = i % 2 ? -INFINITY : -3e38f;
+        for (int i = 0; i < SOFTMAX_BLOCK; i++) best = x[i] > best ? x[i] : best;
+        sum = softmax_sum_ref(x, best, inverse, want), other = softmax_sum_best()(x, best, inverse, got);
+        ck_assert_int_eq(float_bits(sum), float_bits(other));
+        for (int i = 0; i < SOFTMAX_BLOCK; i++) {
+            double z = ((double)x[i] - best) * inverse, w = exp(z);
+            ck_assert_int_eq(float_bits(want[i]), float_bits(got[i]));
+            ck_assert_msg(fabs(want[i] - w) <= 0x1p-23 * w * (fabs(fmax(z, -104)) + 1) + 1e-45, "e^%g: %a, want %a", z, (double)want[i], w);
+            ck_assert(x[i] > -1e38f || want[i] == 0);
+            exact += w, bound += 0x1p-23 * w * (fabs(fmax(z, -104)) + 1);
+        }
+        ck_assert(fabs(sum - exact) <= bound + 8 * 0x1p-24 * exact);
+        free(x);
+    }
+}
+END_TEST
+
 LLM_TEST_MAIN("kernels/elementwise", every_set_gives_the_same_bits, functions_are_accurate, gated_units_follow_their_formulas,
-              norm_follows_its_formula, ops_do_not_depend_on_threads, angles_are_accurate, half_conversions_round_to_even)
+              norm_follows_its_formula, ops_do_not_depend_on_threads, angles_are_accurate, half_conversions_round_to_even, softmax_weights_are_the_same_everywhere)

@@ -2,6 +2,7 @@
 #include "peak.h"
 #include "random.h"
 #include "sampler.h"
+#include "threads.h"
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
@@ -167,26 +168,48 @@ START_TEST(against_brute_force)
 }
 END_TEST
 
-/* Pearson's test over a million draws (fixed seeds: it passes always or never). 32 - 1 degrees of freedom: the 99.9 % point is 61.1. */
+/* Pearson's test over a million draws (fixed seeds: it passes always or never), for a vocabulary that is taken whole and one that is summed by blocks:
+ * 31 and 299 degrees of freedom, whose 99.9 % points are 61.1 and 379.5. */
 START_TEST(draws_follow_the_softmax)
 {
-    enum { M = 32, DRAWS = 1000000 };
+    enum { MOST = 300, DRAWS = 1000000 };
+    static const struct { int n; double most; } of[2] = { { 32, 61.1 }, { MOST, 379.5 } };
     static const float temperature[3] = { 1, 0.5f, 1.7f };
 
-    for (int t = 0; t < 3; t++) {
-        float x[M];
-        double w[M], sum, chi = 0;
-        bool in[M];
-        int hits[M] = { 0 };
-        llm_sampler *p = open_or_fail(M, M, (llm_sampler_options){ .temperature = temperature[t], .seed = (uint64_t)t + 12345 });
-        for (int i = 0; i < M; i++) x[i] = (float)(i % 7) * 0.5f, in[i] = true;
+    for (int round = 0; round < 6; round++) {
+        float x[MOST], t = temperature[round % 3];
+        double w[MOST], sum, chi = 0;
+        bool in[MOST];
+        int hits[MOST] = { 0 }, n = of[round / 3].n;
+        llm_sampler *p = open_or_fail(n, n, (llm_sampler_options){ .temperature = t, .seed = (uint64_t)round + 12345 });
+        for (int i = 0; i < n; i++) x[i] = (float)(i % 7) * 0.5f, in[i] = true;
         for (int i = 0; i < DRAWS; i++) hits[llm_sampler_pick(p, x, (uint64_t)i, NULL)]++;
-        sum = brute_softmax(x, in, M, temperature[t], w);
-        for (int i = 0; i < M; i++) {
+        sum = brute_softmax(x, in, n, t, w);
+        for (int i = 0; i < n; i++) {
             double expect = w[i] / sum * DRAWS;
             chi += (hits[i] - expect) * (hits[i] - expect) / expect;
         }
-        ck_assert_msg(chi < 61.1, "chi-square %g at temperature %g", chi, temperature[t]);
+        ck_assert_msg(chi < of[round / 3].most, "chi-square %g of %d at temperature %g", chi, n, (double)t);
+        llm_sampler_close(p);
+    }
+}
+END_TEST
+
+/* Temperatures at the ends of their range, absent tokens in every place, and draws at both ends. */
+START_TEST(draws_from_a_wide_row_have_a_weight)
+{
+    enum { M = 1000 };
+    static const float temperature[] = { 1e-45f, 1e-30f, 1, 1e6f };
+    float x[M];
+
+    for (size_t t = 0; t < sizeof temperature / sizeof temperature[0]; t++) for (int most = 0; most < M; most += 111) {
+        llm_sampler *p = open_or_fail(M, M, (llm_sampler_options){ .temperature = temperature[t], .seed = (uint64_t)most });
+        for (int i = 0; i < M; i++) x[i] = i == most ? 3 : i % 3 ? -INFINITY : -3e38f * (float)(i % 2);
+        for (uint64_t pos = 0; pos < 500; pos++) {
+            llm_token got = llm_sampler_pick(p, x, pos, NULL);
+            ck_assert_int_ge(got, 0);
+            ck_assert_msg(got == most || (temperature[t] >= 1 && x[got] > -1e38f), "temperature %g, best %d: %d with logit %g", (double)temperature[t], most, (int)got, (double)x[got]);
+        }
         llm_sampler_close(p);
     }
 }
@@ -273,7 +296,7 @@ START_TEST(known_peaks_pick_the_same)
             if (pos == 299) x[130] = o % 2 ? INFINITY : NAN;
             for (int i = 0; i < ROW; i += PEAK_OF) peak[i / PEAK_OF] = ROW - i < PEAK_OF ? peak_of_part(x + i, ROW - i) : peak_of(x + i);
             t = llm_sampler_pick(p, x, pos, &a);
-            ck_assert_int_eq(sampler_pick_row(q, x, peak, pos, &b), t);
+            ck_assert_int_eq(sampler_pick_row(q, x, peak, pos, NULL, &b), t);
             if (t >= 0) {
                 ck_assert_int_eq(llm_sampler_accept(p, t, NULL), LLM_OK);
                 ck_assert_int_eq(llm_sampler_accept(q, t, NULL), LLM_OK);
@@ -283,6 +306,31 @@ START_TEST(known_peaks_pick_the_same)
         }
         llm_sampler_close(p), llm_sampler_close(q);
     }
+}
+END_TEST
+
+/* However many threads sum a wide row, and from wherever: the same draw. */
+START_TEST(threads_draw_the_same)
+{
+    enum { VOCAB = 70001, PICKS = 60 };
+    static const llm_sampler_options all[] = { { .temperature = 1 }, { .temperature = 0.8f, .top_p = 0.9f }, { .temperature = 1.5f, .top_p = 0.5f, .min_p = 0.01f } };
+    float *x = malloc(VOCAB * sizeof *x);
+
+    for (int i = 0; i < VOCAB; i++) x[i] = 8 * (float)random_at(3, (uint64_t)i);
+    for (size_t o = 0; o < sizeof all / sizeof all[0]; o++) {
+        llm_sampler *p = open_or_fail(VOCAB, VOCAB, all[o]);
+        llm_token want[PICKS];
+        for (uint64_t pos = 0; pos < PICKS; pos++) want[pos] = llm_sampler_pick(p, x, pos, NULL);
+        for (int n = 1; n < 5; n++) {
+            llm_pool *pool;
+            llm_error err;
+            ck_assert_int_eq(pool_open(&pool, n, &err), LLM_OK);
+            for (uint64_t pos = 0; pos < PICKS; pos++) ck_assert_int_eq(sampler_pick_row(p, x, NULL, pos, pool, &err), want[pos]);
+            pool_close(pool);
+        }
+        llm_sampler_close(p);
+    }
+    free(x);
 }
 END_TEST
 
@@ -394,6 +442,6 @@ START_TEST(a_part_with_broken_logits_proves_nothing)
 }
 END_TEST
 
-LLM_TEST_MAIN("run/sampler", philox_vectors, against_brute_force, draws_follow_the_softmax, generator_is_uniform,
-              a_draw_depends_on_seed_and_position_alone, padding_and_broken_logits, known_peaks_pick_the_same, greedy_takes_the_lowest_of_equals,
+LLM_TEST_MAIN("run/sampler", philox_vectors, against_brute_force, draws_follow_the_softmax, draws_from_a_wide_row_have_a_weight, generator_is_uniform,
+              a_draw_depends_on_seed_and_position_alone, padding_and_broken_logits, known_peaks_pick_the_same, threads_draw_the_same, greedy_takes_the_lowest_of_equals,
               refuses_bad_options, a_part_of_a_row_picks_what_the_row_picks, a_part_with_broken_logits_proves_nothing)
