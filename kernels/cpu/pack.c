@@ -29,16 +29,30 @@ static arrangement arrangement_of(llm_dtype dtype)
     }
 }
 
+/* memcpy, which a compiler makes a few instructions of where it knows n. */
+static inline void move_bytes(uint8_t *to, const uint8_t *from, size_t n)
+{
+    switch (n) {
+    case 1:  *to = *from; break;
+    case 2:  memcpy(to, from, 2); break;
+    case 4:  memcpy(to, from, 4); break;
+    case 16: memcpy(to, from, 16); break;
+    case 20: memcpy(to, from, 20); break;
+    case 24: memcpy(to, from, 24); break;
+    case 32: memcpy(to, from, 32); break;
+    default: memcpy(to, from, n); break;
+    }
+}
+
 /* n_block blocks of one group to `to`, or (back) from there to where they came from; returns the bytes. */
-static size_t move_group(uint8_t *to, uint8_t *b, const arrangement *a, int64_t n_block, size_t size, bool back)
+static inline size_t move_group(uint8_t *to, uint8_t *b, const arrangement *a, int64_t n_block, size_t size, bool back)
 {
     uint8_t *at = to;
 
     for (int i = 0; i < MAX_FIELD && a->f[i].n > 0; i++) {
-        for (int64_t k = 0; k < n_block; k++, at += a->f[i].n) {
-            uint8_t *own = b + (size_t)k * size + a->f[i].at;
-            if (back) memcpy(own, at, a->f[i].n); else memcpy(at, own, a->f[i].n);
-        }
+        const size_t n = a->f[i].n;
+        uint8_t *own = b + a->f[i].at;
+        for (int64_t k = 0; k < n_block; k++, at += n, own += size) move_bytes(back ? own : at, back ? at : own, n);
         for (; (at - to) % 4 != 0; at++)
             if (!back) *at = 0;
     }
@@ -47,19 +61,25 @@ static size_t move_group(uint8_t *to, uint8_t *b, const arrangement *a, int64_t 
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* A chunk of n values; returns the bytes of `to`. */
-static size_t move_chunk(uint8_t *to, uint8_t *b, llm_dtype dtype, int64_t n, bool back)
+/* A chunk of n values of a type that lies like `a`; returns the bytes of `to`. */
+static inline size_t move_chunk(uint8_t *to, uint8_t *b, llm_dtype dtype, const arrangement *a, int64_t n, bool back)
 {
     const llm_dtype_info *info = dtype_info(dtype);
-    const arrangement a = arrangement_of(dtype);
     const int64_t n_block = n / info->block;
     size_t bytes = 0;
 
-    for (int64_t k = 0; k < n_block; k += a.group)
-        bytes += move_group(to + bytes, b + (size_t)k * (size_t)info->block_bytes, &a, least(a.group, n_block - k), (size_t)info->block_bytes, back);
+    for (int64_t k = 0; k < n_block; k += a->group)
+        bytes += move_group(to + bytes, b + (size_t)k * (size_t)info->block_bytes, a, least(a->group, n_block - k), (size_t)info->block_bytes, back);
     return bytes;
 }
-static size_t put_chunk(uint8_t *to, const uint8_t *b, llm_dtype dtype, int64_t n) { return move_chunk(to, (uint8_t *)(uintptr_t)b, dtype, n, false); }
+static size_t put_chunk(uint8_t *to, const uint8_t *b, llm_dtype dtype, const arrangement *a, int64_t n) { return move_chunk(to, (uint8_t *)(uintptr_t)b, dtype, a, n, false); }
+
+/* Elements of a and b, of which those of b count on. */
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (words){ __VA_ARGS__ })
+#endif
 
 enum { MOST = 34 * PACK_VALUES / 32 };          /* bytes of a chunk: those of Q8_0 */
 
@@ -70,7 +90,8 @@ size_t pack_row_bytes(llm_dtype dtype, int64_t cols)
 
     if (matrix_form(dtype) == X_F32) return matrix_is_float(dtype) ? (size_t)cols * (size_t)dtype_info(dtype)->block_bytes : 0;
     dtype = pack_dtype(dtype);
-    return (size_t)(cols / PACK_VALUES) * put_chunk(to, from, dtype, PACK_VALUES) + put_chunk(to, from, dtype, cols % PACK_VALUES);
+    const arrangement a = arrangement_of(dtype);
+    return (size_t)(cols / PACK_VALUES) * put_chunk(to, from, dtype, &a, PACK_VALUES) + put_chunk(to, from, dtype, &a, cols % PACK_VALUES);
 }
 
 /* Values k .. k+n-1 of row r as the blocks of its packed type; room for them. */
@@ -84,6 +105,26 @@ static const uint8_t *blocks_of(const matrix *w, int64_t r, int64_t k, int64_t n
     return room;
 }
 
+/* The words of bytes of each row, a word of all rows after the other: four words of four rows at a time, which is a transposition. Returns the end of tile. */
+static uint8_t *cross_words(uint8_t *tile, uint8_t chunk[TILE_ROWS][MOST], size_t bytes)
+{
+    typedef uint32_t words __attribute__((vector_size(16)));
+    size_t i = 0;
+
+    for (; i + 16 <= bytes; i += 16, tile += 16 * TILE_ROWS)
+        for (int r = 0; r < TILE_ROWS; r += 4) {
+            words a, b, c, d;
+            memcpy(&a, chunk[r] + i, 16), memcpy(&b, chunk[r + 1] + i, 16), memcpy(&c, chunk[r + 2] + i, 16), memcpy(&d, chunk[r + 3] + i, 16);
+            const words ab = SHUFFLE(a, b, 0, 4, 1, 5), cd = SHUFFLE(c, d, 0, 4, 1, 5), AB = SHUFFLE(a, b, 2, 6, 3, 7), CD = SHUFFLE(c, d, 2, 6, 3, 7);
+            const words out[4] = { SHUFFLE(ab, cd, 0, 1, 4, 5), SHUFFLE(ab, cd, 2, 3, 6, 7), SHUFFLE(AB, CD, 0, 1, 4, 5), SHUFFLE(AB, CD, 2, 3, 6, 7) };
+            memcpy(tile + 4 * r, &out[0], 16), memcpy(tile + 4 * TILE_ROWS + 4 * r, &out[1], 16);
+            memcpy(tile + 8 * TILE_ROWS + 4 * r, &out[2], 16), memcpy(tile + 12 * TILE_ROWS + 4 * r, &out[3], 16);
+        }
+    for (; i < bytes; i += 4)
+        for (int r = 0; r < TILE_ROWS; r++, tile += 4) memcpy(tile, chunk[r] + i, 4);
+    return tile;
+}
+
 void pack_tile(uint8_t *tile, const matrix *w, int64_t row)
 {
     uint8_t chunk[TILE_ROWS][MOST], room[MOST];
@@ -91,12 +132,13 @@ void pack_tile(uint8_t *tile, const matrix *w, int64_t row)
     for (int64_t r = 0; matrix_form(w->dtype) == X_F32 && r < TILE_ROWS; r++)
         memcpy(tile + (size_t)r * w->packed_row_bytes, w->data + (size_t)(row + r) * w->row_bytes, w->packed_row_bytes);
     if (matrix_form(w->dtype) == X_F32) return;
+    const llm_dtype dtype = pack_dtype(w->dtype);
+    const arrangement a = arrangement_of(dtype);
     for (int64_t k = 0; k < w->cols; k += PACK_VALUES) {
         int64_t n = least(w->cols - k, PACK_VALUES);
         size_t bytes = 0;
-        for (int r = 0; r < TILE_ROWS; r++) bytes = put_chunk(chunk[r], blocks_of(w, row + r, k, n, room), pack_dtype(w->dtype), n);
-        for (size_t i = 0; i < bytes; i += 4)
-            for (size_t r = 0; r < TILE_ROWS; r++, tile += 4) memcpy(tile, chunk[r] + i, 4);
+        for (int r = 0; r < TILE_ROWS; r++) bytes = put_chunk(chunk[r], blocks_of(w, row + r, k, n, room), dtype, &a, n);
+        tile = cross_words(tile, chunk, bytes);
     }
 }
 
@@ -104,13 +146,14 @@ void packed_row(const matrix *w, int64_t r, float *y)
 {
     const uint8_t *word = w->packed + (size_t)(r - r % TILE_ROWS) * w->packed_row_bytes + 4 * (size_t)(r % TILE_ROWS);
     const llm_dtype dtype = pack_dtype(w->dtype);
+    const arrangement a = arrangement_of(dtype);
     uint8_t chunk[MOST], row[MOST];
 
     for (int64_t k = 0; k < w->cols; k += PACK_VALUES) {
         int64_t n = least(w->cols - k, PACK_VALUES);
         size_t bytes = n == PACK_VALUES ? pack_chunk_bytes(dtype) : pack_row_bytes(dtype, n);
         for (size_t i = 0; i < bytes; i += 4, word += 4 * TILE_ROWS) memcpy(chunk + i, word, 4);
-        move_chunk(chunk, row, dtype, n, true);
+        move_chunk(chunk, row, dtype, &a, n, true);
         dequant_row(dtype, row, y + k, n);
     }
 }
