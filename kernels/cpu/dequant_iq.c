@@ -4,14 +4,14 @@
 #include "iq_grids.h"
 
 /* The sign index of 8 values holds 7 bits; the eighth makes the number of minus signs even. */
-static unsigned sign_bits(unsigned index) { return index | (unsigned)(__builtin_popcount(index) & 1) << 7; }
+static unsigned sign_bits(unsigned index) { return index | (unsigned)__builtin_parity(index) << 7; }
 
 /* n values (8 or 4) of a grid entry: code j of bits bits picks a magnitude; bit j of sign negates. */
-static void grid_values(float *y, int n, unsigned entry, int bits, const uint8_t *value, unsigned sign, float db)
+static inline void grid_values(float *y, int n, unsigned entry, int bits, const uint8_t *value, unsigned sign, float db)
 {
     for (int j = 0; j < n; j++) {
         float v = db * (float)value[entry >> bits * j & ((1u << bits) - 1)];
-        y[j] = sign >> j & 1 ? -v : v;
+        y[j] = bits_float(float_bits(v) ^ (sign >> j & 1) << 31);
     }
 }
 
