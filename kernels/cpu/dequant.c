@@ -2,6 +2,7 @@
  * checked bit for bit against the dequantizers of PyPI gguf. Notation: lo and hi are a byte's nibbles; within
  * 32-blocks byte j holds value j low and value j+16 high. */
 #include "dequant.h"
+#include "codebook.h"
 #include "narrow.h"
 
 const int8_t iq4_value[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
@@ -177,34 +178,14 @@ static void dequant_q6_k(const uint8_t *b, float *y)
     }
 }
 
-static void dequant_q8_k(const uint8_t *b, float *y)
+/* Products of so few bits are exact, but for that of Q8_K's d. */
+static void dequant_codebook(llm_dtype dtype, const uint8_t *b, float *y)
 {
-    float d = bits_float(load_u32(b));
+    int sub = codebook_sub(dtype);
+    codebook_block o;
 
-    for (int k = 0; k < 256; k++) y[k] = d * (float)(int8_t)b[4 + k];
-}
-
-/* Digit n (base 3) of byte q, counted from the most significant one, minus 1; the byte is the number times 256/243, rounded up. */
-static float trit(uint8_t q, int n)
-{
-    static const uint8_t power[5] = { 1, 3, 9, 27, 81 };
-    return (float)(((uint8_t)(q * power[n]) * 3 >> 8) - 1);
-}
-
-static void dequant_tq1_0(const uint8_t *b, float *y)
-{
-    float d = half_at(b, 52);
-
-    for (int n = 0; n < 5; n++) for (int m = 0; m < 32; m++) *y++ = trit(b[m], n) * d;
-    for (int n = 0; n < 5; n++) for (int m = 0; m < 16; m++) *y++ = trit(b[32 + m], n) * d;
-    for (int n = 0; n < 4; n++) for (int m = 0; m < 4; m++) *y++ = trit(b[48 + m], n) * d;
-}
-
-static void dequant_tq2_0(const uint8_t *b, float *y)
-{
-    float d = half_at(b, 64);
-
-    for (int k = 0; k < 256; k++) y[k] = (float)((b[32 * (k / 128) + k % 32] >> 2 * (k % 128 / 32) & 3) - 1) * d;
+    codebook_unpack(dtype, b, &o);
+    for (int k = 0; k < 256; k++) y[k] = o.d * (float)o.sc[k / sub] * (float)o.w[k];
 }
 
 /* Formats of one value a block. p is little-endian and may be unaligned. */
@@ -252,16 +233,6 @@ static block_fn block_dequantizer(llm_dtype dtype)
     case DT_Q4_K:    return dequant_q4_k;
     case DT_Q5_K:    return dequant_q5_k;
     case DT_Q6_K:    return dequant_q6_k;
-    case DT_Q8_K:    return dequant_q8_k;
-    case DT_TQ1_0:   return dequant_tq1_0;
-    case DT_TQ2_0:   return dequant_tq2_0;
-    case DT_IQ2_XXS: return dequant_iq2_xxs;
-    case DT_IQ2_XS:  return dequant_iq2_xs;
-    case DT_IQ2_S:   return dequant_iq2_s;
-    case DT_IQ3_XXS: return dequant_iq3_xxs;
-    case DT_IQ3_S:   return dequant_iq3_s;
-    case DT_IQ1_S:   return dequant_iq1_s;
-    case DT_IQ1_M:   return dequant_iq1_m;
     default:         return NULL;
     }
 }
@@ -270,13 +241,15 @@ bool dequant_row(llm_dtype dtype, const void *src, float *dst, int64_t n)
 {
     const llm_dtype_info *info = dtype_info(dtype);
     const uint8_t *b = src;
+    bool codebook = codebook_sub(dtype) > 0;
     block_fn fn;
 
     if (info == NULL) return false;
     fn = block_dequantizer(dtype);
-    if (fn == NULL && info->block != 1) return false;
+    if (fn == NULL && !codebook && info->block != 1) return false;
     for (int64_t i = 0; i < n; i += info->block, b += info->block_bytes) {
         if (fn != NULL) fn(b, dst + i);
+        else if (codebook) dequant_codebook(dtype, b, dst + i);
         else dst[i] = value_at(dtype, b);
     }
     return true;

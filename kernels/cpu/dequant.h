@@ -1,4 +1,4 @@
-/* dequant.h - stored weights to float, exactly as the formats define it. The only place with these formulas. */
+/* dequant.h - stored weights to float, exactly as the formats define it. With codebook.h the only place with these formulas. */
 #ifndef LLM_CPU_DEQUANT_H
 #define LLM_CPU_DEQUANT_H
 #include "dtype.h"
@@ -19,14 +19,4 @@ extern const int8_t iq4_value[16], mxfp4_value[16];
 /* 6-bit scales sc[8] and minima mn[8] of Q4_K and Q5_K from their 12 bytes; the 16 signed scales of Q3_K. */
 void q4_k_scales(const uint8_t s[12], uint8_t sc[8], uint8_t mn[8]);
 void q3_k_scales(const uint8_t s[12], int8_t sc[16]);
-
-/* dequant_iq.c: one super-block of 256. */
-void dequant_iq2_xxs(const uint8_t *b, float *y);
-void dequant_iq2_xs(const uint8_t *b, float *y);
-void dequant_iq2_s(const uint8_t *b, float *y);
-void dequant_iq3_xxs(const uint8_t *b, float *y);
-void dequant_iq3_s(const uint8_t *b, float *y);
-void dequant_iq1_s(const uint8_t *b, float *y);
-void dequant_iq1_m(const uint8_t *b, float *y);
-float iq1_m_scale(const uint8_t *b);
 #endif

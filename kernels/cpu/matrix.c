@@ -1,5 +1,6 @@
 /* matrix.c - views of weight matrices, and their blocks as integers. */
 #include "matrix.h"
+#include "codebook.h"
 #include "dequant.h"
 #include "narrow.h"
 #include "pack.h"
@@ -88,7 +89,7 @@ x_form matrix_form(llm_dtype dtype)
     case DT_Q2_K: case DT_Q3_K: case DT_Q4_K: case DT_Q5_K: case DT_Q6_K: case DT_IQ4_XS:
         return X_Q256;
     default:
-        return X_F32;
+        return codebook_sub(dtype) > 0 ? X_Q256 : X_F32;
     }
 }
 
@@ -98,6 +99,7 @@ bool matrix_is_float(llm_dtype t) { return t == DT_F32 || t == DT_F16 || t == DT
  * Rows that still lie in the file are turned anew for each column. */
 bool matrix_takes_few(const matrix *w, int64_t n)
 {
+    if (codebook_sub(w->dtype) > 0) return n <= FEW_COLUMNS;
     if (matrix_form(w->dtype) != X_F32 && w->packed_rows < w->rows - w->rows % TILE_ROWS) return n <= 3;
     switch (w->dtype) {
     case DT_Q2_K: case DT_Q3_K: case DT_Q5_0: case DT_Q5_1: case DT_Q4_G: return n <= FEW_COLUMNS / 2;
@@ -178,8 +180,20 @@ static void unpack_iq4_xs(const uint8_t *b, block256 *out)
     for (int k = 0; k < 256; k++) out->w[k] = iq4_value[nibble(b + 8 + 16 * (k / 32), k % 32)];
 }
 
+static void unpack_codebook(llm_dtype dtype, const uint8_t *b, block256 *out)
+{
+    codebook_block o;
+
+    codebook_unpack(dtype, b, &o);
+    out->d = o.d, out->dmin = 0, out->sub = codebook_sub(dtype);
+    for (int i = 0; i < 256 / out->sub; i++) out->sc[i] = o.sc[i], out->mn[i] = 0;
+    for (int k = 0; k < 256; k++) out->w[k] = o.w[k];
+}
+
 void unpack256(llm_dtype dtype, const uint8_t *b, block256 *out)
 {
+    if (codebook_sub(dtype) > 0) { unpack_codebook(dtype, b, out); return; }
+
     bool first = dtype == DT_Q4_K || dtype == DT_Q5_K || dtype == DT_IQ4_XS;
     int at = first ? 0 : dtype == DT_Q2_K ? 80 : dtype == DT_Q3_K ? 108 : 208;
 

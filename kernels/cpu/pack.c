@@ -1,6 +1,7 @@
 /* pack.c - rows to the tiles of pack.h. */
 #include "pack.h"
 #include "checked.h"
+#include "codebook.h"
 #include "dequant.h"
 #include "narrow.h"
 #include "packed.h"
@@ -89,6 +90,7 @@ size_t pack_row_bytes(llm_dtype dtype, int64_t cols)
     uint8_t to[MOST];
 
     if (matrix_form(dtype) == X_F32) return matrix_is_float(dtype) ? (size_t)cols * (size_t)dtype_info(dtype)->block_bytes : 0;
+    if (codebook_sub(dtype) > 0) return 0;
     dtype = pack_dtype(dtype);
     const arrangement a = arrangement_of(dtype);
     return (size_t)(cols / PACK_VALUES) * put_chunk(to, from, dtype, &a, PACK_VALUES) + put_chunk(to, from, dtype, &a, cols % PACK_VALUES);

@@ -19,7 +19,8 @@ static inline size_t pack_chunk_bytes(llm_dtype dtype)
     const llm_dtype_info *i = dtype_info(pack_dtype(dtype));
     return (size_t)(PACK_VALUES / i->block * i->block_bytes + 3) & ~(size_t)3;
 }
-/* Bytes of one packed row of cols values; 0 for types that become floats a row at a time, and stay where they are. */
+/* Bytes of one packed row of cols values; 0 for types that stay where they are: codebooks, and what becomes floats a row
+ * at a time. */
 size_t pack_row_bytes(llm_dtype dtype, int64_t cols);
 /* Rows row .. row + TILE_ROWS - 1 to a tile: TILE_ROWS * pack_row_bytes. */
 void pack_tile(uint8_t *tile, const matrix *w, int64_t row);

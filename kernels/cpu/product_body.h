@@ -7,6 +7,7 @@
  * takes their scales after it (super-blocks) or after a whole chunk.
  * Bound by the ports that multiply: a block of 32 is 8 integer multiply-adds and 3 float steps for each vector of sums, so
  * 73 % of the int8 peak is what blocks of 32 can reach, and 65 % what sub-blocks of 16 can. */
+#include "codebook.h"
 #include "dequant.h"
 #include "lanes.h"
 #include "matrix.h"
@@ -229,6 +230,7 @@ GROUP_FN(group_byte, true, 32, 1, false, true, false)
 GROUP_FN(group_15_min, true, 32, 1, false, false, true)
 GROUP_FN(group_3_min_sub16, false, 16, 1, false, false, true)
 GROUP_FN(group_byte_sub32, false, 32, 1, false, true, false)
+GROUP_FN(group_byte_sub16, false, 16, 1, false, true, false)
 GROUP_FN(group_15_min_sub32, false, 32, 1, false, false, true)
 #if defined(SIMD_MADDUBS)
 GROUP_FN(group_31, true, 32, 1, true, false, false)
@@ -237,7 +239,7 @@ GROUP_FN(group_63_sub16, false, 16, 1, true, false, false)
 GROUP_FN(group_31_min_sub32, false, 32, 2, false, false, true)
 #define CODES_MINUS(offset, most) ((offset) ? (offset) - (most) : 0)      /* added instead, up to what dot_tile wants */
 #else
-GROUP_FN(group_63_sub16, false, 16, 1, false, true, false)
+#define group_63_sub16 group_byte_sub16
 #define group_31 group_byte
 #define group_31_min group_15_min
 #define group_31_min_sub32 group_15_min_sub32
@@ -312,6 +314,29 @@ TYPE256(q5_k, DT_Q5_K, 32, 1, 0, false, scales_q45_k)
 TYPE256(q6_k, DT_Q6_K, 16, 2, 32, false, scales_q6_k)
 TYPE256(iq4_xs, DT_IQ4_XS, 32, 2, 0, true, scales_iq4_xs)
 
+/* Codebooks: rows as bytes first, then side by side. */
+static void unpack_codebook(panel *p, const source *from)
+{
+    const int sub = codebook_sub(from->dtype);
+    const steps across = steps_of(sizeof(codebook_block));
+    codebook_block row[TILE_ROWS];
+
+    for (int r = 0; r < TILE_ROWS; r++) {
+        codebook_unpack(from->dtype, from->b + (size_t)r * from->step.s1, &row[r]);
+        p->d[0][r] = row[r].d;
+        for (int b = 0; b < CHUNK / sub; b++) p->sc[b][r] = (float)row[r].sc[b];
+    }
+    for (int h = 0; h < TILE_ROWS; h += VN)
+        for (int i = 0; i < CHUNK / 4; i += 4) {
+            vi v[4];
+            field16((const uint8_t *)row[h].w + 4 * i, across, v);
+            codes_order(v);
+            UNROLL
+            for (int k = 0; k < 4; k++) put((sink){ .p = p, .is_signed = true }, i + k, h, v[k]);
+        }
+    unpack_start(p, CHUNK / sub, sub / 4, true);
+}
+
 typedef struct { unpack_fn unpack, unpack_packed; group_fn group; } int_type;
 
 static int_type int_type_of(llm_dtype dtype)
@@ -330,7 +355,8 @@ static int_type int_type_of(llm_dtype dtype)
     case DT_Q4_K:   return (int_type){ unpack_q4_k, unpack_packed_q4_k, group_15_min_sub32 };
     case DT_Q5_K:   return (int_type){ unpack_q5_k, unpack_packed_q5_k, group_31_min_sub32 };
     case DT_Q6_K:   return (int_type){ unpack_q6_k, unpack_packed_q6_k, group_63_sub16 };
-    default:        return (int_type){ unpack_iq4_xs, unpack_packed_iq4_xs, group_byte_sub32 };
+    case DT_IQ4_XS: return (int_type){ unpack_iq4_xs, unpack_packed_iq4_xs, group_byte_sub32 };
+    default:        return (int_type){ unpack_codebook, NULL, codebook_sub(dtype) == 16 ? group_byte_sub16 : group_byte_sub32 };
     }
 }
 
@@ -366,7 +392,7 @@ static void band_times(const matrix *w, int64_t row0, int n_row, const x_rows *x
                               BAND_ROWS, w->row_bytes, BAND_CHUNKS * chunk_bytes, (size_t)x_groups_of(n_col));
         for (int64_t i = 0; i < n_block; i += MAX_BLOCK)
             for (int t = 0; t * TILE_ROWS < n_row; t++) {
-                source from = { .b = b + (size_t)(i / MAX_BLOCK) * chunk_bytes + (size_t)(t * TILE_ROWS) * w->row_bytes, .step = step,
+                source from = { .dtype = w->dtype, .b = b + (size_t)(i / MAX_BLOCK) * chunk_bytes + (size_t)(t * TILE_ROWS) * w->row_bytes, .step = step,
                                 .w = (const uint32_t (*)[TILE_ROWS])(const void *)(tile + (size_t)(i / MAX_BLOCK) * packed_chunk_bytes + (size_t)t * packed_tile_bytes),
                                 .n_block = n_block - i < MAX_BLOCK ? (int)(n_block - i) : MAX_BLOCK };
                 bool packed = row0 + (t + 1) * TILE_ROWS <= w->packed_rows;

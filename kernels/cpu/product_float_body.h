@@ -1,8 +1,8 @@
 /* product_float_body.h - products with float weights, and with types that become floats first: 16 partial sums of every
  * output (linear.h, 1). Included by product_body.h.
  *
- * Few columns: the partial sums are the lanes of H vectors; F32, F16, BF16 and FP8 are used as they lie, anything else becomes
- * rows of floats in scratch. Bound by memory: four rows go together, with the next four prefetched in the order they lie in; two and four
+ * Few columns: the partial sums are the lanes of H vectors; F32, F16, BF16 and FP8 are used as they lie, anything else becomes a
+ * row of floats in scratch. Bound by memory: four rows go together, with the next four prefetched in the order they lie in; two and four
  * columns meet two of them and one at a time.
  * FP8: bound by its conversion, some seven instructions for VN values. Of E4M3 they do not tell NaN: rows that have any, or scales that are as good
  * as infinite, are computed once more by the instructions that do.
@@ -12,14 +12,9 @@
  * time, in the order that lets the tree of linear.h be added up on a stack. Bound by multiply-adds (97 % of their peak with x in L2) and
  * by x, which comes from L3 once for every BAND_ROWS rows. */
 
-#include "codebook_body.h"
-
 enum { H = 16 / VN, ROWS_OF_ONE = 4, X_PIECE = 512, COLUMNS = 128, SUMS = 16, STACK = 5, MOST_PIECE = 160 };
-enum { PIECE = 256 };           /* so many FP8 values of each row, or a super-block, become floats, then their panel */
 
-/* W_BLOCKS: super-blocks of 256, which become floats first (codebook_body.h). W_OTHER: a row at a time does. W_E4M3_LOW: W_E4M3 without NaN
- * (v_load16_e4m3_low). */
-typedef enum { W_F32, W_F16, W_BF16, W_E4M3, W_E5M2, W_BLOCKS, W_OTHER, W_E4M3_LOW } float_kind;
+typedef enum { W_F32, W_F16, W_BF16, W_E4M3, W_E5M2, W_OTHER, W_E4M3_LOW } float_kind;       /* the last: W_E4M3 without NaN (v_load16_e4m3_low) */
 
 SIMD_INLINE bool is_fp8(float_kind kind) { return kind == W_E4M3 || kind == W_E5M2 || kind == W_E4M3_LOW; }
 SIMD_INLINE int bytes_of_value(float_kind kind) { return kind == W_F32 ? 4 : is_fp8(kind) ? 1 : 2; }
@@ -30,7 +25,6 @@ static float_kind float_kind_of(const matrix *w)
 
     if (w->dtype == DT_F8_E4M3 || w->dtype == DT_F8_E5M2) return !whole ? W_OTHER : w->dtype == DT_F8_E4M3 ? W_E4M3 : W_E5M2;
     if (w->scale != NULL) return W_OTHER;
-    if (dtype_info(w->dtype)->block == PIECE) return W_BLOCKS;
     return w->dtype == DT_F32 ? W_F32 : w->dtype == DT_F16 ? W_F16 : w->dtype == DT_BF16 ? W_BF16 : W_OTHER;
 }
 
@@ -54,8 +48,8 @@ static fp8_scales fp8_scales_of(const matrix *w, int64_t row0, int64_t n_row, fl
 
 /* -------------------------------------------------------------- few columns */
 
-/* row: the number of the first, for its scales. lie: rows follow each other in memory; ahead: those ROWS_OF_ONE further on will be read next. */
-typedef struct { const uint8_t *w, *x[ROWS_OF_ONE]; size_t w_stride; int64_t k, row, y_stride; const fp8_scales *scale; bool lie, ahead; } float_args;
+/* row: the number of the first, for its scales. ahead: the rows ROWS_OF_ONE further on will be read next. */
+typedef struct { const uint8_t *w, *x[ROWS_OF_ONE]; size_t w_stride; int64_t k, row, y_stride; const fp8_scales *scale; bool ahead; } float_args;
 typedef struct { float of[ROWS_OF_ONE][ROWS_OF_ONE][16]; } float_sums;         /* by row, column */
 
 /* Values k .. k+15; scale: FP8 alone. most: W_E4M3_LOW's. */
@@ -197,7 +191,7 @@ static void sweep_columns(sweep_fn sweep, float_args *a, int n_row, const x_rows
     for (int c = 0, n; c < n_col; c += n) {
         n = n_col - c >= ROWS_OF_ONE ? ROWS_OF_ONE : n_col - c >= 2 ? 2 : 1;
         for (int i = 0; i < n; i++) a->x[i] = x_record(x, c + i);
-        a->ahead = a->lie && c == 0 && n_row == ROWS_OF_ONE;
+        a->ahead = c == 0 && n_row == ROWS_OF_ONE && a->w_stride > 0;
         sweep(a, n_row, n, y + c * a->y_stride);
     }
 }
@@ -208,18 +202,14 @@ static void float_rows(const matrix *w, int64_t row0, int64_t n_row, const x_row
 {
     float_args a = { .w = w->data + (size_t)row0 * w->row_bytes, .w_stride = w->row_bytes, .k = w->cols, .row = row0, .y_stride = y_stride };
     float_kind kind = float_kind_of(w);
-    const size_t floats = (size_t)w->cols * sizeof(float);
     sweep_fn sweep = kind == W_F16 ? sweep_f16 : kind == W_BF16 ? sweep_bf16 : kind == W_E4M3 ? sweep_e4m3 : kind == W_E5M2 ? sweep_e5m2 : sweep_f32;
     fp8_scales s;
 
-    a.lie = kind != W_BLOCKS && kind != W_OTHER;
     for (int64_t r = 0; r < n_row; ) {
         int n = kind == W_OTHER ? 1 : n_row - r < ROWS_OF_ONE ? (int)(n_row - r) : ROWS_OF_ONE;
         if (is_fp8(kind) && r % SCALE_ROWS == 0)
             s = fp8_scales_of(w, row0 + r, n_row - r < SCALE_ROWS ? n_row - r : SCALE_ROWS, (float *)(void *)scratch), a.scale = &s;
-        for (int i = 0; i < n && kind == W_BLOCKS; i++) block_values(w, row0 + r + i, 0, w->cols, (float *)(void *)(scratch + (size_t)i * floats));
-        if (kind == W_OTHER) matrix_row(w, row0 + r, (float *)(void *)scratch);
-        if (!a.lie) a.w = scratch, a.w_stride = floats;
+        if (kind == W_OTHER) matrix_row(w, row0 + r, (float *)(void *)scratch), a.w = scratch, a.w_stride = 0;
         sweep_columns(sweep, &a, n, x, n_col, y + r);
         r += n, a.row += n, a.w += (size_t)n * a.w_stride;
     }
@@ -272,6 +262,8 @@ FLOAT_BLOCKS(blocks_f32, W_F32, 4)
 FLOAT_BLOCKS(blocks_f16, W_F16, 2)
 FLOAT_BLOCKS(blocks_bf16, W_BF16, 2)
 
+enum { PIECE = 256 };           /* so many FP8 values of each row become floats, then their panel */
+
 /* Values k .. k+n-1 of row r, n up to PIECE, then zeros to a multiple of 16. */
 static void fp8_values(const matrix *w, float_kind kind, const fp8_scales *scale, int64_t r, int64_t k, int n, float *y)
 {
@@ -287,18 +279,14 @@ static void fp8_values(const matrix *w, float_kind kind, const fp8_scales *scale
     if (n > 0) pad_weight(kind, from, k, n, s[k / scale->tile_cols], y);
 }
 
-/* A piece of each row as floats, then all of them into the panel; room: for the scales of FP8. */
-static void piece_panel(const matrix *w, float_kind kind, int64_t row0, size_t chain, float *to, float *room)
+static void fp8_panel(const matrix *w, float_kind kind, int64_t row0, size_t chain, float *to, float *room)
 {
-    const fp8_scales scale = is_fp8(kind) ? fp8_scales_of(w, row0, PANEL_ROWS, room) : (fp8_scales){ 0 };
+    const fp8_scales scale = fp8_scales_of(w, row0, PANEL_ROWS, room);
     float rows[PANEL_ROWS][PIECE];
 
     for (int64_t k = 0; k < w->cols; k += PIECE, to += PIECE / 16 * PANEL_ROWS) {
         int n = w->cols - k < PIECE ? (int)(w->cols - k) : PIECE;
-        for (int r = 0; r < PANEL_ROWS; r++) {
-            if (kind == W_BLOCKS) block_values(w, row0 + r, k, n, rows[r]);
-            else fp8_values(w, kind, &scale, row0 + r, k, n, rows[r]);
-        }
+        for (int r = 0; r < PANEL_ROWS; r++) fp8_values(w, kind, &scale, row0 + r, k, n, rows[r]);
         blocks_f32((const uint8_t *)rows, sizeof *rows, (n + 15) / 16, chain, to);
     }
 }
@@ -311,7 +299,7 @@ static void float_panel(const matrix *w, int64_t row0, int n_row, float *panel_,
     float_kind kind = n_row == PANEL_ROWS ? float_kind_of(w) : W_OTHER;
     int64_t done = kind == W_OTHER ? 0 : w->cols & ~(int64_t)15, end = (w->cols + 15) & ~(int64_t)15;
 
-    if (is_fp8(kind) || kind == W_BLOCKS) { piece_panel(w, kind, row0, chain, panel_, row); return; }
+    if (is_fp8(kind)) { fp8_panel(w, kind, row0, chain, panel_, row); return; }
     if (kind == W_F32) blocks_f32(from, w->row_bytes, done / 16, chain, panel_);
     else if (kind == W_F16) blocks_f16(from, w->row_bytes, done / 16, chain, panel_);
     else if (kind == W_BF16) blocks_bf16(from, w->row_bytes, done / 16, chain, panel_);
