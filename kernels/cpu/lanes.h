@@ -71,6 +71,12 @@ enum { SIGNED_FLIP = 0x80 };
 enum { SIGNED_FLIP = 0 };
 #endif
 
+#if defined(SIMD_NEON)
+#define CODEBOOK_UNPACK codebook_unpack
+#else
+#define CODEBOOK_UNPACK codebook_unpack_avx2
+#endif
+
 #if defined(SIMD_AVX2)
 typedef __m256i vi;
 SIMD_INLINE vi i_zero(void) { return _mm256_setzero_si256(); }

@@ -259,18 +259,21 @@ static void unpack_tile(codebook_tile *t, llm_dtype dtype, const uint8_t *b, siz
     codebook_block row[TILE_ROWS];
 
     if (n < TILE_ROWS) memset(row, 0, sizeof row);
-    for (int r = 0; r < n; r++) codebook_unpack(dtype, b + (size_t)r * row_bytes, &row[r]);
-    for (int r = 0; r < TILE_ROWS; r++) {
-        t->d[r] = row[r].d;
-        for (int i = 0; i < n_sub; i++) t->sc[i][r] = (float)row[r].sc[i];
-    }
-    for (int h = 0; h < TILE_ROWS; h += VN)
+    for (int r = 0; r < n; r++) CODEBOOK_UNPACK(dtype, b + (size_t)r * row_bytes, &row[r]);
+    for (int r = 0; r < TILE_ROWS; r++) t->d[r] = row[r].d;
+    for (int h = 0; h < TILE_ROWS; h += VN) {
+        vi v[4];
+        field16(row[h].sc, across, v);
+        for (int i = 0; i < n_sub; i += 4) {
+            UNROLL
+            for (int k = 0; k < 4; k++) v_store(t->sc[i + k] + h, i_float(byte_of(v[i / 4], k)));
+        }
         for (int i = 0; i < CHUNK / 4; i += 4) {
-            vi v[4];
             field16((const uint8_t *)row[h].w + 4 * i, across, v);
             UNROLL
             for (int k = 0; k < 4; k++) i_store(t->code[i + k] + 4 * h, i_xor(v[k], i_bytes(SIGNED_FLIP)));
         }
+    }
 }
 
 /* acc [TILE_ROWS] += the super-block times codes q of a column, which begin with sums zero and have the factor at d. */

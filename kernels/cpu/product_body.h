@@ -322,18 +322,20 @@ static void unpack_codebook(panel *p, const source *from)
     codebook_block row[TILE_ROWS];
 
     for (int r = 0; r < TILE_ROWS; r++) {
-        codebook_unpack(from->dtype, from->b + (size_t)r * from->step.s1, &row[r]);
+        CODEBOOK_UNPACK(from->dtype, from->b + (size_t)r * from->step.s1, &row[r]);
         p->d[0][r] = row[r].d;
-        for (int b = 0; b < CHUNK / sub; b++) p->sc[b][r] = (float)row[r].sc[b];
     }
-    for (int h = 0; h < TILE_ROWS; h += VN)
+    for (int h = 0; h < TILE_ROWS; h += VN) {
+        vi v[4];
+        field16(row[h].sc, across, v);
+        for (int i = 0; i < CHUNK / sub; i += 4) put_scales(p, i, h, v[i / 4]);
         for (int i = 0; i < CHUNK / 4; i += 4) {
-            vi v[4];
             field16((const uint8_t *)row[h].w + 4 * i, across, v);
             codes_order(v);
             UNROLL
             for (int k = 0; k < 4; k++) put((sink){ .p = p, .is_signed = true }, i + k, h, v[k]);
         }
+    }
     unpack_start(p, CHUNK / sub, sub / 4, true);
 }
 
