@@ -1,6 +1,7 @@
 /* codebook_avx2.c - 32 values at a time: entries side by side in a vector, bits of signs spread over bytes. The same as codebook.c; bound by loads of entries
  * and what puts them beside each other, about an instruction for a value. */
 #include "codebook.h"
+#include "iq_grids.h"
 #include "narrow.h"
 #include <immintrin.h>
 #include <string.h>
@@ -42,42 +43,42 @@ static inline void put_scales(uint8_t *sc, const uint8_t *b, int n)
     for (int i = 0; i < n; i++) sc[2 * i] = (uint8_t)(2 * (b[i] & 15) + 1), sc[2 * i + 1] = (uint8_t)(2 * (b[i] >> 4) + 1);
 }
 
-static void unpack_iq2_xxs(const codebook_tables *t, const uint8_t *b, codebook_block *o)
+static void unpack_iq2_xxs(const uint8_t *b, codebook_block *o)
 {
     o->d = f16_to_float(load_u16(b)) * 0.125f;
     for (int i = 0; i < 8; i++) {
         const uint8_t *q = b + 2 + 8 * i;
         uint32_t s = load_u32(q + 4);
         o->sc[i] = (uint8_t)(2 * (s >> 28) + 1);
-        put(o->w + 32 * i, FOUR(t->iq2_xxs, q[0], q[1], q[2], q[3]), each_even(s));
+        put(o->w + 32 * i, FOUR(iq2_xxs_grid, q[0], q[1], q[2], q[3]), each_even(s));
     }
 }
 
-static void unpack_iq2_xs(const codebook_tables *t, const uint8_t *b, codebook_block *o)
+static void unpack_iq2_xs(const uint8_t *b, codebook_block *o)
 {
     o->d = f16_to_float(load_u16(b)) * 0.125f;
     put_scales(o->sc, b + 66, 8);
     for (int i = 0; i < 8; i++) {
         const uint8_t *q = b + 2 + 8 * i;
         unsigned a = load_u16(q), c = load_u16(q + 2), e = load_u16(q + 4), g = load_u16(q + 6);
-        put(o->w + 32 * i, FOUR(t->iq2_xs, a & 511, c & 511, e & 511, g & 511), each_even(a >> 9 | c >> 9 << 7 | e >> 9 << 14 | g >> 9 << 21));
+        put(o->w + 32 * i, FOUR(iq2_xs_grid, a & 511, c & 511, e & 511, g & 511), each_even(a >> 9 | c >> 9 << 7 | e >> 9 << 14 | g >> 9 << 21));
     }
 }
 
-static void unpack_iq2_s(const codebook_tables *t, const uint8_t *b, codebook_block *o)
+static void unpack_iq2_s(const uint8_t *b, codebook_block *o)
 {
     o->d = f16_to_float(load_u16(b)) * 0.125f;
     put_scales(o->sc, b + 74, 8);
     for (int i = 0; i < 8; i++) {
         const uint8_t *q = b + 2 + 4 * i;
         unsigned h = b[66 + i];
-        put(o->w + 32 * i, FOUR(t->iq2_s, q[0] | (h & 3) << 8, q[1] | (h & 12) << 6, q[2] | (h & 48) << 4, q[3] | (h & 192) << 2), each_eight(load_u32(b + 34 + 4 * i)));
+        put(o->w + 32 * i, FOUR(iq2_s_grid, q[0] | (h & 3) << 8, q[1] | (h & 12) << 6, q[2] | (h & 48) << 4, q[3] | (h & 192) << 2), each_eight(load_u32(b + 34 + 4 * i)));
     }
 }
 
-static void unpack_iq3_xxs(const codebook_tables *t, const uint8_t *b, codebook_block *o)
+static void unpack_iq3_xxs(const uint8_t *b, codebook_block *o)
 {
-    const uint32_t *e = t->iq3_xxs;
+    const uint32_t *e = iq3_xxs_grid;
 
     o->d = f16_to_float(load_u16(b)) * 0.25f;
     for (int i = 0; i < 8; i++) {
@@ -88,9 +89,9 @@ static void unpack_iq3_xxs(const codebook_tables *t, const uint8_t *b, codebook_
     }
 }
 
-static void unpack_iq3_s(const codebook_tables *t, const uint8_t *b, codebook_block *o)
+static void unpack_iq3_s(const uint8_t *b, codebook_block *o)
 {
-    const uint32_t *e = t->iq3_s;
+    const uint32_t *e = iq3_s_grid;
 
     o->d = f16_to_float(load_u16(b));
     put_scales(o->sc, b + 106, 4);
@@ -103,26 +104,26 @@ static void unpack_iq3_s(const codebook_tables *t, const uint8_t *b, codebook_bl
     }
 }
 
-static void unpack_iq1_s(const codebook_tables *t, const uint8_t *b, codebook_block *o)
+static void unpack_iq1_s(const uint8_t *b, codebook_block *o)
 {
     o->d = f16_to_float(load_u16(b)) * 0.125f;
     for (int i = 0; i < 8; i++) {
         const uint8_t *q = b + 2 + 4 * i;
         unsigned h = load_u16(b + 34 + 2 * i);
         o->sc[i] = (uint8_t)(2 * (h >> 12 & 7) + 1);
-        put_less(o->w + 32 * i, FOUR(t->iq1, q[0] | (h & 7) << 8, q[1] | (h >> 3 & 7) << 8, q[2] | (h >> 6 & 7) << 8, q[3] | (h >> 9 & 7) << 8),
+        put_less(o->w + 32 * i, FOUR(iq1_grid, q[0] | (h & 7) << 8, q[1] | (h >> 3 & 7) << 8, q[2] | (h >> 6 & 7) << 8, q[3] | (h >> 9 & 7) << 8),
                  _mm256_set1_epi8((char)(7 + 2 * (h >> 15))));
     }
 }
 
-static void unpack_iq1_m(const codebook_tables *t, const uint8_t *b, codebook_block *o)
+static void unpack_iq1_m(const uint8_t *b, codebook_block *o)
 {
     o->d = iq1_m_scale(b) * 0.125f;
     for (int i = 0; i < 8; i++) {
         const uint8_t *q = b + 4 * i;
         unsigned h = load_u16(b + 32 + 2 * i), s = (unsigned)load_u16(b + 48 + 2 * (i / 2)) >> 6 * (i % 2);
         o->sc[2 * i] = (uint8_t)(2 * (s & 7) + 1), o->sc[2 * i + 1] = (uint8_t)(2 * (s >> 3 & 7) + 1);
-        put_less(o->w + 32 * i, FOUR(t->iq1, q[0] | (h & 7) << 8, q[1] | (h >> 4 & 7) << 8, q[2] | (h >> 8 & 7) << 8, q[3] | (h >> 12 & 7) << 8),
+        put_less(o->w + 32 * i, FOUR(iq1_grid, q[0] | (h & 7) << 8, q[1] | (h >> 4 & 7) << 8, q[2] | (h >> 8 & 7) << 8, q[3] | (h >> 12 & 7) << 8),
                  each_eight(0x07070707 + ((h >> 3 & 1) << 1 | (h >> 7 & 1) << 9 | (h >> 11 & 1) << 17 | h >> 15 << 25)));
     }
 }
@@ -167,13 +168,13 @@ static void unpack_tq1_0(const uint8_t *b, codebook_block *o)
 void codebook_unpack_avx2(llm_dtype dtype, const uint8_t *b, codebook_block *out)
 {
     switch (dtype) {
-    case DT_IQ2_XXS: unpack_iq2_xxs(codebook_spread(), b, out); break;
-    case DT_IQ2_XS:  unpack_iq2_xs(codebook_spread(), b, out); break;
-    case DT_IQ2_S:   unpack_iq2_s(codebook_spread(), b, out); break;
-    case DT_IQ3_XXS: unpack_iq3_xxs(codebook_spread(), b, out); break;
-    case DT_IQ3_S:   unpack_iq3_s(codebook_spread(), b, out); break;
-    case DT_IQ1_S:   unpack_iq1_s(codebook_spread(), b, out); break;
-    case DT_IQ1_M:   unpack_iq1_m(codebook_spread(), b, out); break;
+    case DT_IQ2_XXS: unpack_iq2_xxs(b, out); break;
+    case DT_IQ2_XS:  unpack_iq2_xs(b, out); break;
+    case DT_IQ2_S:   unpack_iq2_s(b, out); break;
+    case DT_IQ3_XXS: unpack_iq3_xxs(b, out); break;
+    case DT_IQ3_S:   unpack_iq3_s(b, out); break;
+    case DT_IQ1_S:   unpack_iq1_s(b, out); break;
+    case DT_IQ1_M:   unpack_iq1_m(b, out); break;
     case DT_TQ1_0:   unpack_tq1_0(b, out); break;
     case DT_TQ2_0:   unpack_tq2_0(b, out); break;
     default:         codebook_unpack(dtype, b, out); break;

@@ -5,14 +5,12 @@
 #define LLM_CUDA_BLOCKS_IQ_H
 #include "blocks.h"
 
-#ifdef __CUDACC__
-#define IQ_GRID(name, n) static __device__ const uint16_t name[n]
+#define IQ_GRID(name, n, kind) static __device__ const uint16_t name[n]
+#define IQ1(codes) codes
+#define IQ2(codes) codes
+#define IQ3_XXS(codes) codes
+#define IQ3_S(codes) codes
 #include "iq_grids.c"
-#else
-extern "C" {
-#include "iq_grids.h"
-}
-#endif
 
 /* The values of iq_grids.h, four to a word; of IQ1 times eight, moved up by one and down by one. */
 #define IQ2_VALUES 0x002b1908u

@@ -13,6 +13,7 @@ void line_edit_close(line_edit *e, const char *history) { (void)e, (void)history
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -37,7 +38,7 @@ static wchar_t *show_prompt(EditLine *el)
 }
 
 /* One character of the terminal, UTF-8 taken apart by hand: a wrong byte becomes U+FFFD. 1, 0 at the end, -1 on a signal that ends
- * the line. */
+ * the line. What is there to be read stays there (noflsh): a terminal that drops it at Ctrl-C would leave read to wait, the signal gone by. */
 static int read_char(line_edit *e, wchar_t *out)
 {
     unsigned char b;
@@ -168,6 +169,7 @@ line_edit *line_edit_open(const char *history, const char *const *commands)
     el_wset(e->el, EL_SIGNAL, 0);
     el_wset(e->el, EL_PROMPT, show_prompt);
     el_wset(e->el, EL_GETCFN, next_char);
+    el_wset(e->el, EL_SETTY, L"-d", L"+noflsh", NULL);
     bind_keys(e->el);
     history_w(e->history, &ev, H_SETSIZE, KEPT);
     history_w(e->history, &ev, H_SETUNIQUE, 1);
@@ -204,6 +206,7 @@ line_kind line_edit_read(line_edit *e, const char *prompt, char **text)
     fputs("\033[?2004h", stdout), fflush(stdout);       /* the terminal marks what is pasted */
     line = el_wgets(e->el, &n);
     fputs("\033[?2004l", stdout), fflush(stdout);
+    if (e->stopped) tcflush(STDIN_FILENO, TCIFLUSH);
     if (e->stopped && !run_leaving) { fputs("^C\n", stdout); return LINE_INTERRUPT; }
     if (line == NULL || n <= 0 || run_leaving) { fputc('\n', stdout); return LINE_END; }
     *text = to_utf8(line, n);
