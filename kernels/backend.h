@@ -263,7 +263,7 @@ void backend_copy(llm_backend *to, void *dst, llm_backend *from, const void *src
 /* A CPU backend with n_thread threads and scratch for limits. */
 llm_status backend_cpu_open(llm_backend *be, llm_isa isa, int n_thread, const llm_limits *limits, llm_error *err);
 void backend_cpu_close(llm_backend *be);        /* a zeroed one is fine */
-struct llm_pool *backend_cpu_pool(llm_backend *be);     /* its threads; its own */
+struct llm_pool *backend_cpu_pool(llm_backend *be);     /* its threads; its own; NULL: it is not open */
 /* All bytes that backend_cpu_open allocates; 0 when it wraps. */
 size_t backend_cpu_scratch(const llm_limits *limits, int n_thread);
 const llm_ops *backend_cpu_cell_ops(void);      /* for device_kv_ops */

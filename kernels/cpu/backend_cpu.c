@@ -112,7 +112,7 @@ struct llm_pool *backend_cpu_pool(llm_backend *be)
 {
     cpu_impl *impl = be->impl;
 
-    return impl->pool;
+    return impl != NULL ? impl->pool : NULL;
 }
 
 void backend_cpu_close(llm_backend *be)
