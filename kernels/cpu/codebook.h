@@ -1,5 +1,6 @@
 /* codebook.h - super-blocks of 256 values whose codes are whole numbers, but lie in the file as entries of a codebook, signs apart (IQ1, IQ2, IQ3), or
- * packed by threes (TQ1_0, TQ2_0); and Q8_K. The only place with these formulas. */
+ * packed by threes (TQ1_0, TQ2_0); and Q8_K. codebook_avx2.c does what codebook.c does, 32 values at a
+ * time (test/kernels/linear_test.c compares them); there are no others with these formulas. */
 #ifndef LLM_CPU_CODEBOOK_H
 #define LLM_CPU_CODEBOOK_H
 #include "dtype.h"

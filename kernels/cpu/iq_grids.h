@@ -25,8 +25,4 @@ extern const uint32_t iq3_xxs_grid[256], iq3_s_grid[512];
 #define IQ3_XXS(codes) IQ_FOUR(IQ3_XXS_VALUE, uint32_t, codes, 3)
 #define IQ3_S(codes) IQ_FOUR(IQ3_S_VALUE, uint32_t, codes, 3)
 #endif
-
-static const uint8_t iq2_value[4] = { 8, 25, 43, 0 };
-static const uint8_t iq3_xxs_value[8] = { 4, 12, 20, 28, 36, 44, 52, 62 };
-static const uint8_t iq3_s_value[8] = { 1, 3, 5, 7, 9, 11, 13, 15 };
 #endif
