@@ -163,8 +163,9 @@ static void unpack_q8_k(const uint8_t *b, codebook_block *o)
 int codebook_sub(llm_dtype dtype)
 {
     switch (dtype) {
-    case DT_IQ2_XS: case DT_IQ2_S: case DT_IQ1_M: return 16;
-    case DT_IQ2_XXS: case DT_IQ3_XXS: case DT_IQ3_S: case DT_IQ1_S: case DT_TQ1_0: case DT_TQ2_0: case DT_Q8_K: return 32;
+#define CASE(type, name, sub) case DT_##type: return sub;
+    CODEBOOK_TYPES(CASE)
+#undef CASE
     default: return 0;
     }
 }
@@ -172,15 +173,8 @@ int codebook_sub(llm_dtype dtype)
 void codebook_unpack(llm_dtype dtype, const uint8_t *b, codebook_block *out)
 {
     switch (dtype) {
-    case DT_IQ2_XXS: unpack_iq2_xxs(b, out); break;
-    case DT_IQ2_XS:  unpack_iq2_xs(b, out); break;
-    case DT_IQ2_S:   unpack_iq2_s(b, out); break;
-    case DT_IQ3_XXS: unpack_iq3_xxs(b, out); break;
-    case DT_IQ3_S:   unpack_iq3_s(b, out); break;
-    case DT_IQ1_S:   unpack_iq1_s(b, out); break;
-    case DT_IQ1_M:   unpack_iq1_m(b, out); break;
-    case DT_TQ1_0:   unpack_tq1_0(b, out); break;
-    case DT_TQ2_0:   unpack_tq2_0(b, out); break;
-    default:         unpack_q8_k(b, out); break;
+#define CASE(type, name, sub) case DT_##type: unpack_##name(b, out); break;
+    CODEBOOK_TYPES(CASE)
+    default: break;
     }
 }

@@ -73,8 +73,10 @@ enum { SIGNED_FLIP = 0 };
 
 #if defined(SIMD_NEON)
 #define CODEBOOK_UNPACK codebook_unpack
+#define CODEBOOK_TIMES codebook_times_neon
 #else
 #define CODEBOOK_UNPACK codebook_unpack_avx2
+#define CODEBOOK_TIMES codebook_times_avx2
 #endif
 
 #if defined(SIMD_AVX2)
@@ -93,12 +95,14 @@ SIMD_INLINE vi i_add8(vi a, vi b) { return _mm256_add_epi8(a, b); }
 SIMD_INLINE vi i_sub8(vi a, vi b) { return _mm256_sub_epi8(a, b); }
 SIMD_INLINE vi i_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 SIMD_INLINE vi i_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
+SIMD_INLINE vi i_mul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
 SIMD_INLINE vi i_max(vi a, vi b) { return _mm256_max_epi32(a, b); }
 #define i_shr(a, n) _mm256_srli_epi32(a, n)
 #define i_shl(a, n) _mm256_slli_epi32(a, n)
 #define i_sar(a, n) _mm256_srai_epi32(a, n)
 SIMD_INLINE vf i_float(vi a) { return _mm256_cvtepi32_ps(a); }
 SIMD_INLINE vf i_as_float(vi a) { return _mm256_castsi256_ps(a); }
+SIMD_INLINE vi v_as_int(vf a) { return _mm256_castps_si256(a); }
 /* table[code] for each byte; codes are 0..15 */
 SIMD_INLINE vi i_look(const int8_t table[16], vi code) { return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)table)), code); }
 /* s + sum of the two int16 products in each lane */
@@ -280,12 +284,14 @@ SIMD_INLINE vi i_add8(vi a, vi b) { return _mm512_add_epi8(a, b); }
 SIMD_INLINE vi i_sub8(vi a, vi b) { return _mm512_sub_epi8(a, b); }
 SIMD_INLINE vi i_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 SIMD_INLINE vi i_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
+SIMD_INLINE vi i_mul(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
 SIMD_INLINE vi i_max(vi a, vi b) { return _mm512_max_epi32(a, b); }
 #define i_shr(a, n) _mm512_srli_epi32(a, n)
 #define i_shl(a, n) _mm512_slli_epi32(a, n)
 #define i_sar(a, n) _mm512_srai_epi32(a, n)
 SIMD_INLINE vf i_float(vi a) { return _mm512_cvtepi32_ps(a); }
 SIMD_INLINE vf i_as_float(vi a) { return _mm512_castsi512_ps(a); }
+SIMD_INLINE vi v_as_int(vf a) { return _mm512_castps_si512(a); }
 SIMD_INLINE vi i_look(const int8_t table[16], vi code) { return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)table)), code); }
 SIMD_INLINE vi i_dot16(vi s, vi a, vi b) { return _mm512_dpwssd_epi32(s, a, b); }
 SIMD_INLINE vi i_load_bytes(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p)); }
@@ -359,12 +365,14 @@ SIMD_INLINE vi i_add8(vi a, vi b) { return FROM_U8(vaddq_u8(AS_U8(a), AS_U8(b)))
 SIMD_INLINE vi i_sub8(vi a, vi b) { return FROM_U8(vsubq_u8(AS_U8(a), AS_U8(b))); }
 SIMD_INLINE vi i_sub(vi a, vi b) { return vsubq_s32(a, b); }
 SIMD_INLINE vi i_add(vi a, vi b) { return vaddq_s32(a, b); }
+SIMD_INLINE vi i_mul(vi a, vi b) { return vmulq_s32(a, b); }
 SIMD_INLINE vi i_max(vi a, vi b) { return vmaxq_s32(a, b); }
 SIMD_INLINE vi i_shr(vi a, int n) { return FROM_U32(vshlq_u32(AS_U32(a), vdupq_n_s32(-n))); }
 SIMD_INLINE vi i_shl(vi a, int n) { return vshlq_s32(a, vdupq_n_s32(n)); }
 SIMD_INLINE vi i_sar(vi a, int n) { return vshlq_s32(a, vdupq_n_s32(-n)); }
 SIMD_INLINE vf i_float(vi a) { return vcvtq_f32_s32(a); }
 SIMD_INLINE vf i_as_float(vi a) { return vreinterpretq_f32_s32(a); }
+SIMD_INLINE vi v_as_int(vf a) { return vreinterpretq_s32_f32(a); }
 SIMD_INLINE vi i_look(const int8_t table[16], vi code) { return vreinterpretq_s32_s8(vqtbl1q_s8(vld1q_s8(table), AS_U8(code))); }
 SIMD_INLINE vi i_dot16(vi s, vi a, vi b)
 {

@@ -12,8 +12,9 @@
  *      acc  = fma(m_w, s_x, acc)                                   Q4_1 and Q5_1, whose w are unsigned
  *
  * 3. Super-blocks of 256 times X_Q256. w and the sub-scales sc, mn are integers; b runs over sub-blocks of 32 (Q6_K, IQ2_XS, IQ2_S and IQ1_M: of 16).
- *      Q4_K Q5_K Q6_K IQ4_XS IQ1 IQ2 IQ3 TQ1_0 TQ2_0 Q8_K (codebook.h):  t = 0; t = fma((float)sc_b, (float)isum_b, t), b ascending
+ *      Q4_K Q5_K Q6_K IQ4_XS:  t = 0; t = fma((float)sc_b, (float)isum_b, t), b ascending
  *      Q2_K Q3_K:              t = (float)(sum over b of sc_b * isum_b), exact in int32: at most 256*128*127 < 2^24
+ *      IQ1 IQ2 IQ3 TQ1_0 TQ2_0 Q8_K (codebook.h):  the same, at most 256*31*62*127 < 2^26, and rounded once, to the nearest float
  *      acc = fma(d_w * d_x (rounded), t, acc)
  *      acc = fma(-(dmin_w * d_x (rounded)), (float)(sum over b of mn_b * sum_b), acc)      Q2_K Q4_K Q5_K; exact, < 2^22
  *    |isum_b| <= 32*31*127 (Q5_K), 16*128*127 (Q6_K), 32*128*127 (IQ4_XS, Q8_K): all below 2^24.

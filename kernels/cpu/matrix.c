@@ -108,7 +108,7 @@ bool matrix_takes_few(const matrix *w, int64_t n)
 }
 
 bool type_has_min(llm_dtype t) { return t == DT_Q4_1 || t == DT_Q5_1 || t == DT_Q2_K || t == DT_Q4_K || t == DT_Q5_K; }
-bool type_sums_exactly(llm_dtype t) { return t == DT_Q2_K || t == DT_Q3_K; }
+bool type_sums_exactly(llm_dtype t) { return t == DT_Q2_K || t == DT_Q3_K || codebook_sub(t) > 0; }
 
 static int nibble(const uint8_t *qs, int k) { return k < 16 ? qs[k] & 15 : qs[k - 16] >> 4; }
 

@@ -67,7 +67,7 @@ void unpack32(llm_dtype dtype, const uint8_t *b, block32 *out);
 typedef struct { int16_t w[256], sc[16], mn[16]; float d, dmin; int sub; } block256;
 void unpack256(llm_dtype dtype, const uint8_t *b, block256 *out);
 bool type_has_min(llm_dtype dtype);
-/* Q2_K and Q3_K: the sum over sub-blocks stays in int32 (linear.h, 3). */
+/* Q2_K, Q3_K and codebooks: the sum over sub-blocks stays in int32 (linear.h, 3). */
 bool type_sums_exactly(llm_dtype dtype);
 
 /* The ops over a set (linear.c, moe.c). */

@@ -248,71 +248,28 @@ static void joined_tiles(const matrix *w, int64_t row0, int64_t n_row, const x_r
     }
 }
 
-/* A super-block of TILE_ROWS rows of a codebook type: words of codes as i_dot8 wants them, scales and factors, a row in each lane. */
-typedef struct { uint8_t code[CHUNK / 4][TILE_ROWS * 4]; float sc[16][TILE_ROWS], d[TILE_ROWS]; } codebook_tile;
-
-/* Rows 0 .. n-1 from b on, row_bytes apart, then zeros. */
-static void unpack_tile(codebook_tile *t, llm_dtype dtype, const uint8_t *b, size_t row_bytes, int n)
-{
-    const int n_sub = CHUNK / codebook_sub(dtype);
-    const steps across = steps_of(sizeof(codebook_block));
-    codebook_block row[TILE_ROWS];
-
-    if (n < TILE_ROWS) memset(row, 0, sizeof row);
-    for (int r = 0; r < n; r++) CODEBOOK_UNPACK(dtype, b + (size_t)r * row_bytes, &row[r]);
-    for (int r = 0; r < TILE_ROWS; r++) t->d[r] = row[r].d;
-    for (int h = 0; h < TILE_ROWS; h += VN) {
-        vi v[4];
-        field16(row[h].sc, across, v);
-        for (int i = 0; i < n_sub; i += 4) {
-            UNROLL
-            for (int k = 0; k < 4; k++) v_store(t->sc[i + k] + h, i_float(byte_of(v[i / 4], k)));
-        }
-        for (int i = 0; i < CHUNK / 4; i += 4) {
-            field16((const uint8_t *)row[h].w + 4 * i, across, v);
-            UNROLL
-            for (int k = 0; k < 4; k++) i_store(t->code[i + k] + 4 * h, i_xor(v[k], i_bytes(SIGNED_FLIP)));
-        }
-    }
-}
-
-/* acc [TILE_ROWS] += the super-block times codes q of a column, which begin with sums zero and have the factor at d. */
-SIMD_INLINE void codebook_times(const codebook_tile *w, int sub, const uint8_t *q, const uint8_t *zero, const uint8_t *d, float *acc)
-{
-    for (int h = 0; h < TILE_ROWS; h += VN) {
-        vf t = v_set(0.0f);
-        for (int b = 0; b < CHUNK / sub; b++) {
-            vi s = SIGNED_FLIP ? i_dword(zero + 4 * b) : i_zero();
-            UNROLL
-            for (int i = 0; i < sub / 4; i++) s = i_dot8(s, i_load(w->code[sub / 4 * b + i] + 4 * h), i_dword(q + sub * b + 4 * i), true);
-            t = v_fma(v_load(w->sc[b] + h), i_float(s), t);
-        }
-        v_store(acc + h, v_fma(v_mul(v_load(w->d + h), set_at(d)), t, v_load(acc + h)));
-    }
-}
-
 /* Bound by the decoding of the blocks (codebook.c), which all columns share. */
 static void codebook_tiles(const matrix *w, int64_t row0, int64_t n_row, const x_rows *x, int n_col, float *y, int64_t y_stride, const uint8_t *next)
 {
     const llm_dtype_info *info = dtype_info(w->dtype);
-    const bool sub16 = codebook_sub(w->dtype) == 16;
     const x_layout l = x_layout_of(x->form, w->cols);
     const size_t share = TILE_ROWS * (size_t)info->block_bytes;
-    codebook_tile tile;
 
     for (int64_t row = row0; row < row0 + n_row; row += TILE_ROWS) {
-        const uint8_t *b = w->data + (size_t)row * w->row_bytes;
+        const uint8_t *b = w->data + (size_t)row * w->row_bytes, *q[FEW_COLUMNS];
         int n = (int)(row0 + n_row - row < TILE_ROWS ? row0 + n_row - row : TILE_ROWS);
         const uint8_t *ahead = row + TILE_ROWS < row0 + n_row ? b + TILE_ROWS * w->row_bytes : next;
         float acc[FEW_COLUMNS][TILE_ROWS] = { 0 };
         for (int64_t k = 0; k < w->cols; k += CHUNK, b += info->block_bytes) {
+            codebook_sums t;
             for (size_t i = 0; ahead != NULL && i < share; i += 64) fetch(ahead + (size_t)(k / CHUNK) * share + i);
-            unpack_tile(&tile, w->dtype, b, w->row_bytes, n);
-            for (int c = 0; c < n_col; c++) {
-                const uint8_t *r = x_record(x, c), *d = r + l.d + k / 64;
-                if (sub16) codebook_times(&tile, 16, r + k, r + l.zero16 + k / 4, d, acc[c]);
-                else codebook_times(&tile, 32, r + k, r + l.zero32 + k / 8, d, acc[c]);
-            }
+            for (int c = 0; c < n_col; c++) q[c] = x_record(x, c) + k;
+            CODEBOOK_TIMES(w->dtype, b, w->row_bytes, n, q, n_col, &t);
+            for (int c = 0; c < n_col; c++)
+                for (int h = 0; h < TILE_ROWS; h += VN) {
+                    vf d = v_mul(v_load(t.d + h), set_at(x_record(x, c) + l.d + k / 64));
+                    v_store(acc[c] + h, v_fma(d, i_float(i_load(t.sum[c] + h)), v_load(acc[c] + h)));
+                }
         }
         for (int c = 0; c < n_col; c++) put_rows(w, row, n, acc[c], y + (row - row0) + c * y_stride);
     }

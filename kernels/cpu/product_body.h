@@ -60,8 +60,9 @@ static void finish(const float *acc, int acc_rows, int n_col, const float *bias,
 #include "quantize_act_body.h"
 #include "x_group_body.h"
 
-/* One class of types; everything is known when a tile is compiled. sub: 16 or 32; added, runs, is_signed: see dot_tile. */
-typedef struct { int sub, runs; bool added, is_signed, has_min; } panel_kind;
+/* One class of types; everything is known when a tile is compiled. sub: 16 or 32; added, runs, is_signed: see dot_tile; whole: sums of sub-blocks add up as
+ * integers, and their scales are such. */
+typedef struct { int sub, runs; bool added, is_signed, has_min, whole; } panel_kind;
 #if defined(SIMD_MADDUBS)
 #define START_OF(x) (x)->start
 #else
@@ -156,21 +157,26 @@ SIMD_INLINE void take_minima(const panel *p, const x_chunk256 *x, int col, int n
     }
 }
 
+/* t + sc * s, all integers or sc and t floats. */
+SIMD_INLINE vi plus_scaled(vi sc, vi s, vi t, bool whole)
+{
+    return whole ? i_add(i_mul(sc, s), t) : v_as_int(v_fma(i_as_float(sc), i_float(s), i_as_float(t)));
+}
+
 /* acc [n_col][BAND_ROWS] += a super-block. */
 SIMD_INLINE void tile256(const panel *p, const x_chunk256 *x, int col, int n_col, float *acc, panel_kind kind)
 {
-    float t[MOST_COLUMNS][ROW_VECTORS][VN] __attribute__((aligned(64)));
+    int32_t t[MOST_COLUMNS][ROW_VECTORS][VN] __attribute__((aligned(64)));
 
     for (int b = 0; b < CHUNK / kind.sub; b++) {
-        vi s[ROW_VECTORS][MOST_COLUMNS];
-        vf sc[ROW_VECTORS];
+        vi s[ROW_VECTORS][MOST_COLUMNS], sc[ROW_VECTORS];
         block_sums(s, p, b, x->q, START_OF(x), col, n_col, kind);
         UNROLL
-        for (int r = 0; r < ROW_VECTORS; r++) sc[r] = v_load(panel_of(p, r)->sc[b] + lane_of(r));
+        for (int r = 0; r < ROW_VECTORS; r++) sc[r] = i_load(panel_of(p, r)->sc[b] + lane_of(r));
         UNROLL
         for (int j = 0; j < n_col; j++) {
             UNROLL
-            for (int r = 0; r < ROW_VECTORS; r++) v_store(t[j][r], v_fma(sc[r], i_float(s[r][j]), b == 0 ? v_set(0.0f) : v_load(t[j][r])));
+            for (int r = 0; r < ROW_VECTORS; r++) i_store(t[j][r], plus_scaled(sc[r], s[r][j], b == 0 ? i_zero() : i_load(t[j][r]), kind.whole));
         }
     }
     NOT_YET();
@@ -180,7 +186,8 @@ SIMD_INLINE void tile256(const panel *p, const x_chunk256 *x, int col, int n_col
         UNROLL
         for (int r = 0; r < ROW_VECTORS; r++) {
             float *to = acc + j * BAND_ROWS + r * VN;
-            v_store(to, v_fma(v_mul(v_load(panel_of(p, r)->d[0] + lane_of(r)), xd), v_load(t[j][r]), v_load(to)));
+            vf all = kind.whole ? i_float(i_load(t[j][r])) : i_as_float(i_load(t[j][r]));
+            v_store(to, v_fma(v_mul(v_load(panel_of(p, r)->d[0] + lane_of(r)), xd), all, v_load(to)));
         }
     }
     NOT_YET();
@@ -226,20 +233,21 @@ typedef void (*group_fn)(const panel *p, int n_row, int64_t n_block, const uint8
 
 /* Classes by sub-block, greatest code and whether something was added to it. Where bytes are multiplied in int32 only the sub-block and
  * the minima make a difference. */
-GROUP_FN(group_byte, true, 32, 1, false, true, false)
-GROUP_FN(group_15_min, true, 32, 1, false, false, true)
-GROUP_FN(group_3_min_sub16, false, 16, 1, false, false, true)
-GROUP_FN(group_byte_sub32, false, 32, 1, false, true, false)
-GROUP_FN(group_byte_sub16, false, 16, 1, false, true, false)
-GROUP_FN(group_15_min_sub32, false, 32, 1, false, false, true)
+GROUP_FN(group_byte, true, 32, 1, false, true, false, false)
+GROUP_FN(group_15_min, true, 32, 1, false, false, true, false)
+GROUP_FN(group_3_min_sub16, false, 16, 1, false, false, true, false)
+GROUP_FN(group_byte_sub32, false, 32, 1, false, true, false, false)
+GROUP_FN(group_whole_sub32, false, 32, 1, false, true, false, true)
+GROUP_FN(group_whole_sub16, false, 16, 1, false, true, false, true)
+GROUP_FN(group_15_min_sub32, false, 32, 1, false, false, true, false)
 #if defined(SIMD_MADDUBS)
-GROUP_FN(group_31, true, 32, 1, true, false, false)
-GROUP_FN(group_31_min, true, 32, 2, false, false, true)
-GROUP_FN(group_63_sub16, false, 16, 1, true, false, false)
-GROUP_FN(group_31_min_sub32, false, 32, 2, false, false, true)
+GROUP_FN(group_31, true, 32, 1, true, false, false, false)
+GROUP_FN(group_31_min, true, 32, 2, false, false, true, false)
+GROUP_FN(group_63_sub16, false, 16, 1, true, false, false, false)
+GROUP_FN(group_31_min_sub32, false, 32, 2, false, false, true, false)
 #define CODES_MINUS(offset, most) ((offset) ? (offset) - (most) : 0)      /* added instead, up to what dot_tile wants */
 #else
-#define group_63_sub16 group_byte_sub16
+GROUP_FN(group_63_sub16, false, 16, 1, false, true, false, false)
 #define group_31 group_byte
 #define group_31_min group_15_min
 #define group_31_min_sub32 group_15_min_sub32
@@ -328,7 +336,7 @@ static void unpack_codebook(panel *p, const source *from)
     for (int h = 0; h < TILE_ROWS; h += VN) {
         vi v[4];
         field16(row[h].sc, across, v);
-        for (int i = 0; i < CHUNK / sub; i += 4) put_scales(p, i, h, v[i / 4]);
+        for (int i = 0; i < CHUNK / sub; i++) i_store(p->sc[i] + h, i_and(i_shr(v[i / 4], 8 * (i % 4)), i_dwords(255)));
         for (int i = 0; i < CHUNK / 4; i += 4) {
             field16((const uint8_t *)row[h].w + 4 * i, across, v);
             codes_order(v);
@@ -358,7 +366,7 @@ static int_type int_type_of(llm_dtype dtype)
     case DT_Q5_K:   return (int_type){ unpack_q5_k, unpack_packed_q5_k, group_31_min_sub32 };
     case DT_Q6_K:   return (int_type){ unpack_q6_k, unpack_packed_q6_k, group_63_sub16 };
     case DT_IQ4_XS: return (int_type){ unpack_iq4_xs, unpack_packed_iq4_xs, group_byte_sub32 };
-    default:        return (int_type){ unpack_codebook, NULL, codebook_sub(dtype) == 16 ? group_byte_sub16 : group_byte_sub32 };
+    default:        return (int_type){ unpack_codebook, NULL, codebook_sub(dtype) == 16 ? group_whole_sub16 : group_whole_sub32 };
     }
 }
 

@@ -250,6 +250,8 @@ START_TEST(extreme_codes_equal_the_reference)
     static const struct { llm_dtype type; int at, n; } scale[] = {          /* bytes of a block that are no codes */
         { DT_Q4_0, 0, 2 }, { DT_Q4_1, 0, 4 }, { DT_Q5_0, 0, 2 }, { DT_Q5_1, 0, 4 }, { DT_Q8_0, 0, 2 }, { DT_IQ4_NL, 0, 2 }, { DT_MXFP4, 0, 1 },
         { DT_Q2_K, 80, 4 }, { DT_Q3_K, 108, 2 }, { DT_Q4_K, 0, 4 }, { DT_Q5_K, 0, 4 }, { DT_Q6_K, 208, 2 }, { DT_IQ4_XS, 0, 2 },
+        { DT_IQ2_XXS, 0, 2 }, { DT_IQ2_XS, 0, 2 }, { DT_IQ2_S, 0, 2 }, { DT_IQ3_XXS, 0, 2 }, { DT_IQ3_S, 0, 2 }, { DT_IQ1_S, 0, 2 }, { DT_IQ1_M, 48, 8 },
+        { DT_TQ1_0, 52, 2 }, { DT_TQ2_0, 64, 2 }, { DT_Q8_K, 0, 4 },
     };
     static const uint8_t byte[] = { 0x00, 0xff, 0x80, 0x7f, 0x08, 0x77 };
     static const int n_of[] = { 1, 2, 4, 9 };
@@ -284,6 +286,54 @@ START_TEST(extreme_codes_equal_the_reference)
         free((void *)(uintptr_t)w.data), free(x.data), free(want.data), free(got.data);
     }
     case_close(&ref);
+}
+END_TEST
+
+/* Codebooks with their greatest scales and x with the signs of the codes: the sums of a super-block pass 2^24, and are rounded once.
+ * (Those of IQ3_XXS are even, and do not reach 2^25 here.) */
+START_TEST(great_sums_are_rounded_once)
+{
+    static const struct { llm_dtype type; int at, step, n; uint8_t bits; float factor; } scale[] = {
+        { DT_IQ2_XXS, 9, 8, 8, 0xf0, 0.125f }, { DT_IQ2_XS, 66, 1, 8, 0xff, 0.125f }, { DT_IQ2_S, 74, 1, 8, 0xff, 0.125f },
+    };
+    enum { ROWS = 19, COLS = 256 };
+
+    for (int t = 0; t < COUNT(scale); t++) {
+        llm_tensor w = case_tensor(scale[t].type, 0, ROWS, COLS);
+        llm_rows x = case_rows(ROWS, COLS), want = blank(ROWS, ROWS), got = blank(ROWS, ROWS);
+        int great = 0, n_of[] = { 1, 2, 9, ROWS };
+        for (int r = 0; r < ROWS; r++) {
+            uint8_t *b = (uint8_t *)(uintptr_t)w.data + (size_t)r * w.row_bytes;
+            float v[COLS];
+            memcpy(b, "\x00\x3c", 2);
+            for (int i = 0; i < scale[t].n; i++) b[scale[t].at + i * scale[t].step] |= scale[t].bits;
+            ck_assert(dequant_row(w.dtype, b, v, COLS));
+            for (int k = 0; k < COLS; k++) row_at(x, r)[k] = v[k] < 0 ? -1 : 1;
+        }
+        for (int r = 0; r < ROWS; r++) {
+            float v[COLS];
+            dequant_row(w.dtype, (const uint8_t *)w.data + (size_t)r * w.row_bytes, v, COLS);
+            for (int i = 0; i < ROWS; i++) {
+                int sum = 0;
+                for (int k = 0; k < COLS; k++) sum += (int)(v[k] / scale[t].factor) * (int)(127 * row_at(x, i)[k]);
+                row_at(want, i)[r] = fmaf(scale[t].factor * (1.0f / 127), (float)sum, 0.0f);
+                great += abs(sum) > 1 << 24 && sum % 2 != 0;
+            }
+        }
+        ck_assert_msg(great > 2, "%s: %d", dtype_name(w.dtype), great);
+        for (int s = -1; s < COUNT(sets); s++) for (int j = 0; j < COUNT(n_of) && (s < 0 || cpu_has_isa(sets[s])); j++) {
+            case_backend c;
+            llm_linear l = { got, &w, NULL };
+            case_open(&c, s < 0 ? ISA_SCALAR : sets[s], 2, &limits);
+            l.y.n = x.n = n_of[j];
+            c.be.op.linear(&c.be, &l, 1, x);
+            for (int i = 0; i < n_of[j]; i++) for (int r = 0; r < ROWS; r++)
+                ck_assert_msg(row_at(got, i)[r] == row_at(want, i)[r], "%s, set %d: column %d of %d, row %d: %.9g, not %.9g", dtype_name(w.dtype), s, i, n_of[j], r,
+                              row_at(got, i)[r], row_at(want, i)[r]);
+            case_close(&c);
+        }
+        free((void *)(uintptr_t)w.data), free(x.data), free(want.data), free(got.data);
+    }
 }
 END_TEST
 
@@ -569,5 +619,5 @@ START_TEST(scales_apart_equal_whole_blocks)
 END_TEST
 
 LLM_TEST_MAIN("kernels/linear", fp8_that_is_no_number_stays_in_its_row, reference_is_near_double_precision, integer_blocks_equal_dequantized, every_set_equals_the_reference,
-              long_float_rows_and_many_columns_equal_the_reference,               batch_equals_single, extreme_codes_equal_the_reference, peaks_are_those_of_the_rows, joined_equals_separate, absorb_is_a_product_per_head, embed_dequantizes_rows, bad_activations_stay_in_their_row,
+              long_float_rows_and_many_columns_equal_the_reference,               batch_equals_single, extreme_codes_equal_the_reference, great_sums_are_rounded_once, peaks_are_those_of_the_rows, joined_equals_separate, absorb_is_a_product_per_head, embed_dequantizes_rows, bad_activations_stay_in_their_row,
               packed_rows_equal_the_file, packed_stacks_and_tables_equal_the_file, scales_apart_equal_whole_blocks)
