@@ -64,7 +64,7 @@ static const opt_table table = {
     "of its matrix instructions).\n"
     "With --device the token of every step is picked there, as llm-run does; the processor's rates are those of the forward pass alone.\n"
     "A shape that does not fit into memory is measured with two numbers of layers and scaled; its rows say so. TYPE is a mix such as\n"
-    "q8_0 or q4_k_m (default: mxfp4 for gpt-oss, q4_k_m for others).\n"
+    "q8_0, q4_k_m or iq2_xxs (default: mxfp4 for gpt-oss, q4_k_m for others).\n"
     "Rows that cannot be measured are reported and left out; the exit code is that of the first of them.\n" EXIT_CODES
 };
 

@@ -3,6 +3,7 @@
 #include "file.h"
 #include "memory.h"
 #include "quant_parts.h"
+#include "random_blocks.h"
 #include "shapes.h"
 #include "threads.h"
 #include "weights.h"
@@ -88,14 +89,16 @@ static llm_status unknown_name(const char *name, size_t len, llm_error *err)
     return llm_fail(err, LLM_ERR_ARG, "--shape: no shape '%.*s'; there is %s", len < 60 ? (int)len : 60, name, have);
 }
 
+static bool can_make(llm_dtype dtype) { return encode_known(dtype) || random_blocks_known(dtype); }
+
 static llm_status read_type(shape *s, const char *type, llm_error *err)
 {
     char have[400] = "";
 
     if (type == NULL) type = s->m.arch->hf_name && strcmp(s->m.arch->hf_name, "gpt_oss") == 0 ? "MXFP4" : "Q4_K_M";
-    if (mix_find(type, &s->mix) && encode_known(mix_info(s->mix)->base)) return LLM_OK;
+    if (mix_find(type, &s->mix) && can_make(mix_info(s->mix)->base)) return LLM_OK;
     for (int i = 0; i < N_MIX; i++)
-        if (encode_known(mix_info((llm_mix)i)->base)) snprintf(have + strlen(have), sizeof have - strlen(have), "%s%s", *have ? ", " : "", mix_info((llm_mix)i)->name);
+        if (can_make(mix_info((llm_mix)i)->base)) snprintf(have + strlen(have), sizeof have - strlen(have), "%s%s", *have ? ", " : "", mix_info((llm_mix)i)->name);
     return llm_fail(err, LLM_ERR_ARG, "--shape: '%.40s' is no type of weights that can be made; there is %s", type, have);
 }
 
@@ -301,6 +304,7 @@ static void fill_rows(void *arg, int64_t begin, int64_t end, int thread)
     (void)thread;
     for (int64_t r = begin; r < end; r++) {
         uint64_t state = (uint64_t)r * 7919 + (uint64_t)p->dtype + 1;
+        if (random_blocks_known(p->dtype)) { random_blocks(p->dtype, p->deviation, state, POOL_ROW, p->data + (size_t)r * p->row_bytes); continue; }
         for (int i = 0; i < POOL_ROW; i++) x[i] = p->deviation * normal(&state);
         encode_row(p->isa, p->dtype, x, NULL, POOL_ROW, p->data + (size_t)r * p->row_bytes);
     }
@@ -330,7 +334,7 @@ static llm_status pool_of(filler *f, llm_dtype dtype, bool wide, const pool **ou
     *out = p;
     if (p->data) return LLM_OK;
     *p = (pool){ .dtype = dtype, .deviation = wide ? 1.0f : 0.02f, .isa = f->isa };
-    if (!encode_known(dtype) || !dtype_bytes(dtype, POOL_ROW, &p->row_bytes)) return llm_fail(f->err, LLM_ERR_INTERNAL, "%s cannot be made", dtype_name(dtype));
+    if (!can_make(dtype) || !dtype_bytes(dtype, POOL_ROW, &p->row_bytes)) return llm_fail(f->err, LLM_ERR_INTERNAL, "%s cannot be made", dtype_name(dtype));
     rows = (int64_t)((pool_bytes_for(f, dtype) + p->row_bytes - 1) / p->row_bytes), p->n = (size_t)rows * p->row_bytes;
     if ((p->data = malloc(p->n)) == NULL) return llm_fail_memory(f->err, p->n, "random weights");
     pool_run(f->threads, rows, 8, fill_rows, p);

@@ -7,8 +7,8 @@
 
 typedef struct shape shape;
 
-/* text: NAME[:TYPE] with a name of shapes.h, or PATH[:TYPE] of a config.json or the folder that holds one. TYPE is a mix (mix.h)
- * whose types can be written; without it MXFP4_MOE for gpt-oss, Q4_K_M for others. LLM_ERR_ARG lists the names or types there are. */
+/* text: NAME[:TYPE] with a name of shapes.h, or PATH[:TYPE] of a config.json or the folder that holds one. TYPE is a mix
+ * (mix.h); without it MXFP4_MOE for gpt-oss, Q4_K_M for others. LLM_ERR_ARG lists the names or types there are. */
 llm_status shape_open(shape **out, const char *text, llm_error *err);
 void shape_close(shape *s);                     /* NULL is fine */
 

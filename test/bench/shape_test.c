@@ -56,7 +56,7 @@ START_TEST(refused)
 {
     static const struct { const char *text, *says; } cases[] = {
         { "qwen3-0.7b", "no shape 'qwen3-0.7b'; there is gpt-oss-20b, " }, { "qwen3-0.6b:q9", "'q9' is no type" }, { "", "no shape" }, { ":q8_0", "no shape ''" },
-        { "qwen3-0.6b:", "'' is no type" }, { "qwen3-0.6b:iq1_s", "there is F32, F16, BF16" }, { "README.md", "want a file called config.json" },
+        { "qwen3-0.6b:", "'' is no type" }, { "qwen3-0.6b:q8_k", "there is F32, F16, BF16" }, { "README.md", "want a file called config.json" },
     };
     llm_error err;
     shape *s;
@@ -137,7 +137,8 @@ static void check_finite(const llm_tensor *t, const char *what)
 START_TEST(every_type_runs)
 {
     static const char *const types[] = { "f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k",
-                                         "q3_k_m", "q4_k_m", "q5_k_m", "q6_k", "iq4_nl", "iq4_xs", "mxfp4" };
+                                         "q3_k_m", "q4_k_m", "q5_k_m", "q6_k", "iq4_nl", "iq4_xs", "mxfp4",
+                                         "iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_m", "iq3_xxs", "iq3_s", "tq1_0", "tq2_0" };
     const measure_options o = { .repetitions = 1 };
     const bench_test t = { { .prompt = 3, .generate = 2, .batch = 512, .n_seq = 2 }, 1 };
     llm_error err = { LLM_OK, "" };
