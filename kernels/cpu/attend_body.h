@@ -249,7 +249,7 @@ static void correct(attend_work *w, const float *most, int first, int last)
 /* Scores of rows first..last-1 become weights, and the rows' largest score, lanes and correction follow. */
 static void soften(const attend_job *j, const attend_tile *t, attend_work *w, const sides *sd, int64_t base, int first, int last)
 {
-    float most[ATTEND_TILE], *m = w->chunk.m;
+    float most[ATTEND_TILE] = { 0 }, *m = w->chunk.m;
     uint8_t from[ATTEND_TILE], to[ATTEND_TILE];
 
     for (int i = first; i < last; i++) {
