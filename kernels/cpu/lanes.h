@@ -186,8 +186,8 @@ SIMD_INLINE vi i_dpbusd(vi s, vi u, vi w) { return _mm256_dpbusd_avx_epi32(s, u,
 /* Codes from 0 to 31, or with 16 added to -16..15 (n_vec 8; n_vec 4: 0..63, 32 and -32..31): xstart, a dword a column, holds -16 (-32) times
  * the sums of the activations that meet each half of a lane (x_group.h), or is NULL where nothing was added. Sums stay in int16 for a
  * run: what they end with is below 2^15 (16 products of 16 and 127, 8 of 32 and 127), and what does not fit on the way there wraps. So
- * codes up to 31 to which nothing was added take two runs of n_vec 8. */
-SIMD_INLINE void dot_tile_small(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, int n_vec, const uint8_t *x, const uint8_t *xstart, int runs)
+ * codes up to 31 to which nothing was added take two runs of n_vec 8. scale: a factor in each word, or NULL. */
+SIMD_INLINE void dot_tile_small(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, int n_vec, const uint8_t *x, const uint8_t *xstart, int runs, const void *scale)
 {
     const vi ones = _mm256_set1_epi16(1);
 
@@ -219,7 +219,7 @@ SIMD_INLINE void dot_tile_small(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t 
         for (int j = 0; j < n_col; j++) {
             UNROLL
             for (int r = 0; r < ROW_VECTORS; r++) {
-                vi sum = _mm256_madd_epi16(p[r][j], ones);
+                vi sum = _mm256_madd_epi16(p[r][j], scale ? i_load((const uint8_t *)scale + 4 * VN * r) : ones);
                 s[r][j] = run == 0 ? sum : _mm256_add_epi32(s[r][j], sum);
             }
         }
@@ -250,6 +250,30 @@ SIMD_INLINE void dot_tile_signed(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t
     }
 }
 
+/* Two vectors of the same, of sizes up to 62, times what each word of scale has, added to s: 4 * 62 * 128 fits in int16. */
+SIMD_INLINE void dot_pair_scaled(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, const void *scale, const uint8_t *x)
+{
+    vi a[ROW_VECTORS], b[ROW_VECTORS];
+
+    UNROLL
+    for (int r = 0; r < ROW_VECTORS; r++) {
+        a[r] = i_load(w + 4 * VN * r), b[r] = i_load(w + 4 * VN * r + 128);
+        NOW(a[r]);
+        NOW(b[r]);
+    }
+    UNROLL
+    for (int j = 0; j < n_col; j++) {
+        vi xa = i_dword(x + 4 * j), xb = i_dword(x + X_STEP + 4 * j);
+        UNROLL
+        for (int r = 0; r < ROW_VECTORS; r++) {
+            vi p = _mm256_maddubs_epi16(a[r], _mm256_xor_si256(xa, i_load(w + 4 * VN * r + 64)));
+            p = _mm256_add_epi16(p, _mm256_maddubs_epi16(b[r], _mm256_xor_si256(xb, i_load(w + 4 * VN * r + 192))));
+            s[r][j] = i_dot16(s[r][j], p, i_load((const uint8_t *)scale + 4 * VN * r));
+            NOW(s[r][j]);
+        }
+    }
+}
+
 /* All ones where a code is negative. */
 SIMD_INLINE vi code_signs(vi codes) { return _mm256_cmpgt_epi8(_mm256_setzero_si256(), codes); }
 
@@ -264,7 +288,7 @@ SIMD_INLINE void dot_tile(vi (*s)[MOST_COLUMNS], int n_col, const uint8_t *w, co
 {
     (void)step;
     if (is_signed) dot_tile_signed(s, n_col, w, start, n_vec, x);
-    else dot_tile_small(s, n_col, w, n_vec, x, xstart, runs);
+    else dot_tile_small(s, n_col, w, n_vec, x, xstart, runs, NULL);
 }
 #endif
 

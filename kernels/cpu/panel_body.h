@@ -226,6 +226,16 @@ SIMD_INLINE void put_signed_scales(panel *p, int at, int h, vi v)
     v_store(p->sc[at + 3] + h, i_float(i_sar(v, 24)));
 }
 
+/* A dword of each row as sub-scale at, where sums stay whole (panel_kind): a float, or for products of int16 twice a word. */
+SIMD_INLINE void put_whole_scale(panel *p, int at, int h, vi v)
+{
+#if defined(SIMD_MADDUBS)
+    i_store(p->sc[at] + h, i_or(i_and(v, i_dwords(0xffff)), i_shl(v, 16)));
+#else
+    v_store(p->sc[at] + h, i_float(v));
+#endif
+}
+
 SIMD_INLINE void put_minima(panel *p, int at, int h, vi v)
 {
     i_store(p->mn[at] + h, i_and(v, i_dwords(0x00ff00ff)));
@@ -322,7 +332,8 @@ SIMD_INLINE void scales_q2_k(panel *p, const source *s)
         bytes16(s, 0, 0, h, v);
         UNROLL
         for (int i = 0; i < 4; i++) {
-            put_scales(p, 4 * i, h, low_nibbles(v[i]));
+            UNROLL
+            for (int k = 0; k < 4; k++) put_whole_scale(p, 4 * i + k, h, i_and(i_shr(v[i], 8 * k), i_dwords(15)));
             put_minima(p, 2 * i, h, high_nibbles(v[i]));
         }
     }
@@ -355,7 +366,9 @@ SIMD_INLINE void scales_q3_k(panel *p, const source *s)
         UNROLL
         for (int g = 0; g < 4; g++) {
             vi low = g < 2 ? low_nibbles(v[g]) : high_nibbles(v[g - 2]);
-            put_signed_scales(p, 4 * g, h, i_sub8(i_or(low, i_shl(i_and(i_shr(v[2], 2 * g), i_bytes(3)), 4)), i_bytes(32)));
+            vi sc = i_sub8(i_or(low, i_shl(i_and(i_shr(v[2], 2 * g), i_bytes(3)), 4)), i_bytes(32));
+            UNROLL
+            for (int k = 0; k < 4; k++) put_whole_scale(p, 4 * g + k, h, i_sar(i_shl(sc, 24 - 8 * k), 24));
         }
     }
 }

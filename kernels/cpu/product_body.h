@@ -60,9 +60,11 @@ static void finish(const float *acc, int acc_rows, int n_col, const float *bias,
 #include "quantize_act_body.h"
 #include "x_group_body.h"
 
-/* One class of types; everything is known when a tile is compiled. sub: 16 or 32; added, runs, is_signed: see dot_tile; whole: sums of sub-blocks add up as
- * integers, and their scales are such. */
-typedef struct { int sub, runs; bool added, is_signed, has_min, whole; } panel_kind;
+/* One class of types; everything is known when a tile is compiled. sub: 16 or 32; added, twice (runs), is_signed: see dot_tile. What sums of sub-blocks, times
+ * their scales, add up to: floats; whole numbers, whose scales are such; or those by products of int16, whose scales are words (SIMD_MADDUBS): of
+ * dot_tile_small, or of signed codes by pairs. */
+typedef enum { FLOATS, WHOLE, WORDS, PAIRS } adding;
+typedef struct { int sub; bool added, twice, is_signed, has_min; adding sums; } panel_kind;
 #if defined(SIMD_MADDUBS)
 #define START_OF(x) (x)->start
 #else
@@ -85,7 +87,7 @@ SIMD_INLINE void block_sums(vi (*s)[MOST_COLUMNS], const panel *p, int b, const 
     const int n_vec = kind.sub / 4, parts = kind.is_signed ? SIGNED_PARTS : 1;
 
     dot_tile(s, n_col, p->codes[parts * n_vec * b], p->start[b], PANEL_STEP, n_vec, x[n_vec * b][col],
-             kind.added ? (const uint8_t *)start[b][col] : NULL, kind.runs, kind.is_signed);
+             kind.added ? (const uint8_t *)start[b][col] : NULL, kind.twice ? 2 : 1, kind.is_signed);
 }
 
 /* acc [n_col][BAND_ROWS] += a chunk of up to 8 blocks of 32. Integers of the whole chunk first: float steps between them would take turns
@@ -157,26 +159,51 @@ SIMD_INLINE void take_minima(const panel *p, const x_chunk256 *x, int col, int n
     }
 }
 
-/* t + sc * s, all integers or sc and t floats. */
-SIMD_INLINE vi plus_scaled(vi sc, vi s, vi t, bool whole)
+/* t + sc * s */
+SIMD_INLINE vi plus_scaled(vi sc, vi s, vi t, adding sums)
 {
-    return whole ? i_add(i_mul(sc, s), t) : v_as_int(v_fma(i_as_float(sc), i_float(s), i_as_float(t)));
+    return sums == WORDS ? i_add(s, t) : sums == WHOLE ? i_add(i_mul(sc, s), t) : v_as_int(v_fma(i_as_float(sc), i_float(s), i_as_float(t)));
 }
+
+#if defined(SIMD_MADDUBS)
+/* Sub-block b with its scales in the products. */
+SIMD_INLINE void word_sums(vi (*s)[MOST_COLUMNS], const panel *p, int b, const x_chunk256 *x, int col, int n_col, panel_kind kind)
+{
+    dot_tile_small(s, n_col, p->codes[kind.sub / 4 * b], kind.sub / 4, x->q[kind.sub / 4 * b][col], kind.added ? (const uint8_t *)x->start[b][col] : NULL, 1, p->sc[b]);
+}
+
+/* All of a super-block. */
+SIMD_INLINE void pair_sums(int32_t (*t)[ROW_VECTORS][VN], const panel *p, const x_chunk256 *x, int col, int n_col, panel_kind kind)
+{
+    vi s[ROW_VECTORS][MOST_COLUMNS];
+
+    UNROLL
+    for (int j = 0; j < n_col; j++) UNROLL for (int r = 0; r < ROW_VECTORS; r++) s[r][j] = i_load(p->start[0] + r * VN);
+    for (int k = 0; k < CHUNK / 4; k += 2) dot_pair_scaled(s, n_col, p->codes[2 * k], p->sc[4 * k / kind.sub], x->q[k][col]);
+    UNROLL
+    for (int j = 0; j < n_col; j++) UNROLL for (int r = 0; r < ROW_VECTORS; r++) i_store(t[j][r], s[r][j]);
+}
+#else
+#define word_sums(s, p, b, x, col, n_col, kind) (void)0
+#define pair_sums(t, p, x, col, n_col, kind) (void)0
+#endif
 
 /* acc [n_col][BAND_ROWS] += a super-block. */
 SIMD_INLINE void tile256(const panel *p, const x_chunk256 *x, int col, int n_col, float *acc, panel_kind kind)
 {
     int32_t t[MOST_COLUMNS][ROW_VECTORS][VN] __attribute__((aligned(64)));
 
-    for (int b = 0; b < CHUNK / kind.sub; b++) {
+    if (kind.sums == PAIRS) pair_sums(t, p, x, col, n_col, kind);
+    for (int b = 0; b < CHUNK / kind.sub && kind.sums != PAIRS; b++) {
         vi s[ROW_VECTORS][MOST_COLUMNS], sc[ROW_VECTORS];
-        block_sums(s, p, b, x->q, START_OF(x), col, n_col, kind);
+        if (kind.sums == WORDS) word_sums(s, p, b, x, col, n_col, kind);
+        else block_sums(s, p, b, x->q, START_OF(x), col, n_col, kind);
         UNROLL
         for (int r = 0; r < ROW_VECTORS; r++) sc[r] = i_load(panel_of(p, r)->sc[b] + lane_of(r));
         UNROLL
         for (int j = 0; j < n_col; j++) {
             UNROLL
-            for (int r = 0; r < ROW_VECTORS; r++) i_store(t[j][r], plus_scaled(sc[r], s[r][j], b == 0 ? i_zero() : i_load(t[j][r]), kind.whole));
+            for (int r = 0; r < ROW_VECTORS; r++) i_store(t[j][r], plus_scaled(sc[r], s[r][j], b == 0 ? i_zero() : i_load(t[j][r]), kind.sums));
         }
     }
     NOT_YET();
@@ -186,7 +213,7 @@ SIMD_INLINE void tile256(const panel *p, const x_chunk256 *x, int col, int n_col
         UNROLL
         for (int r = 0; r < ROW_VECTORS; r++) {
             float *to = acc + j * BAND_ROWS + r * VN;
-            vf all = kind.whole ? i_float(i_load(t[j][r])) : i_as_float(i_load(t[j][r]));
+            vf all = kind.sums == FLOATS ? i_as_float(i_load(t[j][r])) : i_float(i_load(t[j][r]));
             v_store(to, v_fma(v_mul(v_load(panel_of(p, r)->d[0] + lane_of(r)), xd), all, v_load(to)));
         }
     }
@@ -233,24 +260,30 @@ typedef void (*group_fn)(const panel *p, int n_row, int64_t n_block, const uint8
 
 /* Classes by sub-block, greatest code and whether something was added to it. Where bytes are multiplied in int32 only the sub-block and
  * the minima make a difference. */
-GROUP_FN(group_byte, true, 32, 1, false, true, false, false)
-GROUP_FN(group_15_min, true, 32, 1, false, false, true, false)
-GROUP_FN(group_3_min_sub16, false, 16, 1, false, false, true, false)
-GROUP_FN(group_byte_sub32, false, 32, 1, false, true, false, false)
-GROUP_FN(group_whole_sub32, false, 32, 1, false, true, false, true)
-GROUP_FN(group_whole_sub16, false, 16, 1, false, true, false, true)
-GROUP_FN(group_15_min_sub32, false, 32, 1, false, false, true, false)
+GROUP_FN(group_byte, true, .sub = 32, .is_signed = true)
+GROUP_FN(group_15_min, true, .sub = 32, .has_min = true)
+GROUP_FN(group_byte_sub32, false, .sub = 32, .is_signed = true)
+GROUP_FN(group_15_min_sub32, false, .sub = 32, .has_min = true)
+GROUP_FN(group_byte_whole, false, .sub = 32, .is_signed = true, .sums = WHOLE)
 #if defined(SIMD_MADDUBS)
-GROUP_FN(group_31, true, 32, 1, true, false, false, false)
-GROUP_FN(group_31_min, true, 32, 2, false, false, true, false)
-GROUP_FN(group_63_sub16, false, 16, 1, true, false, false, false)
-GROUP_FN(group_31_min_sub32, false, 32, 2, false, false, true, false)
+GROUP_FN(group_31, true, .sub = 32, .added = true)
+GROUP_FN(group_31_min, true, .sub = 32, .twice = true, .has_min = true)
+GROUP_FN(group_31_min_sub32, false, .sub = 32, .twice = true, .has_min = true)
+GROUP_FN(group_63_sub16, false, .sub = 16, .added = true)
+GROUP_FN(group_63_whole, false, .sub = 16, .added = true, .sums = WORDS)
+GROUP_FN(group_3_min_whole, false, .sub = 16, .has_min = true, .sums = WORDS)
+GROUP_FN(group_62_whole, false, .sub = 32, .is_signed = true, .sums = PAIRS)
+GROUP_FN(group_62_whole_sub16, false, .sub = 16, .is_signed = true, .sums = PAIRS)
 #define CODES_MINUS(offset, most) ((offset) ? (offset) - (most) : 0)      /* added instead, up to what dot_tile wants */
 #else
-GROUP_FN(group_63_sub16, false, 16, 1, false, true, false, false)
+GROUP_FN(group_63_sub16, false, .sub = 16, .is_signed = true)
+GROUP_FN(group_3_min_whole, false, .sub = 16, .has_min = true)           /* exact in floats too (linear.h, 3) */
+GROUP_FN(group_62_whole_sub16, false, .sub = 16, .is_signed = true, .sums = WHOLE)
 #define group_31 group_byte
 #define group_31_min group_15_min
 #define group_31_min_sub32 group_15_min_sub32
+#define group_63_whole group_63_sub16
+#define group_62_whole group_byte_whole
 #define CODES_MINUS(offset, most) (offset)
 #endif
 
@@ -322,10 +355,44 @@ TYPE256(q5_k, DT_Q5_K, 32, 1, 0, false, scales_q45_k)
 TYPE256(q6_k, DT_Q6_K, 16, 2, 32, false, scales_q6_k)
 TYPE256(iq4_xs, DT_IQ4_XS, 32, 2, 0, true, scales_iq4_xs)
 
-/* Codebooks: rows as bytes first, then side by side. */
+/* Codebooks: rows as bytes first, then side by side. With SIMD_MADDUBS those of small codes go as Q3_K does, the others, but for Q8_K, by pairs. */
+static bool is_small(llm_dtype dtype) { return dtype == DT_IQ3_S || dtype == DT_IQ1_S || dtype == DT_IQ1_M || dtype == DT_TQ1_0 || dtype == DT_TQ2_0; }
+
+static group_fn codebook_group(llm_dtype dtype)
+{
+#if defined(SIMD_MADDUBS)
+    if (is_small(dtype)) return group_63_whole;
+#endif
+    return dtype == DT_Q8_K ? group_byte_whole : codebook_sub(dtype) == 16 ? group_62_whole_sub16 : group_62_whole;
+}
+
+/* Byte i of sc's vectors, of VN rows, in the form that tile256 wants; behind unpack_start, whose values get the scales where pairs begin with them. */
+static void codebook_scales(panel *p, llm_dtype dtype, int h, const vi *sc)
+{
+    const int sub = codebook_sub(dtype);
+#if defined(SIMD_MADDUBS)
+    const group_fn group = codebook_group(dtype);
+    vi start = i_zero();
+#endif
+
+    for (int i = 0; i < CHUNK / sub; i++) {
+        vi v = i_and(i_shr(sc[i / 4], 8 * (i % 4)), i_dwords(255));
+#if defined(SIMD_MADDUBS)
+        if (group == group_63_whole) for (int k = 0; k < sub / 16; k++) put_whole_scale(p, sub / 16 * i + k, h, v);
+        else if (group != group_byte_whole) start = i_add(start, i_mul(v, i_load(p->start[i] + h))), put_whole_scale(p, i, h, v);
+        else
+#endif
+        i_store(p->sc[i] + h, v);
+    }
+#if defined(SIMD_MADDUBS)
+    if (group != group_63_whole && group != group_byte_whole) i_store(p->start[0] + h, start);
+#endif
+}
+
 static void unpack_codebook(panel *p, const source *from)
 {
     const int sub = codebook_sub(from->dtype);
+    const bool small = SIGNED_PARTS == 2 && is_small(from->dtype);
     const steps across = steps_of(sizeof(codebook_block));
     codebook_block row[TILE_ROWS];
 
@@ -333,18 +400,20 @@ static void unpack_codebook(panel *p, const source *from)
         CODEBOOK_UNPACK(from->dtype, from->b + (size_t)r * from->step.s1, &row[r]);
         p->d[0][r] = row[r].d;
     }
-    for (int h = 0; h < TILE_ROWS; h += VN) {
-        vi v[4];
-        field16(row[h].sc, across, v);
-        for (int i = 0; i < CHUNK / sub; i++) i_store(p->sc[i] + h, i_and(i_shr(v[i / 4], 8 * (i % 4)), i_dwords(255)));
+    for (int h = 0; h < TILE_ROWS; h += VN)
         for (int i = 0; i < CHUNK / 4; i += 4) {
+            vi v[4];
             field16((const uint8_t *)row[h].w + 4 * i, across, v);
             codes_order(v);
             UNROLL
-            for (int k = 0; k < 4; k++) put((sink){ .p = p, .is_signed = true }, i + k, h, v[k]);
+            for (int k = 0; k < 4; k++) put((sink){ .p = p, .minus = small ? -32 : 0, .is_signed = !small }, i + k, h, v[k]);
         }
+    unpack_start(p, CHUNK / sub, sub / 4, !small);
+    for (int h = 0; h < TILE_ROWS; h += VN) {
+        vi sc[4];
+        field16(row[h].sc, across, sc);
+        codebook_scales(p, from->dtype, h, sc);
     }
-    unpack_start(p, CHUNK / sub, sub / 4, true);
 }
 
 typedef struct { unpack_fn unpack, unpack_packed; group_fn group; } int_type;
@@ -360,13 +429,13 @@ static int_type int_type_of(llm_dtype dtype)
     case DT_IQ4_NL: return (int_type){ unpack_iq4_nl, unpack_packed_iq4_nl, group_byte };
     case DT_MXFP4:  return (int_type){ unpack_mxfp4, unpack_packed_mxfp4, group_31 };
     case DT_Q4_G:   return (int_type){ unpack_q4_g, unpack_packed_q4_g, group_31 };
-    case DT_Q2_K:   return (int_type){ unpack_q2_k, unpack_packed_q2_k, group_3_min_sub16 };
-    case DT_Q3_K:   return (int_type){ unpack_q3_k, unpack_packed_q3_k, group_63_sub16 };
+    case DT_Q2_K:   return (int_type){ unpack_q2_k, unpack_packed_q2_k, group_3_min_whole };
+    case DT_Q3_K:   return (int_type){ unpack_q3_k, unpack_packed_q3_k, group_63_whole };
     case DT_Q4_K:   return (int_type){ unpack_q4_k, unpack_packed_q4_k, group_15_min_sub32 };
     case DT_Q5_K:   return (int_type){ unpack_q5_k, unpack_packed_q5_k, group_31_min_sub32 };
     case DT_Q6_K:   return (int_type){ unpack_q6_k, unpack_packed_q6_k, group_63_sub16 };
     case DT_IQ4_XS: return (int_type){ unpack_iq4_xs, unpack_packed_iq4_xs, group_byte_sub32 };
-    default:        return (int_type){ unpack_codebook, NULL, codebook_sub(dtype) == 16 ? group_whole_sub16 : group_whole_sub32 };
+    default:        return (int_type){ unpack_codebook, NULL, codebook_group(dtype) };
     }
 }
 
