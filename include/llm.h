@@ -2,7 +2,9 @@
  *
  * Two nouns: an immutable llm_model that any number of threads may share, and a
  * single-threaded llm_session that holds the key/value cache and the logits of
- * one or more sequences. Nothing here prints, exits or keeps global state.
+ * one or more sequences. Nothing here prints, exits or keeps global state, and
+ * what is computed does not depend on the caller's rounding mode, traps or
+ * flushing of subnormal numbers, which it finds again as they were.
  *
  * Conventions. Every options struct starts with its own size, so that a program
  * built against an older header keeps working; fields that are zero mean the

@@ -1,6 +1,7 @@
 /* api.c - the public functions: check arguments, call down. Those of conversations are in api_chat.c. */
 #include "api_parts.h"
 #include "chat_model.h"
+#include "floats.h"
 #include "plan.h"
 #include "repack.h"
 #include "sampler.h"
@@ -168,6 +169,7 @@ static llm_status open_parts(llm_model *m, const llm_model_options *o, llm_error
 
 llm_status llm_model_open(llm_model **out, const llm_model_options *opt, llm_error *err)
 {
+    STANDARD_FLOATS;
     llm_model_options o;
     llm_model *m;
     llm_status st;
@@ -261,6 +263,7 @@ static llm_status no_tokenizer(const llm_model *m, llm_error *err)
 llm_status llm_tokenize(const llm_model *m, const char *text, size_t len, unsigned flags, llm_token *out, size_t cap,
                         size_t *n, llm_error *err)
 {
+    STANDARD_FLOATS;
     const unsigned known = LLM_TOKENIZE_BOS | LLM_TOKENIZE_SPECIAL;
     size_t count = 0;
     llm_status st;
@@ -330,6 +333,7 @@ static llm_status session_take(llm_session_options *o, const llm_model *m, const
 
 llm_status llm_session_open(llm_session **out, llm_model *m, const llm_session_options *opt, llm_error *err)
 {
+    STANDARD_FLOATS;
     llm_session_options o;
     llm_status st;
 
@@ -376,6 +380,7 @@ int llm_session_n_ctx(const llm_session *s) { return s ? s->kv.n_ctx : 0; }
 
 llm_status llm_session_decode(llm_session *s, const llm_token *tok, size_t n, llm_error *err)
 {
+    STANDARD_FLOATS;
     if (s == NULL) return null_arg("llm_session_decode", "the session", err);
     if (tok == NULL && n > 0) return null_arg("llm_session_decode", "tok", err);
     return batch_decode(s, &(batch_input){ .token = tok, .n = n }, err);
@@ -383,6 +388,7 @@ llm_status llm_session_decode(llm_session *s, const llm_token *tok, size_t n, ll
 
 llm_status llm_session_decode_rows(llm_session *s, const llm_row *row, size_t n, llm_error *err)
 {
+    STANDARD_FLOATS;
     if (s == NULL) return null_arg("llm_session_decode_rows", "the session", err);
     if (row == NULL && n > 0) return null_arg("llm_session_decode_rows", "row", err);
     return batch_decode(s, &(batch_input){ .row = row, .n = n }, err);
@@ -399,11 +405,13 @@ const float *llm_session_logits(const llm_session *s)
 
 llm_status llm_session_warm_up(llm_session *s, llm_error *err)
 {
+    STANDARD_FLOATS;
     return s == NULL ? null_arg("llm_session_warm_up", "the session", err) : repack_all(s->model, &s->be[SITE_HOST], err);
 }
 
 llm_token llm_session_pick(llm_session *s, size_t i, llm_sampler *p, uint64_t pos, llm_error *err)
 {
+    STANDARD_FLOATS;
     if (s == NULL || p == NULL) null_arg("llm_session_pick", s == NULL ? "the session" : "the sampler", err);
     else if (i >= s->n_logits) llm_fail(err, LLM_ERR_ARG, "llm_session_pick: row %zu, the last decode kept %zu", i, s->n_logits);
     else {
@@ -416,6 +424,7 @@ llm_token llm_session_pick(llm_session *s, size_t i, llm_sampler *p, uint64_t po
 
 llm_status llm_session_pick_rows(llm_session *s, size_t n, llm_sampler *const *p, const uint64_t *pos, llm_token *out, llm_error *err)
 {
+    STANDARD_FLOATS;
     if (s == NULL) return null_arg("llm_session_pick_rows", "the session", err);
     if (n > 0 && (p == NULL || pos == NULL || out == NULL)) return null_arg("llm_session_pick_rows", p == NULL ? "p" : pos == NULL ? "pos" : "out", err);
     if (n > s->n_logits) return llm_fail(err, LLM_ERR_ARG, "llm_session_pick_rows: %zu rows, the last decode kept %zu", n, s->n_logits);
@@ -497,6 +506,7 @@ llm_status llm_sampler_defaults(const llm_model *m, llm_sampler_options *opt)
 
 llm_status llm_sampler_open(llm_sampler **out, const llm_model *m, const llm_sampler_options *opt, llm_error *err)
 {
+    STANDARD_FLOATS;
     llm_sampler_options o;
     int n_row, n_vocab;
     llm_status st;

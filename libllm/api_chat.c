@@ -3,6 +3,7 @@
 #include "chat.h"
 #include "chat_history.h"
 #include "chat_template.h"
+#include "floats.h"
 #include "harmony_render.h"
 #include "model.h"
 #include "reply.h"
@@ -17,6 +18,7 @@ const char *llm_chat_format(const llm_model *m) { return m && m->chat ? m->chat-
 llm_status llm_chat_render(const llm_model *m, const llm_chat_message *msg, size_t n_msg, const llm_chat_options *opt,
                            llm_token *out, size_t cap, size_t *n, llm_error *err)
 {
+    STANDARD_FLOATS;
     llm_chat_options own = { .size = sizeof own };
     llm_status st;
 
@@ -31,6 +33,7 @@ llm_status llm_chat_render(const llm_model *m, const llm_chat_message *msg, size
 llm_status llm_chat_render_json(const llm_model *m, const char *json, size_t len, const char *now,
                                 llm_token *out, size_t cap, size_t *n, llm_error *err)
 {
+    STANDARD_FLOATS;
     json_t *request = NULL;
     llm_status st;
 
@@ -57,6 +60,7 @@ static harmony_mode mode_of(const char *name, bool *known)
 
 llm_status llm_harmony_render(const char *json, size_t len, char *out, size_t cap, size_t *n, llm_error *err)
 {
+    STANDARD_FLOATS;
     json_t *o = NULL;
     template_output got = { 0 };
     const char *name;
@@ -130,12 +134,14 @@ llm_status llm_chat_set_options(llm_chat *c, const llm_chat_options *opt, llm_er
 
 llm_status llm_chat_set(llm_chat *c, const char *key, const char *json, size_t len, llm_error *err)
 {
+    STANDARD_FLOATS;
     if (c == NULL || key == NULL) return null_arg("llm_chat_set", "the conversation or key", err);
     return history_set(c, key, json, len, err);
 }
 
 llm_status llm_chat_add(llm_chat *c, const char *json, size_t len, llm_error *err)
 {
+    STANDARD_FLOATS;
     if (c == NULL || json == NULL) return null_arg("llm_chat_add", "the conversation or the message", err);
     return history_add(c, json, len, err);
 }
@@ -162,18 +168,21 @@ llm_status llm_chat_drop(llm_chat *c, size_t n, llm_error *err)
 
 llm_status llm_chat_save(llm_chat *c, const char **json, size_t *len, llm_error *err)
 {
+    STANDARD_FLOATS;
     if (c == NULL || json == NULL || len == NULL) return null_arg("llm_chat_save", "the conversation, json or len", err);
     return history_save(c, json, len, err);
 }
 
 llm_status llm_chat_load(llm_chat *c, const char *json, size_t len, llm_error *err)
 {
+    STANDARD_FLOATS;
     if (c == NULL || json == NULL) return null_arg("llm_chat_load", "the conversation or json", err);
     return history_load(c, json, len, err);
 }
 
 llm_status llm_chat_prompt(llm_chat *c, const llm_token *held, size_t n_held, const llm_token **ids, size_t *n, llm_error *err)
 {
+    STANDARD_FLOATS;
     if (c == NULL || ids == NULL || n == NULL) return null_arg("llm_chat_prompt", "the conversation, ids or n", err);
     if (held == NULL && n_held > 0) return null_arg("llm_chat_prompt", "held", err);
     return history_prompt(c, held, n_held, ids, n, err);
@@ -206,6 +215,7 @@ llm_token llm_reply_forced(const llm_reply *r) { return r ? reply_forced(r) : -1
 
 llm_status llm_reply_push(llm_reply *r, llm_token t, const llm_event **ev, size_t *n_ev, llm_over *over, llm_error *err)
 {
+    STANDARD_FLOATS;
     llm_over unused;
 
     if (r == NULL || ev == NULL || n_ev == NULL) return null_arg("llm_reply_push", "the reply, ev or n_ev", err);
@@ -214,6 +224,7 @@ llm_status llm_reply_push(llm_reply *r, llm_token t, const llm_event **ev, size_
 
 llm_status llm_reply_finish(llm_reply *r, const llm_event **ev, size_t *n_ev, llm_error *err)
 {
+    STANDARD_FLOATS;
     if (r == NULL || ev == NULL || n_ev == NULL) return null_arg("llm_reply_finish", "the reply, ev or n_ev", err);
     return reply_finish(r, ev, n_ev, err);
 }

@@ -1,6 +1,7 @@
 /* api_quantize.c - the public functions that write models. */
 #include "api_parts.h"
 #include "cache.h"
+#include "floats.h"
 #include "quantize.h"
 #include <stdbool.h>
 
@@ -15,6 +16,7 @@ static llm_status check(const llm_quantize_options *o, const char *fn, bool out,
 
 llm_status llm_quantize(const llm_quantize_options *opt, llm_quantize_result *result, llm_error *err)
 {
+    STANDARD_FLOATS;
     llm_quantize_options o;
     llm_quantize_result r = { 0 };
     llm_status st;
@@ -27,6 +29,7 @@ llm_status llm_quantize(const llm_quantize_options *opt, llm_quantize_result *re
 
 llm_status llm_quantize_cached(const llm_quantize_options *opt, const char *folder, char *path, size_t cap, llm_quantize_result *result, llm_error *err)
 {
+    STANDARD_FLOATS;
     llm_quantize_options o;
     llm_quantize_result r = { 0 };
     llm_status st;

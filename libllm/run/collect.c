@@ -2,6 +2,7 @@
  * summed, per expert and per head where a weight has several matrices. What experts' down projections see is inside op.moe and is
  * computed once more. */
 #include "imatrix.h"
+#include "floats.h"
 #include "session.h"
 #include "tensor_rows.h"
 #include "weights.h"
@@ -220,6 +221,7 @@ static int by_name(const void *a, const void *b)
 
 llm_status llm_collector_save(const llm_collector *c, const char *path, const char *text_name, int n_chunk, int chunk_size, llm_error *err)
 {
+    STANDARD_FLOATS;
     imatrix_sums *s;
     float *all, *p;
     size_t n = 0, n_float = 1;

@@ -7,8 +7,9 @@
  * vocabulary, which take the most time, are floats that every instruction set computes alike (softmax_sum.h). */
 #include "sampler.h"
 #include "checked.h"
-#include "random.h"
+#include "floats.h"
 #include "peak.h"
+#include "random.h"
 #include "softmax_sum.h"
 #include "threads.h"
 #include <float.h>
@@ -383,6 +384,7 @@ void llm_sampler_close(llm_sampler *p)
 
 llm_status llm_sampler_accept(llm_sampler *p, llm_token t, llm_error *err)
 {
+    STANDARD_FLOATS;
     if (p == NULL) return llm_fail(err, LLM_ERR_ARG, "llm_sampler_accept: the sampler is NULL");
     if (t < 0 || t >= p->n_row)
         return llm_fail(err, LLM_ERR_ARG, "llm_sampler_accept: token %d, want 0..%d", (int)t, p->n_row - 1);
@@ -514,7 +516,11 @@ static llm_token choose(const llm_sampler_options *o, cand *c, int n, bool use_t
     return draw(c, n, u * sum);
 }
 
-llm_token llm_sampler_pick(llm_sampler *p, const float *logits, uint64_t pos, llm_error *err) { return sampler_pick_row(p, logits, NULL, pos, NULL, err); }
+llm_token llm_sampler_pick(llm_sampler *p, const float *logits, uint64_t pos, llm_error *err)
+{
+    STANDARD_FLOATS;
+    return sampler_pick_row(p, logits, NULL, pos, NULL, err);
+}
 
 llm_token sampler_pick_row(llm_sampler *p, const float *logits, const float *peak, uint64_t pos, llm_pool *pool, llm_error *err)
 {

@@ -1,4 +1,5 @@
 #include "chat_template.h"
+#include "floats.h"
 #include <string.h>
 
 static bool has_role(const json_t *message, const char *role)
@@ -168,6 +169,7 @@ llm_status chat_template_messages(const chat_model *m, const llm_chat_message *m
 llm_status llm_template_render(const char *text, size_t len, const char *vars, size_t vars_len, const char *now,
                                unsigned flags, char *out, size_t cap, size_t *n, llm_error *err)
 {
+    STANDARD_FLOATS;
     llm_template *t = NULL;
     template_output got = { 0 };
     const template_options opt = { .now = now };

@@ -1,6 +1,7 @@
 /* The numeric contract: however the same tokens are computed, the logits have the same bits. For every reference model. */
 #include "subject.h"
 #include "../stopper.h"
+#include <fenv.h>
 #include <pthread.h>
 
 static char path[MAX_SUBJECT + 1][512];
@@ -262,6 +263,62 @@ static void instruction_sets(subject *s, float *got, const float *want)
     free(want_of[0]), free(want_of[1]);
 }
 
+/* Of this thread: rounding, traps, and what becomes of subnormal numbers. */
+static unsigned long float_control(unsigned long set)
+{
+    unsigned long c;
+#if defined(__x86_64__)
+    unsigned csr;
+    __asm__ volatile("stmxcsr %0" : "=m"(csr));
+    c = csr & ~0x3fu, csr |= (unsigned)set;
+    __asm__ volatile("ldmxcsr %0" : : "m"(csr));
+#else
+    __asm__ volatile("mrs %0, fpcr" : "=r"(c));
+    __asm__ volatile("msr fpcr, %0" : : "r"(c | set));
+#endif
+    return c;
+}
+#if defined(__x86_64__)
+static const unsigned long flush_subnormals = 0x8040;
+#else
+static const unsigned long flush_subnormals = 1 << 24;
+#endif
+
+/* A program that rounds upwards and flushes subnormal numbers to zero: its threads inherit that, and it finds it again. */
+static void float_environments(subject *s, float *got, const float *want)
+{
+    llm_session *session = subject_session(s, (llm_session_options){ .n_threads = 3 });
+    llm_sampler_options o = { .size = sizeof o, .temperature = 0.8f, .top_p = 0.9f, .seed = 7 };
+    const float *last = want + (size_t)(N_TOKEN - 1) * (size_t)s->n_vocab;
+    llm_sampler *p;
+    llm_token picks[2][8];
+    subject other = *s;
+    fenv_t env;
+    unsigned long control;
+
+    ck_assert_int_eq(llm_sampler_open(&p, s->model, &o, NULL), LLM_OK);
+    for (uint64_t i = 0; i < 8; i++) picks[0][i] = llm_sampler_pick(p, last, i, NULL);
+    fegetenv(&env);
+    ck_assert_int_eq(fesetround(FE_UPWARD), 0);
+    float_control(flush_subnormals);
+    control = float_control(0);
+    decode_in_cuts(s, session, 40, 3, got);             /* threads from before */
+    subject_same(s, "another float environment", got, want);
+    llm_session_close(session);
+    subject_open(&other, s->path, NULL, 2);             /* all of it in that environment */
+    session = subject_session(&other, (llm_session_options){ 0 });
+    decode_in_cuts(&other, session, 70, 4, got);
+    subject_same(s, "all in another float environment", got, want);
+    for (uint64_t i = 0; i < 8; i++) picks[1][i] = llm_sampler_pick(p, last, i, NULL);
+    ck_assert_mem_eq(picks[0], picks[1], sizeof picks[0]);
+    llm_session_close(session);
+    llm_model_close(other.model);
+    llm_sampler_close(p);
+    ck_assert_uint_eq(float_control(0), control);
+    ck_assert_int_eq(fegetround(), FE_UPWARD);
+    fesetenv(&env);
+}
+
 /* ---- several sessions of one model at the same time ---- */
 
 typedef struct { subject *s; float *got; int n_batch; } job;
@@ -339,6 +396,7 @@ START_TEST(saved_and_restored) { for_each(save_and_restore, "save and restore", 
 START_TEST(truncated_and_copied) { for_each(truncate_and_copy, "truncate and copy", SPARSE); } END_TEST
 START_TEST(cancelled_and_taken_up) { for_each(cancelled, "cancelled", SPARSE); } END_TEST
 START_TEST(on_any_instruction_set) { for_each(instruction_sets, "instruction sets", 1); } END_TEST
+START_TEST(in_any_float_environment) { for_each(float_environments, "float environments", SPARSE); } END_TEST
 START_TEST(beside_other_sessions) { for_each(sessions, "sessions", SPARSE); } END_TEST
 START_TEST(with_any_type_of_cache)
 {
@@ -348,4 +406,5 @@ START_TEST(with_any_type_of_cache)
 END_TEST
 
 LLM_TEST_MAIN("run/invariants", in_any_cuts, for_any_n_batch, beside_other_sequences, on_any_number_of_threads, while_threads_are_stopped,
-              saved_and_restored, truncated_and_copied, cancelled_and_taken_up, on_any_instruction_set, beside_other_sessions, with_any_type_of_cache)
+              saved_and_restored, truncated_and_copied, cancelled_and_taken_up, on_any_instruction_set, in_any_float_environment,
+              beside_other_sessions, with_any_type_of_cache)
