@@ -2,7 +2,7 @@
 # make bench: the standard set, or the same tests of $MODEL, as rows behind bench/log.csv. $BUILD: where llm-bench is; $LOG: another log.
 # SHAPES chooses some of the set, ARGS are further options of llm-bench (-t 1, --device cuda). A shape that does not fit into memory is
 # left out, saying so. The memory that a row names includes its context: 16k of it in the last rows of a model.
-: "${BUILD:=build/release}" "${LOG:=bench/log.csv}" "${SHAPES:=qwen3-0.6b:q8_0 qwen3-0.6b:q4_0 qwen3-0.6b:bf16 gemma-3-270m:q4_0 gemma-3-1b:q4_0 qwen3-4b:q4_k_m gpt-oss-20b:mxfp4 deepseek-v2-lite:q4_k_m qwen3-30b-a3b:q4_k_m}"
+: "${BUILD:=build/release}" "${LOG:=bench/log.csv}" "${SHAPES:=qwen3-0.6b:q8_0 qwen3-0.6b:q4_0 qwen3-0.6b:bf16 gemma-3-270m:q4_0 gemma-3-1b:q4_0 qwen3-4b:q4_k_m gpt-oss-20b:mxfp4 deepseek-v2-lite:q4_k_m qwen3-30b-a3b:q4_k_m qwen3-30b-a3b:iq2_xxs}"
 commit=$(git rev-parse --short=10 HEAD 2>/dev/null || echo unknown)
 git diff --quiet HEAD -- . ':!bench/log.csv' 2>/dev/null || commit=$commit+
 tmp=$(mktemp)
@@ -47,7 +47,7 @@ start()
 # Gigabytes that a shape takes with its cache.
 need()
 {
-    case $1 in qwen3-30b-a3b:*) echo 20 ;; gpt-oss-20b:*) echo 13 ;; deepseek-v2-lite:*) echo 12 ;; qwen3-4b:*) echo 6 ;; *) echo 3 ;; esac
+    case $1 in qwen3-30b-a3b:iq2*) echo 11 ;; qwen3-30b-a3b:*) echo 20 ;; gpt-oss-20b:*) echo 13 ;; deepseek-v2-lite:*) echo 12 ;; qwen3-4b:*) echo 6 ;; *) echo 3 ;; esac
 }
 
 if [ -n "$MODEL" ]; then
