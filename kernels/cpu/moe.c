@@ -137,6 +137,16 @@ static int64_t same_expert(int64_t t, int64_t end, int64_t items) { return least
 
 static const uint8_t *rows_from(const matrix *w, int64_t row) { return row < w->rows ? w->data + (size_t)row * w->row_bytes : NULL; }
 
+/* What is read after rows row0 .. row0+n_row-1 of gate, and of up. */
+static const uint8_t *rows_behind_gate(const moe_job *m, const matrix *wg, const matrix *wu, int64_t row0, int64_t n_row)
+{
+    return m->up_now ? rows_from(wu, row0) : rows_from(wg, row0 + n_row);
+}
+static const uint8_t *rows_behind_up(const moe_job *m, const matrix *wg, const matrix *wu, int64_t row0, int64_t n_row)
+{
+    return rows_from(m->gate_now ? wg : wu, row0 + n_row);
+}
+
 /* Items t .. end-1 of d_ff outputs for a single row of x, each expert's in one go: a stretch of gate, then one of up. */
 static void gate_up_one(const moe_job *m, int64_t t, int64_t end, int thread)
 {
@@ -150,9 +160,9 @@ static void gate_up_one(const moe_job *m, int64_t t, int64_t end, int thread)
         matrix wg = matrix_of(a->gate, a->bgate, m->active[i]), wu = matrix_of(a->up, a->bup, m->active[i]);
         float *h = m->h + m->start[i] * m->d_ff + row0;
         n = same_expert(t, end, items), n_row = least(m->d_ff - row0, n * m->item_rows);
-        if (m->gate_now) m->set->matvec(&wg, row0, n_row, &m->xr[0], 1, h, 0, scratch, m->up_now ? rows_from(&wu, row0) : rows_from(&wg, row0 + n_row));
+        if (m->gate_now) m->set->matvec(&wg, row0, n_row, &m->xr[0], 1, h, 0, scratch, rows_behind_gate(m, &wg, &wu, row0, n_row));
         if (!m->up_now) continue;
-        m->set->matvec(&wu, row0, n_row, &m->xr[1], 1, up, 0, scratch, rows_from(m->gate_now ? &wg : &wu, row0 + n_row));
+        m->set->matvec(&wu, row0, n_row, &m->xr[1], 1, up, 0, scratch, rows_behind_up(m, &wg, &wu, row0, n_row));
         cpu_of(m->be)->row->glu(h, h, up, (int)n_row, a->act, a->limit);
     }
 }
@@ -171,8 +181,8 @@ static void gate_up_columns(const moe_job *m, int64_t i, int64_t row0, int64_t n
     if (m->few[i] & FEW_X) {
         x_rows g = m->xr[0], u = m->xr[1];
         g.pick = u.pick = m->row + place0;
-        if (m->gate_now) m->set->matvec(&wg, row0, n_row, &g, (int)n, h, m->d_ff, scratch, NULL);
-        if (m->up_now) m->set->matvec(&wu, row0, n_row, &u, (int)n, up, ITEM_ROWS, scratch, NULL);
+        if (m->gate_now) m->set->matvec(&wg, row0, n_row, &g, (int)n, h, m->d_ff, scratch, rows_behind_gate(m, &wg, &wu, row0, n_row));
+        if (m->up_now) m->set->matvec(&wu, row0, n_row, &u, (int)n, up, ITEM_ROWS, scratch, rows_behind_up(m, &wg, &wu, row0, n_row));
     } else {
         if (m->gate_now) m->set->product(&wg, row0, n_row, &x, n, h, m->d_ff, scratch);
         if (m->up_now) m->set->product(&wu, row0, n_row, &x, n, up, ITEM_ROWS, scratch);
@@ -223,7 +233,7 @@ static void down_items(void *arg, int64_t begin, int64_t end, int thread)
         float *d = m->d + place0 * m->d_model + row0;
         x_rows x = { .form = m->hg.form, .data = m->hg.data + (size_t)m->first[i] * m->hg.stride, .stride = m->few[i] & FEW_H ? m->h_record : m->hg.stride };
         if (m->few[i] & FEW_H && x.form == X_F32) x.data = (const uint8_t *)(m->h + place0 * m->d_ff);
-        if (m->few[i] & FEW_H) m->set->matvec(&w, row0, n_row, &x, (int)n, d, m->d_model, scratch, m->single ? rows_from(&w, row0 + n_row) : NULL);
+        if (m->few[i] & FEW_H) m->set->matvec(&w, row0, n_row, &x, (int)n, d, m->d_model, scratch, rows_from(&w, row0 + n_row));
         else m->set->product(&w, row0, n_row, &x, n, d, m->d_model, scratch);
     }
 }
