@@ -6,9 +6,9 @@
 #define SIMD_AVX2
 #include "simd.h"
 
-/* Where decoded values go: into block, or where that is NULL times 32 of q at once. scale: of a sub-block in each word, or of the even ones of 16 in the low
- * half and the odd ones in the high half. */
-typedef struct { codebook_block *block; const uint8_t *q; float d; __m256i scale, sum; } sink;
+/* Where decoded values go: into block, or where that is NULL times those of n_col columns at once. scale: of a sub-block in each word, or of the even ones of 16
+ * in the low half and the odd ones in the high half. */
+typedef struct { codebook_block *block; const uint8_t *q[FEW_COLUMNS]; int n_col; float d; __m256i scale, sum[FEW_COLUMNS]; } sink;
 
 SIMD_INLINE __m128i load16(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
 SIMD_INLINE __m128i load8(const uint8_t *p) { return _mm_loadl_epi64((const __m128i *)(const void *)p); }
@@ -22,7 +22,9 @@ SIMD_INLINE float half(uint16_t h) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi
 /* The scales of the sub-blocks, as bytes. */
 SIMD_INLINE void begin(sink *to, float d, int sub, __m128i sc)
 {
-    to->d = d, to->sum = _mm256_setzero_si256();
+    to->d = d;
+    UNROLL
+    for (int c = 0; c < to->n_col; c++) to->sum[c] = _mm256_setzero_si256();
     if (to->block) {
         to->block->d = d;
         _mm_storeu_si128((__m128i *)(void *)to->block->sc, sc);
@@ -31,17 +33,21 @@ SIMD_INLINE void begin(sink *to, float d, int sub, __m128i sc)
     else to->scale = _mm256_set_m128i(_mm_srli_epi16(sc, 8), _mm_and_si128(sc, _mm_set1_epi16(255)));
 }
 
-SIMD_INLINE void add_times(sink *to, int i, __m256i size, __m256i q)
+SIMD_INLINE __m256i scale_of(const sink *to, int i) { return _mm256_shuffle_epi8(to->scale, _mm256_set1_epi16((short)(0x0100 + 0x0202 * i))); }
+
+/* s + size * q * scale, in any order: all are whole numbers. */
+SIMD_INLINE __m256i plus_times(__m256i s, __m256i size, __m256i q, __m256i scale)
 {
-    __m256i scale = _mm256_shuffle_epi8(to->scale, _mm256_set1_epi16((short)(0x0100 + 0x0202 * i)));
-    to->sum = _mm256_add_epi32(to->sum, _mm256_madd_epi16(_mm256_maddubs_epi16(size, q), scale));
+    return _mm256_add_epi32(s, _mm256_madd_epi16(_mm256_maddubs_epi16(size, q), scale));
 }
 
 /* Values 32 i .. 32 i + 31 */
 SIMD_INLINE void put(sink *to, int i, __m256i v)
 {
-    if (to->block) store32(to->block->w + 32 * i, v);
-    else add_times(to, i, _mm256_abs_epi8(v), _mm256_sign_epi8(load32(to->q + 32 * i), v));
+    if (to->block) { store32(to->block->w + 32 * i, v); return; }
+    __m256i size = _mm256_abs_epi8(v), scale = scale_of(to, i);
+    UNROLL
+    for (int c = 0; c < to->n_col; c++) to->sum[c] = plus_times(to->sum[c], size, _mm256_sign_epi8(load32(to->q[c] + 32 * i), v), scale);
 }
 
 /* Bit j of each eight bytes of sign negates byte j of v. */
@@ -50,8 +56,10 @@ SIMD_INLINE void put_signed(sink *to, int i, __m256i v, __m256i sign)
     const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201);
     __m256i m = _mm256_cmpeq_epi8(_mm256_and_si256(sign, bit), bit);
 
-    if (to->block) put(to, i, _mm256_sub_epi8(_mm256_xor_si256(v, m), m));
-    else add_times(to, i, v, _mm256_sub_epi8(_mm256_xor_si256(load32(to->q + 32 * i), m), m));
+    if (to->block) { put(to, i, _mm256_sub_epi8(_mm256_xor_si256(v, m), m)); return; }
+    __m256i scale = scale_of(to, i);
+    UNROLL
+    for (int c = 0; c < to->n_col; c++) to->sum[c] = plus_times(to->sum[c], v, _mm256_sub_epi8(_mm256_xor_si256(load32(to->q[c] + 32 * i), m), m), scale);
 }
 
 /* Bytes a, b of the low half and c, d of the high half, eight times each. */
@@ -299,19 +307,8 @@ SIMD_INLINE void add_lanes(const __m256i part[8], int32_t *t)
 typedef void finder(const uint8_t *b, uint16_t *at);
 typedef void decoder(const uint8_t *b, const uint16_t *at, sink *to);
 
-/* A decoded block of each column's. */
-SIMD_INLINE __m256i dot(const codebook_block *block, int sub, const uint8_t *q)
-{
-    sink to = { .q = q };
-
-    begin(&to, block->d, sub, load16(block->sc));
-    UNROLL
-    for (int i = 0; i < 8; i++) put(&to, i, load32((const uint8_t *)block->w + 32 * i));
-    return to.sum;
-}
-
-/* 8 rows at a time. */
-SIMD_INLINE void times(finder *find, decoder *decode, int sub, const uint8_t *b, size_t row_bytes, int n_row, const uint8_t *const *q, int n_col, codebook_sums *out)
+/* 8 rows at a time; n_col is known when this is compiled. */
+SIMD_INLINE void times(finder *find, decoder *decode, const uint8_t *b, size_t row_bytes, int n_row, const uint8_t *const *q, int n_col, codebook_sums *out)
 {
     __m256i part[FEW_COLUMNS][8];
     uint16_t at[8][PLACES];
@@ -320,12 +317,13 @@ SIMD_INLINE void times(finder *find, decoder *decode, int sub, const uint8_t *b,
         int n = n_row - first < 8 ? n_row - first : 8;
         for (int r = 0; r < n; r++) find(b + r * row_bytes, at[r]);
         for (int r = 0; r < n; r++) {
-            codebook_block block;
-            sink to = { .block = n_col == 1 ? NULL : &block, .q = q[0] };
+            sink to = { .n_col = n_col };
+            UNROLL
+            for (int c = 0; c < n_col; c++) to.q[c] = q[c];
             decode(b + r * row_bytes, at[r], &to);
             out->d[first + r] = to.d;
-            if (n_col == 1) part[0][r] = to.sum;
-            else for (int c = 0; c < n_col; c++) part[c][r] = dot(&block, sub, q[c]);
+            UNROLL
+            for (int c = 0; c < n_col; c++) part[c][r] = to.sum[c];
         }
         for (int r = n < 0 ? 0 : n; r < 8; r++) {
             out->d[first + r] = 0.0f;
@@ -335,11 +333,17 @@ SIMD_INLINE void times(finder *find, decoder *decode, int sub, const uint8_t *b,
     }
 }
 
+/* One column, or an even number of them, of which the last may be there twice. */
 #define TIMES(type, name, sub) \
     static __attribute__((noinline)) void times_##name(const uint8_t *b, size_t row_bytes, int n_row, const uint8_t *const *q, int n_col, codebook_sums *out) \
     { \
-        if (n_col == 1) times(at_##name, name, sub, b, row_bytes, n_row, q, 1, out); \
-        else times(at_##name, name, sub, b, row_bytes, n_row, q, n_col, out); \
+        const uint8_t *all[FEW_COLUMNS]; \
+        for (int c = 0; c < FEW_COLUMNS; c++) all[c] = q[c < n_col ? c : n_col - 1]; \
+        if (n_col == 1) times(at_##name, name, b, row_bytes, n_row, all, 1, out); \
+        else if (n_col == 2) times(at_##name, name, b, row_bytes, n_row, all, 2, out); \
+        else if (n_col <= 4) times(at_##name, name, b, row_bytes, n_row, all, 4, out); \
+        else if (n_col <= 6) times(at_##name, name, b, row_bytes, n_row, all, 6, out); \
+        else times(at_##name, name, b, row_bytes, n_row, all, 8, out); \
     }
 CODEBOOK_TYPES(TIMES)
 
