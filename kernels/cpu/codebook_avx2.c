@@ -296,7 +296,7 @@ SIMD_INLINE void q8_k(const uint8_t *b, const uint16_t *at, sink *to)
     for (int i = 0; i < 8; i++) put(to, i, load32(b + 4 + 32 * i));
 }
 
-/* t[j] = the sum of lane r of part[r]. */
+/* t[r] = the sum of the lanes of part[r]. */
 SIMD_INLINE void add_lanes(const __m256i part[8], int32_t *t)
 {
     __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(part[0], part[1]), _mm256_hadd_epi32(part[2], part[3]));
