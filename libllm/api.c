@@ -245,6 +245,7 @@ llm_status llm_model_get_meta(const llm_model *m, size_t index, const char **key
     const char *k;
     size_t len;
     char none[1];
+    STANDARD_FLOATS;
 
     if (m == NULL || m->meta == NULL || (value == NULL && cap > 0)) return LLM_ERR_ARG;
     if (!meta_at(m->meta, index, &k, cap ? value : none, cap ? cap : sizeof none, &len)) return LLM_ERR_ARG;
