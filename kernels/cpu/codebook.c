@@ -178,3 +178,8 @@ void codebook_unpack(llm_dtype dtype, const uint8_t *b, codebook_block *out)
     default: break;
     }
 }
+
+void codebook_unpack_rows(llm_dtype dtype, const uint8_t *b, size_t row_bytes, int n_row, codebook_block *out)
+{
+    for (int r = 0; r < n_row; r++) codebook_unpack(dtype, b + (size_t)r * row_bytes, &out[r]);
+}

@@ -16,7 +16,9 @@ typedef struct { int8_t w[256]; uint8_t sc[16]; float d; } codebook_block;
 /* Values that share a scale: 16 or 32; 0: not such a type. */
 int codebook_sub(llm_dtype dtype);
 void codebook_unpack(llm_dtype dtype, const uint8_t *b, codebook_block *out);
-void codebook_unpack_avx2(llm_dtype dtype, const uint8_t *b, codebook_block *out);
+/* The same of n_row rows, up to TILE_ROWS, the first at b and row_bytes apart. */
+void codebook_unpack_rows(llm_dtype dtype, const uint8_t *b, size_t row_bytes, int n_row, codebook_block *out);
+void codebook_unpack_avx2(llm_dtype dtype, const uint8_t *b, size_t row_bytes, int n_row, codebook_block *out);
 
 /* A super-block of n_row rows, the first at b and row_bytes apart, times the codes of n_col columns: sums of sc * w * q (linear.h, 3), and factors d. Rows
  * that are not there have zeros. */

@@ -347,13 +347,22 @@ SIMD_INLINE void times(finder *find, decoder *decode, const uint8_t *b, size_t r
     }
 CODEBOOK_TYPES(TIMES)
 
-void codebook_unpack_avx2(llm_dtype dtype, const uint8_t *b, codebook_block *out)
-{
-    uint16_t at[PLACES];
-    sink to = { .block = out };
+#define UNPACK(type, name, sub) \
+    static __attribute__((noinline)) void unpack_##name(const uint8_t *b, size_t row_bytes, int n_row, codebook_block *out) \
+    { \
+        uint16_t at[TILE_ROWS][PLACES]; \
+        for (int r = 0; r < n_row; r++) at_##name(b + r * row_bytes, at[r]); \
+        for (int r = 0; r < n_row; r++, b += row_bytes) { \
+            sink to = { .block = &out[r] }; \
+            name(b, at[r], &to); \
+        } \
+    }
+CODEBOOK_TYPES(UNPACK)
 
+void codebook_unpack_avx2(llm_dtype dtype, const uint8_t *b, size_t row_bytes, int n_row, codebook_block *out)
+{
     switch (dtype) {
-#define CASE(type, name, sub) case DT_##type: at_##name(b, at), name(b, at, &to); break;
+#define CASE(type, name, sub) case DT_##type: unpack_##name(b, row_bytes, n_row, out); break;
     CODEBOOK_TYPES(CASE)
 #undef CASE
     default: break;

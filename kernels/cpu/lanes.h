@@ -72,7 +72,7 @@ enum { SIGNED_FLIP = 0 };
 #endif
 
 #if defined(SIMD_NEON)
-#define CODEBOOK_UNPACK codebook_unpack
+#define CODEBOOK_UNPACK codebook_unpack_rows
 #define CODEBOOK_TIMES codebook_times_neon
 #else
 #define CODEBOOK_UNPACK codebook_unpack_avx2

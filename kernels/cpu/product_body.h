@@ -396,10 +396,8 @@ static void unpack_codebook(panel *p, const source *from)
     const steps across = steps_of(sizeof(codebook_block));
     codebook_block row[TILE_ROWS];
 
-    for (int r = 0; r < TILE_ROWS; r++) {
-        CODEBOOK_UNPACK(from->dtype, from->b + (size_t)r * from->step.s1, &row[r]);
-        p->d[0][r] = row[r].d;
-    }
+    CODEBOOK_UNPACK(from->dtype, from->b, from->step.s1, TILE_ROWS, row);
+    for (int r = 0; r < TILE_ROWS; r++) p->d[0][r] = row[r].d;
     for (int h = 0; h < TILE_ROWS; h += VN)
         for (int i = 0; i < CHUNK / 4; i += 4) {
             vi v[4];
