@@ -17,5 +17,5 @@ static inline fenv_t floats_standard(void)
 static inline void floats_back(const fenv_t *host) { fesetenv(host); }
 
 /* A declaration: the environment from here to the end of the scope, then the caller's own. */
-#define STANDARD_FLOATS const fenv_t host_floats __attribute__((cleanup(floats_back))) = floats_standard()
+#define STANDARD_FLOATS const fenv_t host_floats __attribute__((cleanup(floats_back), unused)) = floats_standard()
 #endif
