@@ -18,7 +18,8 @@ B      := build/$(if $(filter gcc,$(CC))$(filter fuzz,$(MODE)),,$(CC)-)$(MODE)$(
 Q      := $(if $(V),,@)
 DEPS   := jansson libutf8proc libpcre2-8$(if $(filter 1,$(BLAS)), openblas)
 
-OPT_release := -O2 -g
+# -g1: lines for profiles and backtraces, and a shorter build; variables: MODE=asan, or CFLAGS=-g.
+OPT_release := -O2 -g1
 OPT_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT_tsan := -O1 -g -fsanitize=thread
 OPT_hard := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -DLLM_HARD
