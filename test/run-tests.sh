@@ -1,25 +1,29 @@
 #!/bin/sh
 # Runs test programs one after the other (through $LLM_TEST_RUN, an emulator, if set) and adds up their counts. Each prints a line
-# "NAME: P passed, F failed, S skipped" as its last one; a program that does not get there counts as failed.
-# Lines "COUNT what: N of M" are shown too.
+# "NAME: P passed, F failed, S skipped" as its last one; a program that does not get there, or takes longer than $LLM_TEST_LIMIT
+# seconds, counts as failed. Lines "COUNT what: N of M" are shown too.
 # Scripts (*_test.sh) find the build folder in $BUILD and count with the functions of test/script.sh.
 build=$1; shift
 export BUILD="$build"
+out=$(mktemp) && trap 'rm -f "$out"' EXIT
+limit=
+if timeout --foreground 1 true 2>/dev/null; then limit="timeout --foreground -k 10 ${LLM_TEST_LIMIT:-900}"; fi
 passed=0 failed=0 skipped=0
 for program; do
+    # into a file: what a program that was stopped leaves behind would hold a pipe open
     case $program in
-    *.sh) out=$(sh "$program" 2>&1); code=$? ;;
-    *)    out=$(${LLM_TEST_RUN:-} "$program" 2>&1); code=$? ;;
+    *.sh) $limit sh "$program" >"$out" 2>&1; code=$? ;;
+    *)    $limit ${LLM_TEST_RUN:-} "$program" >"$out" 2>&1; code=$? ;;
     esac
-    line=$(printf '%s\n' "$out" | grep -E '^[a-z0-9_/-]+: [0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' | tail -n 1)
-    if [ -z "$line" ] || [ $code -ne 0 ]; then
-        printf '%s\n' "$out" | tail -n 60
-    fi
+    line=$(grep -aE '^[a-z0-9_/-]+: [0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$out" | tail -n 1)
+    if [ -z "$line" ] || [ $code -ne 0 ]; then tail -n 60 "$out"; fi
     if [ -z "$line" ]; then
-        echo "${program#"$build"/test/}: died with status $code"; failed=$((failed + 1)); continue
+        why="died with status $code"
+        case "$limit/$code" in ?*/124) why="stopped after ${LLM_TEST_LIMIT:-900} s" ;; esac
+        echo "${program#"$build"/test/}: $why"; failed=$((failed + 1)); continue
     fi
-    printf '%s\n' "$out" | grep -E '^SKIP ' || true
-    printf '%s\n' "$out" | sed -n 's/^COUNT /    /p'
+    grep -aE '^SKIP ' "$out"
+    sed -n 's/^COUNT /    /p' "$out"
     echo "$line"
     set -- $(printf '%s' "${line##*: }" | tr -d ',' )
     passed=$((passed + $1)); failed=$((failed + $3)); skipped=$((skipped + $5))

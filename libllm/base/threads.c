@@ -168,7 +168,9 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-/* Either a worker going to sleep sees the new number, or this sees the sleeper: both words are sequentially consistent. */
+/* Either a worker going to sleep sees the new number, or this sees the sleeper: both words are sequentially consistent. The number
+ * is exchanged, not stored: processors emulated by QEMU 7.2 read ahead of a store that is sequentially consistent (an stlr before an
+ * ldar), and what is to be woken up then sleeps on. */
 static void publish(llm_pool *p, uint32_t n_chunk)
 {
     uint32_t number = loop_number(p) + 1;
@@ -179,7 +181,7 @@ static void publish(llm_pool *p, uint32_t n_chunk)
         p->stretch[t].begin = (uint32_t)(n_chunk * t / n), p->stretch[t].end = (uint32_t)(n_chunk * (t + 1) / n);
     for (uint64_t t = 0; t < n && n_chunk > 0; t++)
         atomic_store_explicit(&p->stretch[t].left, (uint64_t)number << 32 | (p->stretch[t].end - p->stretch[t].begin), memory_order_release);
-    atomic_store(&p->loop, number);
+    atomic_exchange(&p->loop, number);
     if (atomic_load(&p->sleepers) > 0) {
         pthread_mutex_lock(&p->lock);
         pthread_cond_broadcast(&p->wake);
@@ -269,7 +271,7 @@ static void wait_for_chunks(llm_pool *p)
         cpu_relax();
     }
     pthread_mutex_lock(&p->lock);
-    atomic_store(&p->waiting, true);
+    atomic_exchange(&p->waiting, true);         /* not stored, as in publish: done is read after it */
     while (atomic_load(&p->done) != p->n_chunk) pthread_cond_wait(&p->finished, &p->lock);
     atomic_store(&p->waiting, false);
     pthread_mutex_unlock(&p->lock);
