@@ -618,6 +618,8 @@ START_TEST(scales_apart_equal_whole_blocks)
 }
 END_TEST
 
-LLM_TEST_MAIN("kernels/linear", fp8_that_is_no_number_stays_in_its_row, reference_is_near_double_precision, integer_blocks_equal_dequantized, every_set_equals_the_reference,
-              long_float_rows_and_many_columns_equal_the_reference,               batch_equals_single, extreme_codes_equal_the_reference, great_sums_are_rounded_once, peaks_are_those_of_the_rows, joined_equals_separate, absorb_is_a_product_per_head, embed_dequantizes_rows, bad_activations_stay_in_their_row,
-              packed_rows_equal_the_file, packed_stacks_and_tables_equal_the_file, scales_apart_equal_whole_blocks)
+LLM_TEST_MAIN("kernels/linear", fp8_that_is_no_number_stays_in_its_row, reference_is_near_double_precision, integer_blocks_equal_dequantized,
+              every_set_equals_the_reference, long_float_rows_and_many_columns_equal_the_reference, batch_equals_single,
+              extreme_codes_equal_the_reference, great_sums_are_rounded_once, peaks_are_those_of_the_rows, joined_equals_separate,
+              absorb_is_a_product_per_head, embed_dequantizes_rows, bad_activations_stay_in_their_row, packed_rows_equal_the_file,
+              packed_stacks_and_tables_equal_the_file, scales_apart_equal_whole_blocks)
