@@ -16,7 +16,7 @@ for program; do
     *)    $limit ${LLM_TEST_RUN:-} "$program" >"$out" 2>&1; code=$? ;;
     esac
     line=$(grep -aE '^[a-z0-9_/-]+: [0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$out" | tail -n 1)
-    if [ -z "$line" ] || [ $code -ne 0 ]; then tail -n 60 "$out"; fi
+    if [ -z "$line" ]; then tail -n 60 "$out"; elif [ $code -ne 0 ]; then grep -avxF "$line" "$out" | tail -n 60; fi
     if [ -z "$line" ]; then
         why="died with status $code"
         case "$limit/$code" in ?*/124) why="stopped after ${LLM_TEST_LIMIT:-900} s" ;; esac
