@@ -7,7 +7,7 @@ build=$1; shift
 export BUILD="$build"
 out=$(mktemp) && trap 'rm -f "$out"' EXIT
 limit=
-if timeout --foreground 1 true 2>/dev/null; then limit="timeout --foreground -k 10 ${LLM_TEST_LIMIT:-900}"; fi
+if timeout --foreground 1 true 2>/dev/null; then limit="timeout --foreground -k 10 ${LLM_TEST_LIMIT:-1500}"; fi
 passed=0 failed=0 skipped=0
 for program; do
     # into a file: what a program that was stopped leaves behind would hold a pipe open
@@ -19,7 +19,7 @@ for program; do
     if [ -z "$line" ]; then tail -n 60 "$out"; elif [ $code -ne 0 ]; then grep -avxF "$line" "$out" | tail -n 60; fi
     if [ -z "$line" ]; then
         why="died with status $code"
-        case "$limit/$code" in ?*/124) why="stopped after ${LLM_TEST_LIMIT:-900} s" ;; esac
+        case "$limit/$code" in ?*/124) why="stopped after ${LLM_TEST_LIMIT:-1500} s" ;; esac
         echo "${program#"$build"/test/}: $why"; failed=$((failed + 1)); continue
     fi
     grep -aE '^SKIP ' "$out"
