@@ -18,6 +18,9 @@ B      := build/$(if $(filter gcc,$(CC))$(filter fuzz,$(MODE)),,$(CC)-)$(MODE)$(
 Q      := $(if $(V),,@)
 DEPS   := jansson libutf8proc libpcre2-8$(if $(filter 1,$(BLAS)), openblas)
 
+# What follows asks the compiler what it compiles for, before any rule has run: where there is none yet, what is missing is installed now.
+$(if $(filter-out clean,$(or $(MAKECMDGOALS),all)),$(if $(shell command -v $(firstword $(CC))),,$(shell sh third_party/install.sh >&2)))
+
 # -g1: lines for profiles and backtraces, and a shorter build; variables: MODE=asan, or CFLAGS=-g.
 OPT_release := -O2 -g1
 OPT_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
