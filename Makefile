@@ -19,7 +19,10 @@ Q      := $(if $(V),,@)
 DEPS   := jansson libutf8proc libpcre2-8$(if $(filter 1,$(BLAS)), openblas)
 
 # What follows asks the compiler what it compiles for, before any rule has run: where there is none yet, what is missing is installed now.
-$(if $(filter-out clean,$(or $(MAKECMDGOALS),all)),$(if $(shell command -v $(firstword $(CC))),,$(shell sh third_party/install.sh >&2)))
+ifneq ($(filter-out clean,$(or $(MAKECMDGOALS),all)),)
+COMPILER = $(shell command -v $(firstword $(CC)))
+$(if $(COMPILER),,$(shell sh third_party/install.sh >&2)$(if $(COMPILER),,$(error the compiler $(firstword $(CC)) is not here)))
+endif
 
 # -g1: lines for profiles and backtraces, and a shorter build; variables: MODE=asan, or CFLAGS=-g.
 OPT_release := -O2 -g1
