@@ -210,15 +210,13 @@ fuzz-%: $(B)/fuzz_%
 	$(Q)$< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
 	    -artifact_prefix=$(B)/findings/$*- $(B)/corpus/$* test/fuzz/corpus/$*
 
-# The tests of the kernels, of threads' loops, and of whole models' numeric contract, on a processor with NEON, emulated (Debian: gcc-aarch64-linux-gnu,
-# libc6-dev-arm64-cross, qemu-user). Of the libraries only jansson's header is needed, which is the same for every processor.
+# The tests of the kernels, of threads' loops, and of whole models' numeric contract, on a processor with NEON, emulated (Debian:
+# gcc-aarch64-linux-gnu, libc6-dev-arm64-cross, qemu-user). Of the libraries only jansson's header is needed, which is the same for every processor.
 NEON_CC ?= aarch64-linux-gnu-gcc
 QEMU    ?= qemu-aarch64
 PLAIN   := $(patsubst test/%.c,$(B)/test/%-plain,$(wildcard test/kernels/*_test.c) test/base/loops_test.c test/run/invariants_test.c)
 PLAIN_OBJ := $(filter $(B)/libllm/base/% $(B)/kernels/%,$(OBJ))
-$(B)/test/kernels/%-plain: $(B)/test/kernels/%.o $(PLAIN_OBJ)
-	$(Q)$(CC) $(OPT) -static -o $@ $^ -lpthread -lm
-$(B)/test/base/%-plain: $(B)/test/base/%.o $(PLAIN_OBJ)
+$(filter-out $(B)/test/run/%,$(PLAIN)): %-plain: %.o $(PLAIN_OBJ)
 	$(Q)$(CC) $(OPT) -static -o $@ $^ -lpthread -lm
 $(B)/test/run/%-plain: $(B)/test/run/%.o $(B)/test/plain_text.o $(PLAIN_OBJ) $(filter $(patsubst %,$(B)/libllm/%,api.o arch/% format/% model/% run/%),$(OBJ))
 	$(Q)$(CC) $(OPT) -static -o $@ $^ -lpthread -lm
